@@ -1,0 +1,137 @@
+//! The one seam to files, clock and randomness.
+//!
+//! Everything in this library that touches the outside goes through a [`Disk`], so that the same code
+//! runs on the real one ([`RealDisk`]) and on a simulated one ([`SimDisk`]) that crashes at any
+//! call, forgets what was not synced, runs full and fails on demand. Both pass one conformance suite.
+//!
+//! Invariants: no other module names `std::fs`, `std::time` or a source of random bytes (held by
+//! `tests/tidy.rs`). Errors are plain [`std::io::Error`]s: what they mean is decided above.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Must exist; reads only.
+    Read,
+    /// Must exist; reads and writes.
+    Write,
+    /// Must not exist; is created empty, and its name is durable only after [`Disk::sync_dir`].
+    CreateNew,
+}
+
+/// What a name in a directory stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link, itself and not what it points to.
+    Symlink,
+    /// Anything else: a socket, a device.
+    Other,
+}
+
+/// What is known of a path without opening it. Symbolic links are not followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Metadata {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its length in bytes (files only).
+    pub len: u64,
+    /// When its content last changed, in microseconds since the Unix epoch.
+    pub modified: i64,
+    /// Unix permission bits.
+    pub mode: u32,
+}
+
+/// Files, names, clock and randomness.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens the file at `path`.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+    /// Creates one directory; its parent must exist.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Removes a file, or a symbolic link itself.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Renames, replacing what is at `to`. Atomic; durable after [`Disk::sync_dir`] of both folders.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames, and fails with `AlreadyExists` where `to` exists.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the names in `path` durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in `path`, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// What is at `path`; `NotFound` where nothing is.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// The absolute path, symbolic links resolved.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
+    /// Where the symbolic link at `path` points to.
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
+    /// Creates a symbolic link at `path`.
+    fn symlink(&self, target: &Path, path: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock file at `path`, which is created where missing and holds `note`
+    /// (who has it). `Err(WouldBlock)` where another owner has it; the note of that owner can then be
+    /// read from the file. The lock goes with the guard and with the process.
+    fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>>;
+    /// Free bytes on the file system that holds `path`.
+    fn free_space(&self, path: &Path) -> io::Result<u64>;
+    /// Wall clock, in microseconds since the Unix epoch. May go back.
+    fn now(&self) -> i64;
+    /// Monotonic time since some fixed instant.
+    fn elapsed(&self) -> Duration;
+    /// Fills `buffer` with random bytes.
+    fn random(&self, buffer: &mut [u8]);
+}
+
+/// An open file. All positions are absolute; concurrent use is allowed.
+pub trait File: Send + Sync + 'static {
+    /// Reads at most `buffer.len()` bytes at `offset`; 0 at and past the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes` at `offset`, extending the file where needed.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes the concatenation of `parts` at `offset`, without joining them in memory.
+    fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        let mut at = offset;
+        for part in parts {
+            self.write_at(part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Cuts or extends (with zeros) the file to `len`.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes sure that `[offset, offset + len)` has room on the disk, extending the file with zeros.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Makes content and length durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Drops the range from the page cache where possible: the next read comes from the medium.
+    fn drop_cache(&self, offset: u64, len: u64);
+    /// A read-only map of `reserve` bytes of address space from the file's start. Bytes past the end
+    /// of the file may not be touched until the file has grown over them; growth shows by itself.
+    fn map(&self, reserve: u64) -> io::Result<memmap2::MmapRaw>;
+    /// Reads exactly `buffer.len()` bytes at `offset`, or fails with `UnexpectedEof`.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}

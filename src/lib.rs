@@ -1,0 +1,7 @@
+//! Stillpoint: an embedded, transactional record store whose live backup is consistent, bounded and
+//! proven.
+
+pub mod disk;
+mod error;
+
+pub use error::{Error, ErrorKind, Result, code};
