@@ -2,6 +2,7 @@
 //! proven.
 
 pub mod disk;
+pub(crate) mod engine;
 mod error;
 
 pub use error::{Error, ErrorKind, Result, code};

@@ -1,0 +1,39 @@
+//! The engine: commits and snapshots.
+//!
+//! A commit is appended to the log and enters the delta; it never touches a page. This file holds
+//! only the words that all parts of the engine share.
+
+pub(crate) mod log;
+
+/// Log sequence number of a commit. Dense within a timeline: the first commit is 1, and 0 means that
+/// nothing was committed yet.
+pub type Lsn = u64;
+
+/// Number of a table, never reused within a store. [`CATALOGUE`] is the catalogue itself.
+pub type TableId = u32;
+
+/// Identity of a store, drawn at random when it is created.
+pub type StoreId = u128;
+
+/// The table of definitions: its keys are table ids (big-endian), its values encoded definitions.
+pub const CATALOGUE: TableId = 0;
+
+/// A branch of history. Commits are the same only where timeline ancestry *and* LSN agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timeline {
+    /// Drawn at random when the timeline is minted.
+    pub id: u128,
+    /// The timeline that this one left, or 0 for the first of a store.
+    pub parent: u128,
+    /// The last LSN that this timeline shares with its parent.
+    pub fork: Lsn,
+}
+
+/// What a commit does to one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// The record has this value from now on.
+    Put(&'a [u8]),
+    /// The record is no more.
+    Delete,
+}
