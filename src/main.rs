@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary `stillpoint`: parse, call, print. Everything it does goes through the public API.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

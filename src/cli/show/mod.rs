@@ -1,0 +1,55 @@
+//! What a command prints: text for a person or, with `--json`, objects for a program.
+//!
+//! Results go to the standard output and nothing else does; progress and errors go to the standard
+//! error. Every write is checked: a full disk behind a redirection is an error, a reader that has
+//! gone ends the command quietly.
+
+pub(crate) mod human;
+pub(crate) mod table;
+pub(crate) mod thermometer;
+
+use std::io::{BufWriter, StdoutLock, Write};
+
+use serde_json::Value;
+
+use super::exit::{Failure, Outcome};
+
+/// Where results go, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// Whether a program reads it.
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Prints one result: `object` for a program, `text` for a person.
+    pub(crate) fn result(self, object: &Value, text: impl AsRef<str>) -> Outcome {
+        let mut out = self.stream();
+        match self.json {
+            true => out.line(&object.to_string())?,
+            false => out.line(text.as_ref().trim_end_matches('\n'))?,
+        }
+        out.end()
+    }
+
+    /// The standard output for results that come one after another, buffered.
+    pub(crate) fn stream(self) -> Stream {
+        Stream(BufWriter::new(std::io::stdout().lock()))
+    }
+}
+
+/// The standard output, held for one command. What is not flushed by [`Stream::end`] may be lost.
+pub(crate) struct Stream(BufWriter<StdoutLock<'static>>);
+
+impl Stream {
+    /// Writes `line` and a line feed.
+    pub(crate) fn line(&mut self, line: &str) -> Outcome {
+        self.0.write_all(line.as_bytes()).map_err(Failure::output)?;
+        self.0.write_all(b"\n").map_err(Failure::output)
+    }
+
+    /// Flushes; the end of the results.
+    pub(crate) fn end(mut self) -> Outcome {
+        self.0.flush().map_err(Failure::output)
+    }
+}

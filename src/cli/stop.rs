@@ -1,0 +1,36 @@
+//! The Stop button: Ctrl-C, and the polite signals of a service manager (TERM, HUP).
+//!
+//! The first press asks: the command ends at its next step, takes back what it had begun, and exits
+//! with the code for *stopped*. A second press ends the process at once, for the case that a step
+//! hangs; what is left behind then is what a crash would leave, and the next run deals with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use stillpoint::{Error, ErrorKind};
+
+use super::exit::Outcome;
+
+/// Whether the user asked to stop. Cheap to clone, and to ask.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Connects the signals of this process to a new button. Once for each process.
+    pub(crate) fn at_signals() -> Outcome<Stop> {
+        let stop = Stop::default();
+        let pressed = stop.clone();
+        ctrlc::set_handler(move || {
+            if pressed.0.swap(true, Ordering::AcqRel) {
+                std::process::exit(130);
+            }
+        })
+        .map_err(|cause| Error::new(ErrorKind::Io, "cannot listen for Ctrl-C").because(cause))?;
+        Ok(stop)
+    }
+
+    /// Whether it was pressed.
+    pub(crate) fn pressed(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
