@@ -7,10 +7,19 @@
 //! Invariants: no other module names `std::fs`, `std::time` or a source of random bytes (held by
 //! `tests/tidy.rs`). Errors are plain [`std::io::Error`]s: what they mean is decided above.
 
+pub(crate) mod atomic;
+#[cfg(test)]
+mod conformance;
+mod real;
+mod sim;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use real::RealDisk;
+pub use sim::{Call, Fault, FaultPlan, HangGuard, SimDisk, Survival};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +74,7 @@ pub trait Disk: Send + Sync + 'static {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in `path` durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// The names in `path`, sorted.
+    /// The names in `path`, sorted; without `path` itself.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// What is at `path`; `NotFound` where nothing is.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;

@@ -1,0 +1,131 @@
+//! Small acts on files that every room needs, with their durability done right once.
+//!
+//! What these make is durable when they return, names included; what they remove may come back after
+//! a crash until the caller syncs the folder. Errors are those of the disk: the caller knows what the
+//! file was for, and says so.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Disk, EntryKind, OpenMode};
+
+/// The folder that holds the name `path`; `.` for a bare name.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    }
+}
+
+/// The name under which [`write_atomically`] builds the file.
+fn partial(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
+    name.push(".partial");
+    Ok(path.with_file_name(name))
+}
+
+/// Replaces the file at `path` by one that holds `bytes`. After a crash the old or the new one is
+/// there, whole. One caller at a time for one path.
+///
+/// # Errors
+/// The old file is as it was, unless the last sync failed: then either may be there.
+pub(crate) fn write_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = partial(path)?;
+    // Left over by a crash of an earlier attempt.
+    ignore_missing(disk.remove_file(&partial))?;
+    let written = write_new(disk, &partial, bytes).and_then(|()| disk.rename(&partial, path));
+    if let Err(e) = written {
+        // The first error is the one that matters; a partial file that stays is removed next time.
+        let _ = disk.remove_file(&partial);
+        return Err(e);
+    }
+    disk.sync_dir(parent(path))
+}
+
+fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::CreateNew)?;
+    file.write_at(bytes, 0)?;
+    file.sync()
+}
+
+/// Creates the directory and those above it that are missing, durably.
+///
+/// # Errors
+/// Those of the disk; `AlreadyExists` where something else than a directory has the name.
+pub(crate) fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    let mut at = path;
+    // Links are followed: a link to a directory will do.
+    while let Err(e) = disk.canonical(at) {
+        if e.kind() != io::ErrorKind::NotFound {
+            return Err(e);
+        }
+        missing.push(at);
+        at = parent(at);
+    }
+    for dir in missing.into_iter().rev() {
+        match disk.create_dir(dir) {
+            // Somebody else was faster.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+        disk.sync_dir(parent(dir))?;
+    }
+    let found = disk.metadata(&disk.canonical(path)?)?;
+    if found.kind != EntryKind::Dir {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    Ok(())
+}
+
+/// Removes what is at `path`, with everything under it; links themselves and not their targets.
+/// Nothing there is no error. Durable after [`Disk::sync_dir`] of the folder above.
+///
+/// # Errors
+/// Those of the disk; part of the tree may be gone then.
+pub(crate) fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    // A stack of our own: the depth of a tree is not ours to choose.
+    let mut todo = vec![(path.to_path_buf(), false)];
+    while let Some((path, emptied)) = todo.pop() {
+        if emptied {
+            ignore_missing(disk.remove_dir(&path))?;
+            continue;
+        }
+        match disk.metadata(&path) {
+            Ok(found) if found.kind == EntryKind::Dir => {
+                let names = disk.list(&path)?;
+                let inside = names.into_iter().map(|name| (path.join(name), false));
+                let inside: Vec<_> = inside.collect();
+                todo.push((path, true));
+                todo.extend(inside);
+            }
+            Ok(_) => ignore_missing(disk.remove_file(&path))?,
+            Err(e) => ignore_missing(Err(e))?,
+        }
+    }
+    Ok(())
+}
+
+/// The content of a file of at most `max_len` bytes.
+///
+/// # Errors
+/// `FileTooLarge` where it is longer: nothing is read then, and no memory taken.
+pub(crate) fn read_whole(disk: &dyn Disk, path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, OpenMode::Read)?;
+    let len = file.len()?;
+    if len > max_len {
+        let message = format!("{len} bytes, where at most {max_len} are expected");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

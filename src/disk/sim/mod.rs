@@ -1,0 +1,465 @@
+//! A disk in memory that is as cruel as POSIX allows, for tests of crashes and faults.
+//!
+//! It keeps apart what reads see, what is durable, and what lies between (`content`, `names`). Nothing
+//! becomes durable but by `File::sync` (content and length) and `Disk::sync_dir` (names): neither by
+//! closing nor by renaming. A crash at any call can be asked for, and [`SimDisk::reboot`] gives the
+//! disk as it would be found afterwards. An application may test itself with it in the same way.
+//!
+//! Invariants: the same seed and the same calls in the same order give the same bytes, numbers and
+//! times; copies are cheap, since content is shared until it is written; a crashed disk changes no
+//! more. Files are mapped through a memfd, so that a map is a real one.
+//!
+//! It does not model permissions, hard links, the page cache of reads, or the order in which a
+//! file system might write back: every order is allowed.
+
+mod content;
+mod crash;
+mod faults;
+mod file;
+mod image;
+mod medium;
+mod names;
+mod random;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::io::Errno;
+
+pub use crash::Survival;
+pub use faults::{Call, Fault, FaultPlan};
+
+use self::content::Content;
+use self::file::{SimFile, whole};
+use self::image::CHUNK;
+use self::medium::{Last, Medium, Node};
+use self::names::Ino;
+use self::random::Random;
+use super::{Disk, EntryKind, File, Metadata, OpenMode};
+
+/// The clock of a new disk: 2024-01-01T00:00:00Z.
+const FIRST_TIME: i64 = 1_704_067_200_000_000;
+/// Free space of a disk without a capacity: 1 PiB.
+const UNBOUNDED: u64 = 1 << 50;
+
+/// A simulated disk. See the methods for what it can be asked to do wrong.
+///
+/// ```
+/// use std::path::Path;
+/// use stillpoint::disk::{Disk, OpenMode, SimDisk, Survival};
+///
+/// let disk = SimDisk::new(1);
+/// let file = disk.open(Path::new("/a"), OpenMode::CreateNew)?;
+/// file.write_at(b"never synced", 0)?;
+/// disk.sync_dir(Path::new("/"))?;
+/// let after = disk.reboot(Survival::Nothing);
+/// assert_eq!(after.metadata(Path::new("/a"))?.len, 0);
+/// # std::io::Result::Ok(())
+/// ```
+pub struct SimDisk {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// A hang ended, or the disk crashed.
+    changed: Condvar,
+}
+
+type Guard<'a> = MutexGuard<'a, State>;
+
+struct State {
+    medium: Medium,
+    calls: u64,
+    crash_at: Option<u64>,
+    crashed: bool,
+    capacity: Option<u64>,
+    now: i64,
+    elapsed: Duration,
+    random: Random,
+    faults: Vec<FaultPlan>,
+    hangs: Vec<(u64, String)>,
+    next_hang: u64,
+    locked: BTreeSet<Ino>,
+}
+
+/// Why a call fails, and how many of its bytes take effect before.
+struct Trouble {
+    error: io::Error,
+    bytes: usize,
+    crash: bool,
+}
+
+/// Calls on the paths of a [`SimDisk::hang`] wait while this lives.
+#[must_use = "the hang ends when the guard is dropped"]
+pub struct HangGuard {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for HangGuard {
+    fn drop(&mut self) {
+        self.shared.state.lock().hangs.retain(|(id, _)| *id != self.id);
+        self.shared.changed.notify_all();
+    }
+}
+
+struct LockGuard {
+    shared: Arc<Shared>,
+    ino: Ino,
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        self.shared.state.lock().locked.remove(&self.ino);
+    }
+}
+
+fn crash_error() -> io::Error {
+    io::Error::other("simulated crash")
+}
+
+impl State {
+    fn new(medium: Medium, random: Random) -> State {
+        State {
+            medium,
+            calls: 0,
+            crash_at: None,
+            crashed: false,
+            capacity: None,
+            now: FIRST_TIME,
+            elapsed: Duration::ZERO,
+            random,
+            faults: Vec::new(),
+            hangs: Vec::new(),
+            next_hang: 0,
+            locked: BTreeSet::new(),
+        }
+    }
+
+    fn advance(&mut self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.now = self.now.saturating_add(micros);
+        self.elapsed = self.elapsed.saturating_add(by);
+    }
+
+    /// Chunks that are free, on a disk with a capacity.
+    fn free_chunks(&self) -> Option<u64> {
+        self.capacity.map(|bytes| (bytes / CHUNK).saturating_sub(self.medium.space()))
+    }
+
+    /// The texts that plans and hangs look into.
+    fn texts(&self, paths: &[&Path], ino: Option<Ino>) -> Vec<String> {
+        let named = ino.and_then(|ino| self.medium.names.now().path(ino));
+        let whole = |path: &&Path| Path::new("/").join(path).to_string_lossy().into_owned();
+        match named {
+            Some(path) => vec![path.to_string_lossy().into_owned()],
+            None => paths.iter().map(whole).collect(),
+        }
+    }
+}
+
+impl Shared {
+    /// Begins a call of `bytes` bytes: counts it, waits where it hangs, and says what goes wrong.
+    fn enter(
+        &self,
+        call: Call,
+        paths: &[&Path],
+        ino: Option<Ino>,
+        bytes: usize,
+    ) -> io::Result<(Guard<'_>, Option<Trouble>)> {
+        let mut state = self.state.lock();
+        if state.crashed {
+            return Err(crash_error());
+        }
+        state.calls += 1;
+        state.advance(Duration::from_micros(1));
+        if state.crash_at.is_some_and(|at| state.calls >= at) {
+            state.crashed = true;
+            self.changed.notify_all();
+            let bytes = state.random.below(bytes as u64 + 1) as usize;
+            return Ok((state, Some(Trouble { error: crash_error(), bytes, crash: true })));
+        }
+        if state.hangs.is_empty() && state.faults.is_empty() {
+            return Ok((state, None));
+        }
+        let texts = state.texts(paths, ino);
+        while state.hangs.iter().any(|(_, part)| texts.iter().any(|text| text.contains(part))) {
+            self.changed.wait(&mut state);
+            if state.crashed {
+                return Err(crash_error());
+            }
+        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let fault = state.faults.iter_mut().find_map(|plan| plan.meet(call, &texts));
+        state.faults.retain(|plan| !plan.is_spent());
+        let trouble =
+            fault.map(|fault| Trouble { error: fault.error(), bytes: fault.bytes(), crash: false });
+        Ok((state, trouble))
+    }
+}
+
+/// What tests ask of it.
+impl SimDisk {
+    /// An empty disk: the directory `/`, where relative paths start, too.
+    pub fn new(seed: u64) -> Arc<SimDisk> {
+        SimDisk::with(State::new(Medium::new(FIRST_TIME), Random::new(seed)))
+    }
+
+    fn with(state: State) -> Arc<SimDisk> {
+        let shared = Shared { state: Mutex::new(state), changed: Condvar::new() };
+        Arc::new(SimDisk { shared: Arc::new(shared) })
+    }
+
+    /// How many calls were made. All that can fail count; clock, randomness and advice do not.
+    pub fn calls(&self) -> u64 {
+        self.shared.state.lock().calls
+    }
+
+    /// Crashes at the call with this number, counted from 1 as [`SimDisk::calls`] does. That call and
+    /// every later one fails. If it is a write, some first part of it has taken effect; any other has
+    /// taken none.
+    pub fn crash_at(&self, call: u64) {
+        self.shared.state.lock().crash_at = Some(call);
+    }
+
+    /// Crashes now: every later call fails, also those that hang.
+    pub fn crash_now(&self) {
+        self.shared.state.lock().crashed = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether it has crashed.
+    pub fn crashed(&self) -> bool {
+        self.shared.state.lock().crashed
+    }
+
+    /// A new disk with what survives; this one crashes if it has not yet. May be asked again and
+    /// again, with other answers to the question of what survives.
+    ///
+    /// Clock and capacity go on; faults, hangs and locks are gone, and calls count from 0.
+    pub fn reboot(&self, survival: Survival) -> Arc<SimDisk> {
+        self.crash_now();
+        self.copy(survival)
+    }
+
+    /// A copy of the disk as it is, unsynced changes included; this one goes on. The copy has no
+    /// faults, hangs and locks, and its calls count from 0.
+    pub fn image(&self) -> Arc<SimDisk> {
+        self.copy(Survival::Everything)
+    }
+
+    fn copy(&self, survival: Survival) -> Arc<SimDisk> {
+        let state = self.shared.state.lock();
+        let random = Random::new(state.random.clone().next());
+        let mut copy = State::new(state.medium.after_crash(survival), random);
+        copy.capacity = state.capacity;
+        copy.now = state.now;
+        copy.elapsed = state.elapsed;
+        SimDisk::with(copy)
+    }
+
+    /// Adds a plan of what shall fail.
+    pub fn fail(&self, plan: FaultPlan) {
+        self.shared.state.lock().faults.push(plan);
+    }
+
+    /// Whether a plan still waits for its calls (one that fails for ever always does).
+    pub fn has_faults(&self) -> bool {
+        !self.shared.state.lock().faults.is_empty()
+    }
+
+    /// Drops every plan: from now on nothing fails.
+    pub fn heal(&self) {
+        self.shared.state.lock().faults.clear();
+    }
+
+    /// Sets how many bytes fit on the disk, in blocks of 4096. Content alone counts, not names.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.shared.state.lock().capacity = Some(bytes);
+    }
+
+    /// Moves both clocks on.
+    pub fn advance(&self, by: Duration) {
+        self.shared.state.lock().advance(by);
+    }
+
+    /// Sets the wall clock, in microseconds since the Unix epoch; it may go back.
+    pub fn set_now(&self, now: i64) {
+        self.shared.state.lock().now = now;
+    }
+
+    /// Lets every call on a path that contains `path` wait until the guard is dropped, as on a network
+    /// file system whose server is gone. A crash ends the wait.
+    pub fn hang(&self, path: impl Into<String>) -> HangGuard {
+        let mut state = self.shared.state.lock();
+        let id = state.next_hang;
+        state.next_hang += 1;
+        state.hangs.push((id, path.into()));
+        HangGuard { shared: self.shared.clone(), id }
+    }
+
+    /// Flips a bit of a file, where it is read and where it is durable, as rot does. No call counts.
+    ///
+    /// # Errors
+    /// Where there is no such file.
+    pub fn corrupt(&self, path: impl AsRef<Path>, offset: u64, bit: u8) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        let (ino, _) = state.medium.find(path.as_ref(), Last::Follow)?;
+        state.medium.content(ino)?.flip(offset, bit)
+    }
+
+    fn enter(&self, call: Call, paths: &[&Path]) -> io::Result<Guard<'_>> {
+        whole(self.shared.enter(call, paths, None, 0)?)
+    }
+
+    fn handle(&self, mut state: Guard<'_>, ino: Ino, path: &Path, mode: OpenMode) -> Arc<dyn File> {
+        if let Ok(content) = state.medium.content(ino) {
+            content.handles += 1;
+        }
+        Arc::new(SimFile {
+            shared: self.shared.clone(),
+            ino,
+            writable: mode != OpenMode::Read,
+            path: path.to_path_buf(),
+        })
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        if mode == OpenMode::CreateNew {
+            let mut state = self.enter(Call::Create, &[path])?;
+            let content = Content::new(state.now);
+            let ino = state.medium.create(path, Node::File(content))?;
+            return Ok(self.handle(state, ino, path, mode));
+        }
+        let state = self.enter(Call::Open, &[path])?;
+        let ino = match state.medium.find(path, Last::Follow)? {
+            (ino, Node::File(_)) => ino,
+            _ => return Err(Errno::ISDIR.into()),
+        };
+        Ok(self.handle(state, ino, path, mode))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.enter(Call::CreateDir, &[path])?;
+        let node = Node::Dir { modified: state.now };
+        state.medium.create(path, node).map(drop)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.enter(Call::Remove, &[path])?.medium.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.enter(Call::Remove, &[path])?.medium.remove_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.enter(Call::Rename, &[from, to])?.medium.rename(from, to, true)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.enter(Call::Rename, &[from, to])?.medium.rename(from, to, false)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.enter(Call::SyncDir, &[path])?;
+        let dir = state.medium.find_dir(path)?;
+        state.medium.names.sync_dir(dir);
+        state.medium.forget_unnamed();
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let state = self.enter(Call::List, &[path])?;
+        let dir = state.medium.find_dir(path)?;
+        Ok(state.medium.names.now().list(dir).map(|(name, _)| PathBuf::from(name)).collect())
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let state = self.enter(Call::Look, &[path])?;
+        let (kind, len, modified, mode) = match state.medium.find(path, Last::Keep)?.1 {
+            Node::File(content) => (EntryKind::File, content.len(), content.modified, 0o644),
+            Node::Dir { modified } => (EntryKind::Dir, 0, *modified, 0o755),
+            Node::Symlink(_) => (EntryKind::Symlink, 0, FIRST_TIME, 0o777),
+        };
+        Ok(Metadata { kind, len, modified, mode })
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        let state = self.enter(Call::Look, &[path])?;
+        let (ino, _) = state.medium.find(path, Last::Follow)?;
+        state.medium.names.now().path(ino).ok_or_else(|| Errno::NOENT.into())
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        let state = self.enter(Call::Look, &[path])?;
+        match state.medium.find(path, Last::Keep)?.1 {
+            Node::Symlink(target) => Ok(target.clone()),
+            _ => Err(Errno::INVAL.into()),
+        }
+    }
+
+    fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
+        let mut state = self.enter(Call::Symlink, &[path])?;
+        state.medium.create(path, Node::Symlink(target.to_path_buf())).map(drop)
+    }
+
+    fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>> {
+        let mut state = self.enter(Call::Lock, &[path])?;
+        let now = state.now;
+        let ino = match state.medium.walk(path, Last::Follow)?.ino {
+            Some(ino) => ino,
+            None => state.medium.create(path, Node::File(Content::new(now)))?,
+        };
+        if state.locked.contains(&ino) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let content = state.medium.content(ino)?;
+        content.modified = now;
+        content.set_len(0)?;
+        content.write(note.as_bytes(), 0)?;
+        state.locked.insert(ino);
+        Ok(Box::new(LockGuard { shared: self.shared.clone(), ino }))
+    }
+
+    fn free_space(&self, path: &Path) -> io::Result<u64> {
+        let state = self.enter(Call::Look, &[path])?;
+        state.medium.find(path, Last::Follow)?;
+        Ok(state.free_chunks().map_or(UNBOUNDED, |chunks| chunks * CHUNK))
+    }
+
+    fn now(&self) -> i64 {
+        let mut state = self.shared.state.lock();
+        state.advance(Duration::from_micros(1));
+        state.now
+    }
+
+    fn elapsed(&self) -> Duration {
+        let mut state = self.shared.state.lock();
+        state.advance(Duration::from_micros(1));
+        state.elapsed
+    }
+
+    fn random(&self, buffer: &mut [u8]) {
+        self.shared.state.lock().random.fill(buffer);
+    }
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.state.lock();
+        f.debug_struct("SimDisk")
+            .field("calls", &state.calls)
+            .field("crashed", &state.crashed)
+            .field("nodes", &state.medium.nodes.len())
+            .finish_non_exhaustive()
+    }
+}
