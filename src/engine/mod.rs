@@ -3,6 +3,7 @@
 //! A commit is appended to the log and enters the delta; it never touches a page. This file holds
 //! only the words that all parts of the engine share.
 
+pub(crate) mod delta;
 pub(crate) mod log;
 
 /// Log sequence number of a commit. Dense within a timeline: the first commit is 1, and 0 means that
