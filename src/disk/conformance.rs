@@ -1,6 +1,11 @@
 //! One suite of behaviours that both disks must show, so that the simulated one does not drift from
 //! the real one. Each row gets a fresh folder. What only a crash can show is tested with the
 //! simulator itself.
+//!
+//! The unsafe code here looks at single bytes of a map. It is sound, since the map lives longer than
+//! the look and no caller asks for a byte past the end of the file.
+
+#![allow(unsafe_code)]
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -268,7 +273,6 @@ fn a_map_sees_later_writes_and_growth(disk: &Arc<dyn Disk>, root: &Path) -> io::
     Ok(())
 }
 
-#[allow(unsafe_code)]
 fn mapped(map: &memmap2::MmapRaw, at: usize) -> u8 {
     assert!(at < map.len());
     // SAFETY: the place lies in the map, and the callers read only below the length of the file. The

@@ -8,7 +8,7 @@
 //! error: that is for the caller, who knows what the file is.
 
 use std::fs;
-use std::io::{self, IoSlice, Read as _, Seek as _, Write as _};
+use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use super::{Disk, EntryKind, File, Metadata, OpenMode};
 /// Most parts that one call of the system takes (`IOV_MAX` of Linux).
 const PARTS_PER_CALL: usize = 1024;
 /// Zeros written at a time where the file system cannot allocate.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Files, names, clock and randomness of the operating system.
 #[derive(Debug)]
@@ -141,19 +141,14 @@ impl Disk for RealDisk {
     fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>> {
         let mut options = fs::OpenOptions::new();
         // The note of the present owner is not touched before the lock is ours.
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
             Err(fs::TryLockError::Error(e)) => return Err(e),
         }
-        let mut present = Vec::new();
-        (&file).take(note.len() as u64 + 1).read_to_end(&mut present)?;
-        if present != note.as_bytes() {
-            file.set_len(0)?;
-            file.rewind()?;
-            file.write_all(note.as_bytes())?;
-        }
+        file.write_all_at(note.as_bytes(), 0)?;
+        file.set_len(note.len() as u64)?;
         Ok(Box::new(file))
     }
 
@@ -288,5 +283,37 @@ impl RealFile {
             at += count;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_substitute_for_renaming_without_replacing_never_replaces() {
+        let scratch = tempfile::tempdir().expect("a scratch folder can be made");
+        let path = |name: &str| scratch.path().join(name);
+        fs::write(path("a"), "a").expect("the folder is writable");
+        fs::write(path("b"), "b").expect("the folder is writable");
+        let refused = link_then_unlink(&path("a"), &path("b")).expect_err("b exists");
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(path("b")).expect("b is there"), b"b");
+        link_then_unlink(&path("a"), &path("c")).expect("c is free");
+        assert!(!path("a").exists());
+        assert_eq!(fs::read(path("c")).expect("c is there"), b"a");
+    }
+
+    #[test]
+    fn the_substitute_for_allocation_writes_only_past_the_end() {
+        let file = RealFile { file: tempfile::tempfile().expect("a scratch file can be made") };
+        file.write_at(b"abc", 0).expect("it is writable");
+        file.fill_with_zeros(1, 200_000).expect("there is room");
+        let mut bytes = vec![1; 200_001];
+        file.read_exact_at(&mut bytes, 0).expect("it has grown to the end of the range");
+        assert_eq!(&bytes[..3], b"abc");
+        assert!(bytes[3..].iter().all(|&byte| byte == 0));
+        file.fill_with_zeros(0, 3).expect("there is nothing to do");
+        assert_eq!(file.len().expect("it is open"), 200_001);
     }
 }

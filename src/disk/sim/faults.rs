@@ -44,6 +44,9 @@ pub enum Call {
 }
 
 /// How a call fails.
+///
+/// After a `sync` that fails, with whatever error, what was unsynced is given up: it can be read until
+/// the next crash, and no later sync will make it durable. (This is what Linux does.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     error: rustix::io::Errno,
@@ -51,8 +54,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// The medium or the transport failed (EIO). After a `sync` that fails so, what was unsynced is
-    /// given up: readable for now, and no later sync will make it durable.
+    /// The medium or the transport failed (EIO).
     pub const IO: Fault = Fault { error: rustix::io::Errno::IO, bytes: 0 };
     /// No room (ENOSPC).
     pub const FULL: Fault = Fault { error: rustix::io::Errno::NOSPC, bytes: 0 };
@@ -94,7 +96,8 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
-    /// Fails one `call` on a path that contains `path`.
+    /// Fails one `call` on a path that contains `path`. An open file goes by the name that it has at
+    /// the time of the call.
     pub fn once(call: Call, path: impl Into<String>, fault: Fault) -> FaultPlan {
         FaultPlan { call: Some(call), path: path.into(), skip: 0, left: 1, fault }
     }

@@ -120,7 +120,10 @@ impl File for SimFile {
         match trouble {
             None => content.sync(),
             Some(trouble) => {
-                content.give_up();
+                // A crash in the middle is no failure: the system may still write it all.
+                if !trouble.crash {
+                    content.give_up();
+                }
                 return Err(trouble.error);
             }
         }

@@ -20,6 +20,8 @@ mod image;
 mod medium;
 mod names;
 mod random;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -78,6 +80,7 @@ struct State {
     calls: u64,
     crash_at: Option<u64>,
     crashed: bool,
+    crash_site: Option<(Call, PathBuf)>,
     capacity: Option<u64>,
     now: i64,
     elapsed: Duration,
@@ -131,6 +134,7 @@ impl State {
             calls: 0,
             crash_at: None,
             crashed: false,
+            crash_site: None,
             capacity: None,
             now: FIRST_TIME,
             elapsed: Duration::ZERO,
@@ -182,6 +186,8 @@ impl Shared {
         if state.crash_at.is_some_and(|at| state.calls >= at) {
             state.crashed = true;
             self.changed.notify_all();
+            let text = state.texts(paths, ino).swap_remove(0);
+            state.crash_site = Some((call, PathBuf::from(text)));
             let bytes = state.random.below(bytes as u64 + 1) as usize;
             return Ok((state, Some(Trouble { error: crash_error(), bytes, crash: true })));
         }
@@ -237,6 +243,11 @@ impl SimDisk {
     /// Whether it has crashed.
     pub fn crashed(&self) -> bool {
         self.shared.state.lock().crashed
+    }
+
+    /// The call that [`SimDisk::crash_at`] made the last, once it has come, and the path it was for.
+    pub fn crash_site(&self) -> Option<(Call, PathBuf)> {
+        self.shared.state.lock().crash_site.clone()
     }
 
     /// A new disk with what survives; this one crashes if it has not yet. May be asked again and

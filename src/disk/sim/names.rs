@@ -170,8 +170,8 @@ impl Names {
         for later in (0..self.pending.len()).rev() {
             due[later] |= self.pending[later].unsynced.is_empty();
             if due[later] {
-                for earlier in 0..later {
-                    due[earlier] |= self.pending[later].depends_on(&self.pending[earlier]);
+                for (is_due, earlier) in due[..later].iter_mut().zip(&self.pending) {
+                    *is_due = *is_due || self.pending[later].depends_on(earlier);
                 }
             }
         }
