@@ -1,1 +1,38 @@
 //! The log: what was committed, in order, in a chain of segments of a fixed size.
+//!
+//! Commits are appended in *groups*: one head, one checksum, one write. Every group carries the
+//! checksum of the group before it and the highest LSN known to be durable when it was written, so
+//! that recovery can tell a tail (never synced, dropped) from damage (synced, refused). The format
+//! stands in [`format`] and [`group`], the rules of recovery in [`recovery`].
+//!
+//! Invariants:
+//! - A segment that recovery has read is never written again: the log goes on in a new one.
+//! - Nothing is created on disk before the first append.
+//! - A sync covers every segment with unsynced bytes, oldest first; also those found by recovery.
+//! - A full disk refuses an append and latches nothing; a failed sync or any other failed write
+//!   latches the log for good.
+//!
+//! What it does not do: it groups nothing (the commit line does), it knows no tables and no values.
+
+mod chain;
+mod format;
+mod group;
+mod prepare;
+mod reader;
+mod recovery;
+mod segment;
+mod sync;
+mod upkeep;
+mod writer;
+
+pub(crate) use format::{MAX_GROUP, SegmentEnd, SegmentHeader};
+pub(crate) use group::{BIG_VALUE, Context, GroupBody, LogCommit, LogOp};
+pub(crate) use reader::{Group, SegmentReader, Step};
+pub(crate) use recovery::{Recovered, RecoveryBase, TailCut, recover};
+pub(crate) use segment::{SegmentInfo, list_segments};
+pub(crate) use sync::SyncSet;
+pub(crate) use upkeep::Upkeep;
+pub(crate) use writer::{Appended, Log, LogParams};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Which segments belong to the history, judged by their headers alone.
+//!
+//! Every header names the segment before it. From the newest sound header the chain leads back to the
+//! segment in which the first commit after the checkpoint stands. What the chain does not touch was
+//! discarded by an earlier recovery, or never used, and is dead. Where a header on the way is not
+//! sound, the chain is sought again below it; whether what is above it counts as damage is
+//! decided where reading ends.
+
+use std::path::Path;
+
+use super::format::SegmentHeader;
+use super::reader::unsupported;
+use super::recovery::{RecoveryBase, divergent};
+use super::segment::{Header, SegmentInfo};
+use crate::engine::{Lsn, Timeline};
+use crate::{Error, Result};
+
+/// Places in `segments` of those to be read, in order; empty where there is no sound header.
+///
+/// # Errors
+/// `Foreign`, `Unsupported`, and `Corrupt` where a segment that is needed is not in the folder.
+pub(super) fn live_chain(segments: &[SegmentInfo], base: &RecoveryBase) -> Result<Vec<usize>> {
+    for segment in segments {
+        check_header(segment, base)?;
+    }
+    let mut upto = segments.len();
+    'below: loop {
+        let sound = |segment: &SegmentInfo| segment.sound().is_some();
+        let Some(mut at) = segments[..upto].iter().rposition(sound) else { return Ok(Vec::new()) };
+        let mut chain = vec![at];
+        while let Some(header) = segments[at].sound().filter(|h| h.base > base.checkpoint_lsn) {
+            at = before(segments, at, header, base)?;
+            if segments[at].sound().is_none() {
+                upto = at;
+                continue 'below;
+            }
+            chain.push(at);
+        }
+        chain.reverse();
+        return Ok(chain);
+    }
+}
+
+fn check_header(segment: &SegmentInfo, base: &RecoveryBase) -> Result<()> {
+    match &segment.header {
+        Header::Foreign(version) => Err(unsupported(&segment.path, *version)),
+        Header::Sound(header, _) if header.store_id != base.store_id => {
+            Err(divergent(&segment.path, "the log segment belongs to another store"))
+        }
+        Header::Sound(header, _) if header.number != segment.number => {
+            let why = format!("the log segment is number {} by its header", header.number);
+            Err(Error::corrupt(&segment.path, why).hint("Give it back its name."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The place of the segment that the one `at` follows.
+fn before(
+    segments: &[SegmentInfo],
+    at: usize,
+    header: &SegmentHeader,
+    base: &RecoveryBase,
+) -> Result<usize> {
+    let missing = |what: String| {
+        Error::corrupt(&segments[at].path, what)
+            .hint("Put the missing segments back, or restore the last backup.")
+    };
+    let from = base.checkpoint_lsn + 1;
+    let Some(prev) = header.prev else {
+        let first = header.base + 1;
+        return Err(missing(format!("the log begins with LSN {first}, LSN {from} is needed")));
+    };
+    segments[..at].iter().rposition(|segment| segment.number == prev.number).ok_or_else(|| {
+        let number = prev.number;
+        missing(format!("log segment {number}, which this one follows, is missing"))
+    })
+}
+
+/// How the timeline of a segment is related to the history read so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kinship {
+    /// It is the same.
+    Same,
+    /// It forks off exactly here.
+    Child(Timeline),
+    /// The data file's timeline left it, after this LSN.
+    Ancestor(Lsn),
+}
+
+/// The timeline that the history read so far is on.
+pub(super) struct Lineage {
+    timeline: Timeline,
+    checkpoint_lsn: Lsn,
+}
+
+impl Lineage {
+    pub(super) fn new(base: &RecoveryBase) -> Lineage {
+        Lineage { timeline: base.timeline, checkpoint_lsn: base.checkpoint_lsn }
+    }
+
+    pub(super) fn timeline(&self) -> Timeline {
+        self.timeline
+    }
+
+    /// # Errors
+    /// `Foreign` where the segment's timeline neither is, nor continues, nor precedes this one.
+    pub(super) fn kinship(&self, header: &SegmentHeader, path: &Path) -> Result<Kinship> {
+        let (ours, theirs) = (self.timeline, header.timeline);
+        if theirs == ours {
+            return Ok(Kinship::Same);
+        }
+        let forks_here = theirs.parent == ours.id && theirs.fork == header.base;
+        if forks_here && header.base >= self.checkpoint_lsn {
+            return Ok(Kinship::Child(theirs));
+        }
+        if theirs.id == ours.parent && header.base <= ours.fork && ours.fork <= self.checkpoint_lsn
+        {
+            return Ok(Kinship::Ancestor(ours.fork));
+        }
+        Err(divergent(path, "the log segment belongs to a divergent history of this store"))
+    }
+
+    /// A group of a segment of this kinship was read.
+    pub(super) fn accept(&mut self, kinship: Kinship) {
+        if let Kinship::Child(timeline) = kinship {
+            self.timeline = timeline;
+        }
+    }
+}
