@@ -12,7 +12,7 @@
 //! only where heads are the same. A leaf holds records of one table only, and is never empty.
 
 use super::super::TableId;
-use super::arena::{Child, ChildLink, Link};
+use super::arena::{Child, ChildLink, Link, prefetch};
 use super::record::{Record, RecordLink, head_of};
 use std::array;
 use std::cmp::Ordering as Cmp;
@@ -268,8 +268,12 @@ impl Inner {
 pub(super) fn leaf_for<'a>(mut node: Node<'a>, probe: &Probe<'_>) -> &'a Leaf {
     loop {
         match node {
-            Child::One(leaf) => return leaf,
+            Child::One(leaf) => {
+                prefetch(leaf);
+                return leaf;
+            }
             Child::Other(inner) => {
+                prefetch(inner);
                 let order = inner.order();
                 node = inner.child(order, inner.search(order, probe));
             }

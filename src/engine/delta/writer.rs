@@ -6,7 +6,7 @@
 //! for the left, complete. Sideways links are last, and lead to the same records in either state.
 
 use super::super::{Lsn, TableId};
-use super::arena::{ArenaWriter, Child, Link};
+use super::arena::{ArenaWriter, Child, Link, prefetch};
 use super::node::{Branch, Inner, Leaf, Node, Probe, SLOTS};
 use super::record::{Record, RecordLink, Version};
 use super::{Delta, DeltaChange};
@@ -215,10 +215,14 @@ impl Finger {
         loop {
             let inner = match node {
                 Child::One(leaf) => {
+                    prefetch(leaf);
                     self.depth.set(depth);
                     return leaf;
                 }
-                Child::Other(inner) => inner,
+                Child::Other(inner) => {
+                    prefetch(inner);
+                    inner
+                }
             };
             node = self.step(inner, depth, probe);
             depth += 1;
