@@ -5,6 +5,8 @@
 
 pub(crate) mod delta;
 pub(crate) mod log;
+pub(crate) mod tree;
+pub(crate) mod value;
 
 /// Log sequence number of a commit. Dense within a timeline: the first commit is 1, and 0 means that
 /// nothing was committed yet.

@@ -1,0 +1,333 @@
+//! Writing a checkpoint: the one act that turns changes into a new root.
+//!
+//! In this order: the pages of the new trees, the catalogue, the free list; sync; the older meta;
+//! sync: from here on the checkpoint is durable; the other meta; sync: from here on what only the
+//! checkpoint before reached can be used again, and the file's end can be cut.
+//!
+//! Until the first meta is durable nothing of it shows: on an error the work is dropped, and the same
+//! changes can be tried again. After a failed write or sync the file is latched (see `file.rs`).
+
+use std::sync::Arc;
+
+use super::apply::{ChangeSource, apply};
+use super::checkpoint::{Checkpoint, Source, TableEntry};
+use super::file::{DataFile, WriterState};
+use super::meta::Meta;
+use super::page::{LeafValue, Node};
+use super::pointer::{Pointer, TableRoot};
+use super::source::{Mapped, PageSource};
+use super::space::{ListRef, SpaceState, write_list};
+use super::writer::PageWriter;
+use crate::engine::{CATALOGUE, Change, Lsn, TableId, Timeline};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a checkpoint records beside its trees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CheckpointParams {
+    /// The last commit among the changes.
+    pub(crate) lsn: Lsn,
+    /// The branch of history that it belongs to.
+    pub(crate) timeline: Timeline,
+    /// Time of that commit, in microseconds since the Unix epoch.
+    pub(crate) time: i64,
+    /// What is known durable in the log.
+    pub(crate) durable_log_lsn: Lsn,
+}
+
+impl DataFile {
+    /// Writes a checkpoint: `base`, which is the newest, with `changes`.
+    ///
+    /// Changes of tables that the new catalogue does not have are passed over.
+    ///
+    /// # Errors
+    /// `StorageFull` where there is no room: nothing has changed, and it can be tried again with the
+    /// changes from their start. `Limit` for a key that is too long, `Corrupt` for a damaged page
+    /// below a change, `Invalid` where `base` is not the newest checkpoint or the changes are out of
+    /// order, `ReadOnly` after an earlier failure of a write or sync.
+    ///
+    /// # Durability
+    /// Durable when it returns.
+    pub(crate) fn checkpoint(
+        &self,
+        base: &Arc<Checkpoint>,
+        changes: &mut dyn ChangeSource,
+        params: CheckpointParams,
+    ) -> Result<Arc<Checkpoint>> {
+        let mut state = self.writer().lock();
+        self.check_latch()?;
+        let mapped = self.newest_base(base, &state)?;
+        let (mut space, list_pages) =
+            state.space.load(&**self.file(), self.path(), self.page_size())?;
+        space.ripen(&self.pins());
+        let number = base.meta.number + 1;
+        let mut writer = PageWriter::new(self, number, space, state.allocated);
+        let built = build(base, mapped, changes, &mut writer)
+            .and_then(|built| finish_pages(base, built, &list_pages, &mut writer));
+        state.allocated = writer.allocated();
+        let built = built?;
+        let wrote = writer.changed_space();
+        let (mut space, freed) = writer.finish(&mut state)?;
+        let meta = Meta {
+            number,
+            lsn: params.lsn,
+            timeline: params.timeline,
+            time: params.time,
+            durable_log_lsn: params.durable_log_lsn,
+            catalogue: built.catalogue,
+            page_count: built.end,
+            free_list: built.list.page,
+            free_list_crc: built.list.crc,
+            free_list_birth: built.list.birth,
+            next_table_id: built.next_table_id,
+            from_archive: false,
+            ..base.meta
+        };
+        if wrote {
+            self.sync(&mut state.stats)?;
+        }
+        let older = state.older_meta();
+        self.put_meta(&mut state, older, &meta)?;
+        space.add_waiting(number, freed);
+        state.space = SpaceState::Known { space, list_pages: built.list_pages };
+        self.put_meta(&mut state, 1 - older, &meta)?;
+        state.stats.checkpoints += 1;
+        state.stats.live_bytes = built.live * self.page_size() as u64;
+        let source = Mapped { file: mapped.file.clone(), end: meta.page_count };
+        Ok(Checkpoint::new(source, meta, built.tables))
+    }
+
+    fn newest_base<'b>(&self, base: &'b Checkpoint, state: &WriterState) -> Result<&'b Mapped> {
+        let newest = state.metas.iter().flatten().map(|meta| meta.number).max();
+        match &base.source {
+            Source::Mapped(mapped)
+                if std::ptr::eq(&*mapped.file, self) && newest == Some(base.meta.number) =>
+            {
+                Ok(mapped)
+            }
+            _ => Err(Error::new(
+                ErrorKind::Invalid,
+                format!("checkpoint {} is not the newest of the file", base.meta.number),
+            )
+            .at(self.path())),
+        }
+    }
+
+    /// Writes a meta and makes it durable; the checkpoint that was there loses that pin.
+    fn put_meta(&self, state: &mut WriterState, slot: usize, meta: &Meta) -> Result<()> {
+        let page = meta.encode();
+        let offset = (slot * page.len()) as u64;
+        // Also a full disk leaves the meta in doubt here.
+        self.write("write a meta of the data file", |file| file.write_at(&page, offset))
+            .inspect_err(|_| self.latch())?;
+        self.sync(&mut state.stats)?;
+        state.stats.written_bytes += page.len() as u64;
+        self.pin(meta.number, meta.page_count);
+        if let Some(before) = state.metas[slot].replace(meta.clone()) {
+            self.unpin(before.number);
+        }
+        Ok(())
+    }
+
+    /// Gives free pages at the end of the file back to the disk.
+    ///
+    /// # Errors
+    /// What the disk says; the file is as long as it was then.
+    pub(crate) fn trim(&self) -> Result<()> {
+        let mut state = self.writer().lock();
+        self.check_latch()?;
+        self.cut(&mut state)
+    }
+}
+
+impl WriterState {
+    /// The slot to write first: a damaged one, or the older.
+    fn older_meta(&self) -> usize {
+        match &self.metas {
+            [Some(a), Some(b)] => usize::from(b.number < a.number),
+            [Some(_), None] => 1,
+            [None, _] => 0,
+        }
+    }
+}
+
+/// The trees of a new checkpoint.
+struct Built {
+    catalogue: TableRoot,
+    tables: Vec<TableEntry>,
+    next_table_id: TableId,
+}
+
+/// All that a new checkpoint's meta needs.
+struct Finished {
+    catalogue: TableRoot,
+    tables: Vec<TableEntry>,
+    next_table_id: TableId,
+    end: u64,
+    live: u64,
+    list: ListRef,
+    list_pages: Vec<super::free::Extent>,
+}
+
+/// Applies all changes: definitions, then each table, then the catalogue that names the new roots.
+fn build(
+    base: &Checkpoint,
+    mapped: &Mapped,
+    changes: &mut dyn ChangeSource,
+    writer: &mut PageWriter<'_>,
+) -> Result<Built> {
+    let mut tables = base.tables.clone();
+    let mut touched = Vec::new();
+    let mut next_table_id = base.meta.next_table_id;
+    while let Some((CATALOGUE, key, change)) = changes.current() {
+        let id = key.as_array().map(|id| TableId::from_be_bytes(*id)).unwrap_or(CATALOGUE);
+        if id == CATALOGUE {
+            return Err(Error::new(ErrorKind::Invalid, "a table id is not four bytes above zero"));
+        }
+        next_table_id = next_table_id.max(id.saturating_add(1));
+        match (change, tables.binary_search_by_key(&id, |entry| entry.id)) {
+            (Change::Put(bytes), Ok(at)) => tables[at].definition = bytes.into(),
+            (Change::Put(bytes), Err(at)) => {
+                tables.insert(
+                    at,
+                    TableEntry { id, root: TableRoot::EMPTY, definition: bytes.into() },
+                );
+            }
+            (Change::Delete, Ok(at)) => free_table(mapped, &tables.remove(at).root, writer)?,
+            (Change::Delete, Err(_)) => {}
+        }
+        touched.push(id);
+        changes.advance()?;
+    }
+    let mut last = CATALOGUE;
+    while let Some((table, _, _)) = changes.current() {
+        if table <= last {
+            return Err(Error::new(ErrorKind::Invalid, "the changes are not in order of tables"));
+        }
+        last = table;
+        apply_table(mapped, table, &mut tables, changes, writer)?;
+        touched.push(table);
+    }
+    touched.sort_unstable();
+    touched.dedup();
+    let mut entries = CatalogueChanges::new(&touched, &tables);
+    let catalogue = apply(mapped, base.meta.catalogue, CATALOGUE, &mut entries, writer)?;
+    Ok(Built { catalogue, tables, next_table_id })
+}
+
+/// Applies the changes of one table, or passes over them where it is not in the catalogue.
+fn apply_table(
+    mapped: &Mapped,
+    table: TableId,
+    tables: &mut [TableEntry],
+    changes: &mut dyn ChangeSource,
+    writer: &mut PageWriter<'_>,
+) -> Result<()> {
+    if let Ok(at) = tables.binary_search_by_key(&table, |entry| entry.id) {
+        tables[at].root = apply(mapped, tables[at].root, table, changes, writer)?;
+        return Ok(());
+    }
+    while changes.current().is_some_and(|(next, _, _)| next == table) {
+        changes.advance()?;
+    }
+    Ok(())
+}
+
+/// Frees all pages of a table. Leaves are read only where they refer to runs.
+fn free_table(mapped: &Mapped, table: &TableRoot, writer: &mut PageWriter<'_>) -> Result<()> {
+    if table.root.is_null() {
+        return Ok(());
+    }
+    free_subtree(mapped, &table.root, table.level, writer)
+}
+
+fn free_subtree(
+    mapped: &Mapped,
+    pointer: &Pointer,
+    level: u8,
+    writer: &mut PageWriter<'_>,
+) -> Result<()> {
+    writer.free(pointer.page, 1, pointer.birth);
+    if level == 0 && !pointer.holds_runs {
+        return Ok(());
+    }
+    let damaged = || mapped.corrupt(pointer.page, "it changed after it was checked");
+    let node = Node::new(mapped.get(pointer, level)?, level).ok_or_else(damaged)?;
+    for index in 0..node.count() {
+        if level > 0 {
+            let child = node.child(index).ok_or_else(damaged)?;
+            free_subtree(mapped, &child, level - 1, writer)?;
+        } else if let LeafValue::Run(run) = node.leaf_value(index).ok_or_else(damaged)? {
+            writer.free_run(&run)?;
+        }
+    }
+    Ok(())
+}
+
+/// Frees the old free list and writes the new one, where pages came or went.
+fn finish_pages(
+    base: &Checkpoint,
+    built: Built,
+    old_list: &[super::free::Extent],
+    writer: &mut PageWriter<'_>,
+) -> Result<Finished> {
+    let Built { catalogue, tables, next_table_id } = built;
+    let mut finished = Finished {
+        catalogue,
+        tables,
+        next_table_id,
+        end: base.meta.page_count,
+        live: 0,
+        list: ListRef::of(&base.meta),
+        list_pages: old_list.to_vec(),
+    };
+    if writer.changed_space() {
+        for extent in old_list {
+            writer.free(extent.first, extent.len, extent.birth);
+        }
+        let written = write_list(writer)?;
+        finished.end = written.end;
+        finished.list = written.list;
+        finished.list_pages = written.pages;
+    }
+    let dead: u64 = writer.freed().iter().map(|extent| extent.len).sum();
+    let space = writer.space();
+    finished.live = space.end() - space.free_pages() - space.waiting_pages() - dead;
+    Ok(finished)
+}
+
+/// The changes of the catalogue tree, made from the new list of tables.
+struct CatalogueChanges {
+    entries: Vec<([u8; 4], Option<Vec<u8>>)>,
+    at: usize,
+}
+
+impl CatalogueChanges {
+    fn new(touched: &[TableId], tables: &[TableEntry]) -> CatalogueChanges {
+        let entry = |id: &TableId| {
+            let found = tables.binary_search_by_key(id, |entry| entry.id).ok();
+            let value = found.map(|at| {
+                let mut value = tables[at].root.encode().to_vec();
+                value.extend_from_slice(&tables[at].definition);
+                value
+            });
+            (id.to_be_bytes(), value)
+        };
+        CatalogueChanges { entries: touched.iter().map(entry).collect(), at: 0 }
+    }
+}
+
+impl ChangeSource for CatalogueChanges {
+    fn current(&self) -> Option<(TableId, &[u8], Change<'_>)> {
+        let (key, value) = self.entries.get(self.at)?;
+        let change = match value {
+            Some(value) => Change::Put(value),
+            None => Change::Delete,
+        };
+        Some((CATALOGUE, key, change))
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.at += 1;
+        Ok(())
+    }
+}
