@@ -4,6 +4,9 @@
 //! a power cut afterwards may take it. A power cut leaves what was synced, and of the rest whatever
 //! the medium happened to hold.
 
+use std::collections::BTreeMap;
+
+use super::content::Content;
 use super::medium::{Medium, Node};
 use super::names::{Ino, Names};
 use super::random::Random;
@@ -41,12 +44,8 @@ impl Medium {
         }
     }
 
-    fn keep(
-        &self,
-        names: Names,
-        mut content: impl FnMut(Ino, &super::content::Content) -> super::content::Content,
-    ) -> Medium {
-        let mut nodes = std::collections::BTreeMap::new();
+    fn keep(&self, names: Names, mut content: impl FnMut(Ino, &Content) -> Content) -> Medium {
+        let mut nodes = BTreeMap::new();
         for (&ino, node) in &self.nodes {
             if !names.knows(ino) {
                 continue;

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::faults::Call;
 use super::image::CHUNK;
 use super::names::Ino;
-use super::{Guard, Shared, Trouble};
+use super::state::{Guard, Shared, Trouble};
 use crate::disk::File;
 
 /// The largest offset that a file of the system can have.

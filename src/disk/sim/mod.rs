@@ -20,21 +20,21 @@ mod image;
 mod medium;
 mod names;
 mod random;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::io::Errno;
 
 pub use crash::Survival;
 pub use faults::{Call, Fault, FaultPlan};
+pub use state::HangGuard;
 
 use self::content::Content;
 use self::file::{SimFile, whole};
@@ -42,10 +42,9 @@ use self::image::CHUNK;
 use self::medium::{Last, Medium, Node};
 use self::names::Ino;
 use self::random::Random;
+use self::state::{FIRST_TIME, Guard, LockGuard, Shared, State};
 use super::{Disk, EntryKind, File, Metadata, OpenMode};
 
-/// The clock of a new disk: 2024-01-01T00:00:00Z.
-const FIRST_TIME: i64 = 1_704_067_200_000_000;
 /// Free space of a disk without a capacity: 1 PiB.
 const UNBOUNDED: u64 = 1 << 50;
 
@@ -67,149 +66,6 @@ pub struct SimDisk {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    state: Mutex<State>,
-    /// A hang ended, or the disk crashed.
-    changed: Condvar,
-}
-
-type Guard<'a> = MutexGuard<'a, State>;
-
-struct State {
-    medium: Medium,
-    calls: u64,
-    crash_at: Option<u64>,
-    crashed: bool,
-    crash_site: Option<(Call, PathBuf)>,
-    capacity: Option<u64>,
-    now: i64,
-    elapsed: Duration,
-    random: Random,
-    faults: Vec<FaultPlan>,
-    hangs: Vec<(u64, String)>,
-    next_hang: u64,
-    locked: BTreeSet<Ino>,
-}
-
-/// Why a call fails, and how many of its bytes take effect before.
-struct Trouble {
-    error: io::Error,
-    bytes: usize,
-    crash: bool,
-}
-
-/// Calls on the paths of a [`SimDisk::hang`] wait while this lives.
-#[must_use = "the hang ends when the guard is dropped"]
-pub struct HangGuard {
-    shared: Arc<Shared>,
-    id: u64,
-}
-
-impl Drop for HangGuard {
-    fn drop(&mut self) {
-        self.shared.state.lock().hangs.retain(|(id, _)| *id != self.id);
-        self.shared.changed.notify_all();
-    }
-}
-
-struct LockGuard {
-    shared: Arc<Shared>,
-    ino: Ino,
-}
-
-impl Drop for LockGuard {
-    fn drop(&mut self) {
-        self.shared.state.lock().locked.remove(&self.ino);
-    }
-}
-
-fn crash_error() -> io::Error {
-    io::Error::other("simulated crash")
-}
-
-impl State {
-    fn new(medium: Medium, random: Random) -> State {
-        State {
-            medium,
-            calls: 0,
-            crash_at: None,
-            crashed: false,
-            crash_site: None,
-            capacity: None,
-            now: FIRST_TIME,
-            elapsed: Duration::ZERO,
-            random,
-            faults: Vec::new(),
-            hangs: Vec::new(),
-            next_hang: 0,
-            locked: BTreeSet::new(),
-        }
-    }
-
-    fn advance(&mut self, by: Duration) {
-        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-        self.now = self.now.saturating_add(micros);
-        self.elapsed = self.elapsed.saturating_add(by);
-    }
-
-    /// Chunks that are free, on a disk with a capacity.
-    fn free_chunks(&self) -> Option<u64> {
-        self.capacity.map(|bytes| (bytes / CHUNK).saturating_sub(self.medium.space()))
-    }
-
-    /// The texts that plans and hangs look into.
-    fn texts(&self, paths: &[&Path], ino: Option<Ino>) -> Vec<String> {
-        let named = ino.and_then(|ino| self.medium.names.now().path(ino));
-        let whole = |path: &&Path| Path::new("/").join(path).to_string_lossy().into_owned();
-        match named {
-            Some(path) => vec![path.to_string_lossy().into_owned()],
-            None => paths.iter().map(whole).collect(),
-        }
-    }
-}
-
-impl Shared {
-    /// Begins a call of `bytes` bytes: counts it, waits where it hangs, and says what goes wrong.
-    fn enter(
-        &self,
-        call: Call,
-        paths: &[&Path],
-        ino: Option<Ino>,
-        bytes: usize,
-    ) -> io::Result<(Guard<'_>, Option<Trouble>)> {
-        let mut state = self.state.lock();
-        if state.crashed {
-            return Err(crash_error());
-        }
-        state.calls += 1;
-        state.advance(Duration::from_micros(1));
-        if state.crash_at.is_some_and(|at| state.calls >= at) {
-            state.crashed = true;
-            self.changed.notify_all();
-            let text = state.texts(paths, ino).swap_remove(0);
-            state.crash_site = Some((call, PathBuf::from(text)));
-            let bytes = state.random.below(bytes as u64 + 1) as usize;
-            return Ok((state, Some(Trouble { error: crash_error(), bytes, crash: true })));
-        }
-        if state.hangs.is_empty() && state.faults.is_empty() {
-            return Ok((state, None));
-        }
-        let texts = state.texts(paths, ino);
-        while state.hangs.iter().any(|(_, part)| texts.iter().any(|text| text.contains(part))) {
-            self.changed.wait(&mut state);
-            if state.crashed {
-                return Err(crash_error());
-            }
-        }
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let fault = state.faults.iter_mut().find_map(|plan| plan.meet(call, &texts));
-        state.faults.retain(|plan| !plan.is_spent());
-        let trouble =
-            fault.map(|fault| Trouble { error: fault.error(), bytes: fault.bytes(), crash: false });
-        Ok((state, trouble))
-    }
-}
-
 /// What tests ask of it.
 impl SimDisk {
     /// An empty disk: the directory `/`, where relative paths start, too.
@@ -218,8 +74,7 @@ impl SimDisk {
     }
 
     fn with(state: State) -> Arc<SimDisk> {
-        let shared = Shared { state: Mutex::new(state), changed: Condvar::new() };
-        Arc::new(SimDisk { shared: Arc::new(shared) })
+        Arc::new(SimDisk { shared: Arc::new(Shared::new(state)) })
     }
 
     /// How many calls were made. All that can fail count; clock, randomness and advice do not.

@@ -37,6 +37,17 @@ fn a_crash_stops_that_call_and_all_later_ones() {
 }
 
 #[test]
+fn a_disk_that_was_rebooted_is_dead_also_without_a_crash() {
+    let disk = SimDisk::new(1);
+    let file = create(&disk, "a", b"abc");
+    let after = disk.reboot(Survival::Everything);
+    assert!(disk.crashed() && disk.crash_site().is_none() && !after.crashed());
+    assert!(file.write_at(b"x", 0).is_err() && disk.list(Path::new("/")).is_err());
+    // What it holds can be asked for again.
+    assert_eq!(read(&disk.reboot(Survival::Everything), "a").expect("it is there"), b"abc");
+}
+
+#[test]
 fn a_crash_in_a_write_leaves_some_first_part_of_it() {
     let mut parts = std::collections::BTreeSet::new();
     for seed in 0..200 {
