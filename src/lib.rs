@@ -5,6 +5,7 @@ pub mod disk;
 pub(crate) mod engine;
 mod error;
 mod store;
+pub mod lock;
 
 pub use error::{Error, ErrorKind, Result, code};
 pub use store::{AsKey, AsPrefix, Bytes, Key, KeyBuf, KeyReader, KeyType};

@@ -1,0 +1,82 @@
+//! The words and numbers with which the lock manager says no.
+
+use super::granule::Granule;
+use super::mode::Mode;
+use crate::error::{Error, ErrorKind, code};
+
+pub(crate) fn from_callback() -> Error {
+    Error::new(ErrorKind::BackupInProgress, "called from a callback of the store's own backup")
+        .with_code(code::FROM_CALLBACK)
+        .hint("It would wait for the backup, which waits for the callback. Do it afterwards.")
+}
+
+pub(crate) fn own_transaction() -> Error {
+    Error::new(ErrorKind::Invalid, "this thread has a write handle open that would be waited for")
+        .with_code(code::OWN_TRANSACTION)
+        .hint("End the write handle of this thread first.")
+}
+
+pub(crate) fn own_hold() -> Error {
+    Error::new(ErrorKind::Invalid, "this thread itself holds the writes that it would wait for")
+        .with_code(code::OWN_TRANSACTION)
+        .hint("Release the hold of this thread first.")
+}
+
+pub(crate) fn backup_in_progress() -> Error {
+    Error::new(ErrorKind::BackupInProgress, "cancelled: a backup of the store is in progress")
+        .with_code(code::BACKUP_IN_PROGRESS)
+        .hint("What was not begun is not performed; what was committed stays.")
+}
+
+pub(crate) fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "the waiting write was cancelled")
+}
+
+pub(crate) fn ticket_timeout() -> Error {
+    Error::new(ErrorKind::Timeout, "the write was not granted within its own time limit")
+}
+
+pub(crate) fn lock_timeout(granule: &Granule, mode: Mode) -> Error {
+    Error::new(ErrorKind::Timeout, format!("{mode} on {granule} was not granted in time"))
+}
+
+pub(crate) fn deadlock(granule: &Granule, mode: Mode) -> Error {
+    let message = format!("{mode} on {granule} would wait for itself through other handles");
+    Error::new(ErrorKind::Deadlock, message).hint("Drop the handle and run the transaction again.")
+}
+
+pub(crate) fn queue_full(limit: usize) -> Error {
+    Error::new(ErrorKind::Busy, format!("{limit} writes are waiting already"))
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store is closed")
+}
+
+pub(crate) fn second_backup() -> Error {
+    Error::new(ErrorKind::BackupInProgress, "a backup of this store is already running")
+        .with_code(code::SECOND_BACKUP)
+}
+
+pub(crate) fn stopped() -> Error {
+    Error::new(ErrorKind::Stopped, "stopped while waiting for open write handles")
+        .with_code(code::STOPPED)
+}
+
+pub(crate) fn transaction_timeout(backup: bool, who: &str) -> Error {
+    let message = format!("open handles did not end in time: {who}");
+    if backup {
+        Error::new(ErrorKind::BackupFailed, message).with_code(code::TRANSACTION_TIMEOUT)
+    } else {
+        Error::new(ErrorKind::Timeout, message)
+    }
+}
+
+pub(crate) fn hold_expired(why: &str) -> Error {
+    Error::new(ErrorKind::BackupFailed, format!("the hold was broken: {why}"))
+        .with_code(code::HOLD_EXPIRED)
+}
+
+pub(crate) fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Invalid, message)
+}
