@@ -1,0 +1,44 @@
+//! The archive: one file that standard tools open, written and read.
+//!
+//! It is a `tar` stream in independent `zstd` frames, then a seal (BLAKE3 of all before it), then a
+//! seek table: `tar --zstd -xf` takes it, and so does anything that knows the zstd seekable format.
+//! `docs/format/archive.md` has every byte. The layers go one way, each with a file of its own:
+//! entries ([`entry`], [`tar`]) -> frames ([`frame`], [`digest`]) -> file ([`sink`], [`seal`]). Since
+//! the reader takes any [`disk::File`](crate::disk::File), what may come below them (encryption,
+//! segments) is no concern of this room.
+//!
+//! It knows no store: what an application has to say in header and manifest is opaque JSON. It
+//! neither renames, removes nor chooses files; the rooms that back up and restore do.
+
+mod digest;
+mod entry;
+mod entry_file;
+mod extract;
+mod frame;
+mod names;
+mod pipeline;
+mod reader;
+mod scan;
+mod seal;
+mod sink;
+mod tar;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod writer;
+mod xxh64;
+
+pub use digest::Digest;
+pub use entry::{
+    EntryKind, EntryMeta, EntryPath, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON, MAX_PATH,
+    Manifest, ManifestEntry,
+};
+pub use extract::Unpack;
+pub use frame::Compression;
+pub use names::{
+    ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives, list_partials,
+    next_number,
+};
+pub use reader::{ArchiveFile, Entry};
+pub use verify::{Progress, Verified, verify_medium};
+pub use writer::{ArchiveOptions, ArchiveWriter, Finished};
