@@ -1,6 +1,7 @@
 //! Stillpoint: an embedded, transactional record store whose live backup is consistent, bounded and
 //! proven.
 
+pub mod archive;
 pub mod disk;
 pub(crate) mod engine;
 mod error;

@@ -85,6 +85,12 @@ impl From<&Path> for EntryPath {
     }
 }
 
+impl From<&[u8]> for EntryPath {
+    fn from(path: &[u8]) -> EntryPath {
+        EntryPath::new(path)
+    }
+}
+
 impl From<&str> for EntryPath {
     fn from(path: &str) -> EntryPath {
         EntryPath::new(path)

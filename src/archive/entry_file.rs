@@ -66,16 +66,14 @@ impl Shard {
                     false => self.frames.remove(0).1,
                 };
                 let path = &archive.path;
-                let len =
-                    reader::read_packed(&*archive.file, path, &archive.map, number, &mut self.packed)?;
-                reader::decode(
-                    &mut self.decoder,
+                let len = reader::read_packed(
+                    &*archive.file,
                     path,
+                    &archive.map,
                     number,
-                    &self.packed,
-                    len,
-                    &mut content,
+                    &mut self.packed,
                 )?;
+                reader::decode(&mut self.decoder, path, number, &self.packed, len, &mut content)?;
                 (number, content)
             }
         };

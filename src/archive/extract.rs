@@ -47,21 +47,27 @@ impl ArchiveFile {
         let chosen: Vec<&Entry> = self.entries().iter().filter(|entry| wanted(entry)).collect();
         let total = chosen.iter().map(|entry| entry.meta.size).sum();
         let plan = chosen.iter().enumerate().flat_map(|(index, entry)| {
-            self.frames_of(entry).map(move |(number, place)| {
-                Wanted { number, entry: index, place: Some(place) }
+            self.frames_of(entry).map(move |(number, place)| Wanted {
+                number,
+                entry: index,
+                place: Some(place),
             })
         });
         let mut order = Order { archive: self, chosen: &chosen, next: 0, target };
         let mut joiner = Joiner::default();
         let mut done = 0;
-        Scan::start(self, workers)?.run(plan, |_| {}, |frame| {
-            order.frame(&frame, &mut joiner)?;
-            done += frame.content.len() as u64;
-            match progress(Progress { done, total }) {
-                ControlFlow::Continue(()) => Ok(()),
-                ControlFlow::Break(()) => Err(stopped(&self.path)),
-            }
-        })?;
+        Scan::start(self, workers)?.run(
+            plan,
+            |_| {},
+            |frame| {
+                order.frame(&frame, &mut joiner)?;
+                done += frame.content.len() as u64;
+                match progress(Progress { done, total }) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(()) => Err(stopped(&self.path)),
+                }
+            },
+        )?;
         order.empty_ones(chosen.len())
     }
 

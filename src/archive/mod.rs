@@ -30,8 +30,8 @@ mod xxh64;
 
 pub use digest::Digest;
 pub use entry::{
-    EntryKind, EntryMeta, EntryPath, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON, MAX_PATH,
-    Manifest, ManifestEntry,
+    EntryKind, EntryMeta, EntryPath, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON,
+    MAX_PATH, Manifest, ManifestEntry,
 };
 pub use extract::Unpack;
 pub use frame::Compression;

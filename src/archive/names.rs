@@ -194,16 +194,29 @@ mod tests {
             assert_eq!(ArchiveName::parse(&name.to_string()), Some(name.clone()));
             let partial = name.partial(77);
             assert_eq!(ArchiveName::parse_partial(&partial), Some((name, 77)));
-            assert_eq!(ArchiveName::parse(&partial), None, "unfinished is never taken for finished");
+            assert_eq!(
+                ArchiveName::parse(&partial),
+                None,
+                "unfinished is never taken for finished"
+            );
         }
         for bad in [
-            "x[1].tar.zst", "x[00001].tar.zst", "x[0001].tar", "x[0001].log.zst", "[0001].tar.zst",
-            "x[0001-0001].tar.zst", "x0001].tar.zst", "x[+001].tar.zst", "x[99999999999].tar.zst",
+            "x[1].tar.zst",
+            "x[00001].tar.zst",
+            "x[0001].tar",
+            "x[0001].log.zst",
+            "[0001].tar.zst",
+            "x[0001-0001].tar.zst",
+            "x0001].tar.zst",
+            "x[+001].tar.zst",
+            "x[99999999999].tar.zst",
             "x[0001].tar.zst~",
         ] {
             assert_eq!(ArchiveName::parse(bad), None, "{bad}");
         }
-        assert_eq!(ArchiveName::new("Inventory", 1).expect("good").to_string(),
-            "Inventory[0001].tar.zst");
+        assert_eq!(
+            ArchiveName::new("Inventory", 1).expect("good").to_string(),
+            "Inventory[0001].tar.zst"
+        );
     }
 }

@@ -139,8 +139,7 @@ impl ArchiveFile {
 
     /// The frames of an entry's content and where they lie in it.
     pub(crate) fn frames_of(&self, entry: &Entry) -> impl Iterator<Item = (usize, Place)> + use<> {
-        let (size, grid, first) =
-            (entry.meta.size, u64::from(self.frame_bytes), entry.first_frame);
+        let (size, grid, first) = (entry.meta.size, u64::from(self.frame_bytes), entry.first_frame);
         let count = size.div_ceil(grid);
         (0..count).map(move |n| {
             let place = Place { offset: n * grid, alone: count == 1, last: n + 1 == count };

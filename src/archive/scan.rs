@@ -119,8 +119,7 @@ impl<'a> Scan<'a> {
 
     fn read_frame(&mut self, number: usize, packed: &mut Vec<u8>) -> Result<usize> {
         let archive = self.archive;
-        let len =
-            reader::read_packed(&*archive.file, &archive.path, &archive.map, number, packed)?;
+        let len = reader::read_packed(&*archive.file, &archive.path, &archive.map, number, packed)?;
         if let (true, Some((at, _))) = (self.drop_cache, archive.map.get(number))
             && at >= self.dropped + DROP_EVERY
         {

@@ -228,10 +228,9 @@ fn split_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Result<T, String> {
-    std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| format!("\"{}\" in a PAX record is no number", String::from_utf8_lossy(text)))
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        format!("\"{}\" in a PAX record is no number", String::from_utf8_lossy(text))
+    })
 }
 
 /// Seconds with six digits after the point, as microseconds.

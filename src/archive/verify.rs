@@ -80,7 +80,9 @@ impl ArchiveFile {
                 ControlFlow::Break(()) => Err(stopped(&self.path)),
             }
         };
-        let read = |packed: &[u8]| drop(hasher.update(packed));
+        let read = |packed: &[u8]| {
+            hasher.update(packed);
+        };
         Scan::start(self, workers)?.dropping_cache().run(self.every_frame(), read, take)?;
         let content = check.content;
         hasher.update(&seal::seal_head(self.map.end()));
@@ -95,8 +97,10 @@ impl ArchiveFile {
     fn every_frame(&self) -> impl Iterator<Item = Wanted> + '_ {
         let entries = self.entries().iter().enumerate().flat_map(|(index, entry)| {
             let header = Wanted { number: entry.first_frame - 1, entry: index, place: None };
-            let content = self.frames_of(entry).map(move |(number, place)| {
-                Wanted { number, entry: index, place: Some(place) }
+            let content = self.frames_of(entry).map(move |(number, place)| Wanted {
+                number,
+                entry: index,
+                place: Some(place),
             });
             std::iter::once(header).chain(content)
         });

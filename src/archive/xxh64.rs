@@ -29,9 +29,9 @@ fn merge_lanes(stripes: &[[u8; 32]]) -> u64 {
     }
     let sum = a.rotate_left(1).wrapping_add(b.rotate_left(7));
     let sum = sum.wrapping_add(c.rotate_left(12)).wrapping_add(d.rotate_left(18));
-    [a, b, c, d].into_iter().fold(sum, |hash, lane| {
-        (hash ^ round(0, lane)).wrapping_mul(P1).wrapping_add(P4)
-    })
+    [a, b, c, d]
+        .into_iter()
+        .fold(sum, |hash, lane| (hash ^ round(0, lane)).wrapping_mul(P1).wrapping_add(P4))
 }
 
 fn finish(mut hash: u64, tail: &[u8]) -> u64 {
