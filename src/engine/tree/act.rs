@@ -21,6 +21,9 @@ use super::writer::PageWriter;
 use crate::engine::{CATALOGUE, Change, Lsn, TableId, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Longest encoded definition of a table.
+pub(crate) const MOST_DEFINITION: usize = 1 << 20;
+
 /// What a checkpoint records beside its trees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CheckpointParams {
@@ -182,6 +185,9 @@ fn build(
         let id = key.as_array().map(|id| TableId::from_be_bytes(*id)).unwrap_or(CATALOGUE);
         if id == CATALOGUE {
             return Err(Error::new(ErrorKind::Invalid, "a table id is not four bytes above zero"));
+        }
+        if matches!(change, Change::Put(bytes) if bytes.len() > MOST_DEFINITION) {
+            return Err(Error::new(ErrorKind::Limit, "the definition of a table exceeds 1 MiB"));
         }
         next_table_id = next_table_id.max(id.saturating_add(1));
         match (change, tables.binary_search_by_key(&id, |entry| entry.id)) {

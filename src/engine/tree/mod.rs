@@ -20,6 +20,7 @@ mod act;
 mod apply;
 mod build;
 mod checkpoint;
+mod copy;
 mod cursor;
 mod file;
 mod free;
@@ -30,15 +31,18 @@ mod pointer;
 mod run;
 mod source;
 mod space;
+mod verify;
 mod writer;
 
 pub(crate) use act::CheckpointParams;
 pub(crate) use apply::ChangeSource;
 pub(crate) use checkpoint::{Checkpoint, TreeCursor, open_read_only};
+pub(crate) use copy::CopyPlan;
 pub(crate) use file::{DataFile, DataParams, DataStats};
 pub(crate) use meta::Meta;
 pub(crate) use page::max_key_len;
 pub(crate) use pointer::TableRoot;
+pub(crate) use verify::{Damage, TreeReport, verify_data_file};
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use super::free::FIRST_PAGE;
 use super::page::check_page;
 use super::pointer::{Pointer, RunRef};
 use super::run::Shape;
+use super::space::{FreeList, ListRef, read_list};
 use crate::disk::File;
 use crate::engine::value::Value;
 use crate::error::{Error, Result};
@@ -155,6 +156,10 @@ impl Reader {
         self.page_size
     }
 
+    pub(crate) fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -186,6 +191,27 @@ impl Reader {
         }
         check_page(&page, level).map_err(|what| self.corrupt(pointer.page, what))?;
         Ok(page.into())
+    }
+
+    /// Reads and checks pages of a run that are under one checksum.
+    pub(crate) fn read_part(&self, first: u64, pages: u64, crc: u32) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; pages as usize * self.page_size];
+        self.read_raw(first, &mut bytes)?;
+        self.check_part(first, &bytes, crc)?;
+        Ok(bytes)
+    }
+
+    /// Checks pages of a run that are under one checksum.
+    pub(crate) fn check_part(&self, first: u64, bytes: &[u8], crc: u32) -> Result<()> {
+        if crc32c::crc32c(bytes) != crc {
+            return Err(self.corrupt(first, "a part of a big value is not what was written"));
+        }
+        Ok(())
+    }
+
+    /// Reads and checks a free list.
+    pub(crate) fn read_free_list(&self, list: ListRef) -> Result<FreeList> {
+        read_list(&*self.file, &self.path, self.page_size, list, self.end)
     }
 
     /// The shape of `run`, when it lies within the file.

@@ -83,8 +83,11 @@ impl SpaceState {
         if let SpaceState::Unread { list, number, end, other } = self {
             let read = read_list(file, path, page_size, *list, *end)?;
             let space = rebuild(&read.entries, *number, *end, *other);
-            let list_pages =
-                read.pages.iter().map(|page| Extent { first: *page, len: 1, birth: list.birth });
+            let list_pages = read.pages.iter().map(|(page, _)| Extent {
+                first: *page,
+                len: 1,
+                birth: list.birth,
+            });
             *self = SpaceState::Known { space, list_pages: list_pages.collect() };
         }
         match self {
@@ -121,8 +124,8 @@ fn rebuild(list: &[Entry], number: u64, end: u64, other: Option<(u64, u64)>) -> 
 
 /// A free list as it was read.
 pub(crate) struct FreeList {
-    /// The pages that it lies in.
-    pub(crate) pages: Vec<u64>,
+    /// The pages that it lies in, and their CRCs.
+    pub(crate) pages: Vec<(u64, u32)>,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -160,7 +163,7 @@ pub(crate) fn read_list(
             least = entry.first + entry.len;
             read.entries.push(entry);
         }
-        read.pages.push(number);
+        read.pages.push((number, crc));
         (number, crc) = (u64_at(&page, 8), u32_at(&page, 4));
     }
     Ok(read)

@@ -1,5 +1,6 @@
 //! Tests of the whole room, against a model that shares no code with it: ordered maps.
 
+mod copy;
 mod model;
 
 use std::collections::BTreeMap;
