@@ -23,9 +23,11 @@ pub(super) fn live_chain(segments: &[SegmentInfo], base: &RecoveryBase) -> Resul
     for segment in segments {
         check_header(segment, base)?;
     }
+    let sound = |segment: &SegmentInfo| {
+        segment.sound().is_some_and(|header| !is_dead(header.timeline, header.base, base.timeline))
+    };
     let mut upto = segments.len();
     'below: loop {
-        let sound = |segment: &SegmentInfo| segment.sound().is_some();
         let Some(mut at) = segments[..upto].iter().rposition(sound) else { return Ok(Vec::new()) };
         let mut chain = vec![at];
         while let Some(header) = segments[at].sound().filter(|h| h.base > base.checkpoint_lsn) {
@@ -39,6 +41,16 @@ pub(super) fn live_chain(segments: &[SegmentInfo], base: &RecoveryBase) -> Resul
         chain.reverse();
         return Ok(chain);
     }
+}
+
+/// Whether a segment cannot be of the history of a data file on the timeline `ours`, although both
+/// come from the same one. That timeline may have no segment of its own so far: dead is what was
+/// appended to its parent behind the fork, and what forked off at the same place and came to
+/// nothing. Should such a segment hold durable commits all the same, the judgement of the end sees it.
+fn is_dead(theirs: Timeline, base: Lsn, ours: Timeline) -> bool {
+    let sibling = theirs.parent == ours.parent && theirs.fork == ours.fork;
+    let behind_fork = theirs.id == ours.parent && base > ours.fork;
+    ours.parent != 0 && theirs.id != ours.id && (sibling || behind_fork)
 }
 
 fn check_header(segment: &SegmentInfo, base: &RecoveryBase) -> Result<()> {

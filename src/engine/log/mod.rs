@@ -6,7 +6,7 @@
 //! stands in [`format`] and [`group`], the rules of recovery in [`recovery`].
 //!
 //! Invariants:
-//! - A segment that recovery has read is never written again: the log goes on in a new one.
+//! - A segment that recovery has read is never changed again: the log goes on in a new one.
 //! - Nothing is created on disk before the first append.
 //! - A sync covers every segment with unsynced bytes, oldest first; also those found by recovery.
 //! - A full disk refuses an append and latches nothing; a failed sync or any other failed write
@@ -20,6 +20,7 @@ mod group;
 mod prepare;
 mod reader;
 mod recovery;
+mod replay;
 mod segment;
 mod sync;
 mod upkeep;
@@ -30,7 +31,7 @@ pub(crate) use group::{BIG_VALUE, Context, GroupBody, LogCommit, LogOp};
 pub(crate) use reader::{Group, SegmentReader, Step};
 pub(crate) use recovery::{Recovered, RecoveryBase, TailCut, recover};
 pub(crate) use segment::{SegmentInfo, list_segments};
-pub(crate) use sync::SyncSet;
+pub(crate) use sync::{SyncSet, Unproven};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use writer::{Appended, Log, LogParams};
 

@@ -14,17 +14,22 @@
 
 use std::path::{Path, PathBuf};
 
-use super::chain::{Kinship, Lineage, live_chain};
-use super::format::{Malformed, SegmentEnd};
+use super::chain::live_chain;
+use super::format::SegmentEnd;
 use super::group::LogOp;
-use super::reader::{Group, Remains, SegmentReader, Step, look_at};
+use super::reader::{Remains, look_at};
+use super::replay::{EndKind, Place, Replay};
 use super::segment::{SegmentInfo, list_segments};
+use super::sync::Unproven;
 use crate::disk::Disk;
 use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::code;
 use crate::{Error, ErrorKind, Result};
 
 /// What the data file says about the log.
+///
+/// The log is made durable through `checkpoint_lsn` before the data file says so. Otherwise the
+/// timeline of the checkpoint might stand nowhere in the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecoveryBase {
     /// The store.
@@ -69,9 +74,8 @@ pub(crate) struct Recovered {
     pub(crate) timeline: Timeline,
     /// Everything in the log through this LSN is known to be durable.
     pub(crate) durable_lsn: Lsn,
-    /// Segments with commits that may be in the operating system's cache only. The next sync of the
-    /// log covers them first.
-    pub(crate) unproven: Vec<u64>,
+    /// What may be in the operating system's cache only. The next sync of the log covers it first.
+    pub(crate) unproven: Vec<Unproven>,
     /// Bytes of groups that were read.
     pub(crate) bytes: u64,
     /// All segments in the folder.
@@ -127,19 +131,6 @@ pub(crate) fn recover(
     }
 }
 
-/// How the readable part of the log ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EndKind {
-    /// There is no segment with a sound header.
-    NoSegment,
-    /// With a trailer.
-    Trailer,
-    /// With a place where no sound group follows.
-    Stop,
-    /// Where the data file's timeline left the log's.
-    Fork,
-}
-
 /// All that the judgement rests on. `x` is the first LSN that could not be read.
 #[derive(Clone, Copy, Debug)]
 struct Ending {
@@ -193,17 +184,6 @@ fn verdict(ending: Ending) -> Verdict {
     }
 }
 
-/// Where reading ended.
-struct Place {
-    kind: EndKind,
-    /// Number and file of the segment, 0 where there is none.
-    number: u64,
-    path: Option<PathBuf>,
-    salt: Option<u64>,
-    at: u64,
-    why: Option<Malformed>,
-}
-
 /// What stands behind `place`: in its segment, and in every later one, whatever leads to it.
 fn remains_behind(
     disk: &dyn Disk,
@@ -240,174 +220,4 @@ fn damaged(place: Place, dir: &Path, lsn: Lsn, known: Lsn) -> Error {
 /// The error for a log that is not of this history.
 pub(super) fn divergent(path: &Path, why: &str) -> Error {
     Error::new(ErrorKind::Foreign, why).with_code(code::FOREIGN_LOG).at(path)
-}
-
-/// Applies what is read, and remembers how far it came.
-struct Replay<'a> {
-    disk: &'a dyn Disk,
-    base: &'a RecoveryBase,
-    apply: &'a mut dyn FnMut(Lsn, i64, &LogOp<'_>) -> Result<()>,
-    lineage: Lineage,
-    last_lsn: Lsn,
-    last_time: i64,
-    end: Option<SegmentEnd>,
-    durable: Lsn,
-    bytes: u64,
-    /// Segments read, each with the last LSN in it.
-    read: Vec<(u64, Lsn)>,
-}
-
-impl<'a> Replay<'a> {
-    fn new(
-        disk: &'a dyn Disk,
-        base: &'a RecoveryBase,
-        apply: &'a mut dyn FnMut(Lsn, i64, &LogOp<'_>) -> Result<()>,
-    ) -> Replay<'a> {
-        Replay {
-            disk,
-            base,
-            apply,
-            lineage: Lineage::new(base),
-            last_lsn: base.checkpoint_lsn,
-            last_time: base.checkpoint_time,
-            end: None,
-            durable: base.durable_hint,
-            bytes: 0,
-            read: Vec::new(),
-        }
-    }
-
-    /// The first LSN that the log does not have: `x` of the table.
-    fn next_lsn(&self) -> Lsn {
-        self.end.map_or(self.last_lsn, |end| end.lsn) + 1
-    }
-
-    /// Reads the `live` ones of `segments`, until the first place that ends the log.
-    fn segments(&mut self, segments: &[SegmentInfo], live: &[usize]) -> Result<Place> {
-        let mut place =
-            Place { kind: EndKind::NoSegment, number: 0, path: None, salt: None, at: 0, why: None };
-        for (nth, &index) in live.iter().enumerate() {
-            let next = live.get(nth + 1).and_then(|&next| segments[next].sound());
-            let stated = next.and_then(|header| header.prev);
-            let (ended, follows) = self.segment(&segments[index], stated)?;
-            place = ended;
-            if !follows {
-                break;
-            }
-        }
-        Ok(place)
-    }
-
-    /// Reads one segment, through `stated` where the next one says that it ends there. Returns where
-    /// it ended, and whether the next one follows.
-    fn segment(
-        &mut self,
-        segment: &SegmentInfo,
-        stated: Option<SegmentEnd>,
-    ) -> Result<(Place, bool)> {
-        let mut reader = SegmentReader::open(self.disk, &segment.path)?;
-        let header = *reader.header();
-        let kinship = self.lineage.kinship(&header, &segment.path)?;
-        if self.end.is_none() {
-            self.end = header.prev.or(Some(SegmentEnd { number: 0, chain: 0, lsn: header.base }));
-        }
-        self.last_time = self.last_time.max(header.base_time);
-        let fork = match kinship {
-            Kinship::Ancestor(fork) => fork,
-            Kinship::Same | Kinship::Child(_) => Lsn::MAX,
-        };
-        let limit = stated.map_or(fork, |end| end.lsn.min(fork));
-        let (kind, why) = loop {
-            let read = reader.next_lsn() - 1;
-            if stated.is_some_and(|end| end.lsn == read) {
-                break (EndKind::Trailer, None);
-            }
-            if read == fork {
-                break (EndKind::Fork, None);
-            }
-            match reader.next()? {
-                Step::Group(group) if group.head.last_lsn() > limit => {
-                    let why = "this log segment goes on where the history leaves it";
-                    return Err(divergent(&segment.path, why));
-                }
-                Step::Group(group) => {
-                    self.lineage.accept(kinship);
-                    self.group(&group, header.number, &segment.path)?;
-                }
-                Step::Trailer(head) => {
-                    self.durable = self.durable.max(head.synced_through);
-                    break (EndKind::Trailer, None);
-                }
-                Step::Bad(why) => break (EndKind::Stop, Some(why)),
-            }
-        };
-        let follows = kind == EndKind::Trailer && stated.is_some();
-        if follows && stated.is_some_and(|end| end.chain != reader.chain()) {
-            let why = "the next log segment does not follow this one";
-            return Err(divergent(&segment.path, why));
-        }
-        let (path, salt) = (Some(segment.path.clone()), Some(header.salt));
-        let place = Place { kind, number: segment.number, path, salt, at: reader.at(), why };
-        Ok((place, follows))
-    }
-
-    fn group(&mut self, group: &Group<'_>, number: u64, path: &Path) -> Result<()> {
-        let (head, lsn) = (&group.head, group.head.last_lsn());
-        if lsn > self.base.checkpoint_lsn {
-            let (after, apply) = (self.base.checkpoint_lsn, &mut *self.apply);
-            let malformed = |why: Malformed| Error::corrupt(path, why.to_string());
-            let mut result = Ok(());
-            let walked = group.body.for_each(|lsn, _, op| {
-                if lsn > after {
-                    result = apply(lsn, head.time, op);
-                }
-                if result.is_ok() { Ok(()) } else { Err(Malformed::Field) }
-            });
-            result?;
-            walked.map_err(malformed)?;
-            self.last_lsn = lsn;
-        }
-        self.last_time = self.last_time.max(head.time);
-        self.durable = self.durable.max(head.synced_through);
-        self.end = Some(SegmentEnd { number, chain: group.chain, lsn });
-        self.bytes += u64::from(head.total);
-        match self.read.last_mut() {
-            Some((last, through)) if *last == number => *through = lsn,
-            _ => self.read.push((number, lsn)),
-        }
-        Ok(())
-    }
-
-    /// Segments of the history, read or older, with commits later than what is known to be durable.
-    fn unproven(&self, segments: &[SegmentInfo]) -> Vec<u64> {
-        let newest = self.read.last().map_or(0, |&(number, _)| number);
-        let through = |segment: &SegmentInfo| {
-            let read = self.read.iter().find(|(number, _)| *number == segment.number);
-            read.map(|&(_, lsn)| lsn).or(segment.last_lsn).unwrap_or(Lsn::MAX)
-        };
-        segments
-            .iter()
-            .filter(|segment| segment.number <= newest && segment.sound().is_some())
-            .filter(|segment| through(segment) > self.durable)
-            .map(|segment| segment.number)
-            .collect()
-    }
-
-    fn found(self, tail_cut: Option<TailCut>, segments: Vec<SegmentInfo>) -> Recovered {
-        // A log that ends before the checkpoint cannot be continued: the commits between are in the
-        // tree only. The next segment begins anew.
-        let end = self.end.filter(|end| end.number != 0 && end.lsn == self.last_lsn);
-        let unproven = self.unproven(&segments);
-        Recovered {
-            last_lsn: self.last_lsn,
-            last_time: self.last_time,
-            end,
-            tail_cut,
-            timeline: self.lineage.timeline(),
-            durable_lsn: self.durable.min(self.last_lsn),
-            unproven,
-            bytes: self.bytes,
-            segments,
-        }
-    }
 }

@@ -7,6 +7,9 @@
 //!   two at a time the other one would acknowledge what is not there.
 //! - A failed sync latches. It is never tried again: a second one may succeed on pages that were
 //!   dropped.
+//! - What recovery read may stand in the operating system's cache only, and may be marked there as
+//!   written although it is not: that is what a failed sync leaves behind. So these bytes are written
+//!   once more, just as they are, before the first sync.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +27,7 @@ struct Dirty {
     path: PathBuf,
     /// `None` for a segment that recovery found: it is opened when it is synced.
     file: Option<Arc<dyn File>>,
-    /// Bytes written. For a segment that recovery found: any number but 0.
+    /// Bytes written.
     written: u64,
     /// Bytes known to be durable.
     synced: u64,
@@ -63,6 +66,18 @@ struct Target {
     path: PathBuf,
     file: Option<Arc<dyn File>>,
     written: u64,
+    synced: u64,
+}
+
+/// Part of a segment that recovery read and that is not known to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unproven {
+    /// The segment.
+    pub(crate) number: u64,
+    /// Bytes before this one are durable.
+    pub(crate) from: u64,
+    /// Bytes from this one on do not matter.
+    pub(crate) to: u64,
 }
 
 /// All that is to be synced so that everything through one LSN is durable. Usable on any thread.
@@ -79,16 +94,16 @@ impl SyncState {
         disk: Arc<dyn Disk>,
         last_lsn: Lsn,
         durable: Lsn,
-        unproven: Vec<(u64, PathBuf)>,
+        unproven: Vec<(Unproven, PathBuf)>,
     ) -> Arc<SyncState> {
         let segments = unproven
             .into_iter()
-            .map(|(number, path)| Dirty {
-                number,
+            .map(|(part, path)| Dirty {
+                number: part.number,
                 path,
                 file: None,
-                written: 1,
-                synced: 0,
+                written: part.to,
+                synced: part.from,
                 closed: true,
             })
             .collect();
@@ -167,6 +182,7 @@ impl SyncState {
                 path: segment.path.clone(),
                 file: segment.file.clone(),
                 written: segment.written,
+                synced: segment.synced,
             })
             .collect();
         SyncSet { state: Arc::clone(self), targets, through: pending.last_lsn }
@@ -190,6 +206,7 @@ impl SyncState {
             Some(file) => file.sync().map_err(failed)?,
             None => {
                 let file = self.disk.open(&target.path, OpenMode::Write).map_err(failed)?;
+                write_again(&*file, target.synced, target.written).map_err(failed)?;
                 file.sync().map_err(failed)?;
             }
         }
@@ -201,6 +218,19 @@ impl SyncState {
         pending.forget_what_is_done();
         Ok(())
     }
+}
+
+/// Writes the bytes `from..to` of `file` over themselves.
+fn write_again(file: &dyn File, from: u64, to: u64) -> std::io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX).min(1 << 20)];
+    let mut at = from;
+    while at < to {
+        let part = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
+        file.read_exact_at(&mut buffer[..part], at)?;
+        file.write_at(&buffer[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
 }
 
 impl Pending {

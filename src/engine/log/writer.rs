@@ -13,7 +13,7 @@ use super::format::{
 use super::group::{Body, Context, Encoder, LogCommit};
 use super::prepare::Supply;
 use super::segment::{numbers, path_of};
-use super::sync::{SyncSet, SyncState};
+use super::sync::{SyncSet, SyncState, Unproven};
 use super::upkeep::{Shared, Upkeep};
 use crate::disk::{Disk, File};
 use crate::engine::{Lsn, StoreId, Timeline};
@@ -39,8 +39,8 @@ pub(crate) struct LogParams {
     pub(crate) prev: Option<SegmentEnd>,
     /// Everything through this LSN is known to be durable ([`super::Recovered::durable_lsn`]).
     pub(crate) durable_lsn: Lsn,
-    /// Segments that the first sync must cover too ([`super::Recovered::unproven`]).
-    pub(crate) unproven: Vec<u64>,
+    /// What the first sync must cover too ([`super::Recovered::unproven`]).
+    pub(crate) unproven: Vec<Unproven>,
 }
 
 /// What an append did.
@@ -104,7 +104,7 @@ impl Log {
         let newest = numbers(&*disk, &dir)?.last().copied().unwrap_or(0);
         let next_number = newest.max(params.prev.map_or(0, |prev| prev.number)) + 1;
         let unproven =
-            params.unproven.iter().map(|&number| (number, path_of(&dir, number))).collect();
+            params.unproven.iter().map(|&part| (part, path_of(&dir, part.number))).collect();
         // A log that begins anew has nothing to make durable until the first append.
         let ends = params.prev.map_or(params.durable_lsn, |prev| prev.lsn);
         let sync = SyncState::new(Arc::clone(&disk), ends, params.durable_lsn, unproven);
