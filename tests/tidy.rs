@@ -1,0 +1,156 @@
+//! Holds the house in order: who may know whom, and which things stand in one place only.
+//!
+//! The layers of `docs/architecture.md` are data here. A forbidden `use crate::room` fails with the
+//! rule that it breaks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room, and the rooms it may name. `error` is known to all.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("disk", &[]),
+    ("lock", &[]),
+    ("engine", &["disk"]),
+    ("archive", &["disk"]),
+    ("store", &["engine", "lock", "disk"]),
+    ("backup", &["store", "archive", "engine", "lock", "disk"]),
+    ("restore", &["store", "archive", "engine", "disk"]),
+];
+
+/// What only the named rooms may say: the seam to the outside.
+const SEAMS: &[(&str, &[&str])] = &[
+    ("std::fs", &["disk", "cli"]),
+    ("SystemTime", &["disk", "cli"]),
+    ("Instant::now", &["disk", "lock", "cli"]),
+    ("rustix::", &["disk", "cli"]),
+];
+
+const LONGEST_FILE: usize = 500;
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+}
+
+/// Every source file: its room, its path, its text.
+fn all_sources() -> Vec<(String, PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    files
+        .into_iter()
+        .map(|path| {
+            let inside = path.strip_prefix(&src).unwrap();
+            let first = inside.components().next().unwrap().as_os_str().to_string_lossy();
+            let room = first.trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            (room, path, text)
+        })
+        .collect()
+}
+
+fn is_test_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_string_lossy();
+    name == "tests.rs" || name == "conformance.rs" || path.to_string_lossy().contains("/tests/")
+}
+
+/// The lines of a file that are neither comments nor tests.
+fn code_lines(path: &Path, text: &str) -> Vec<(usize, String)> {
+    if is_test_file(path) {
+        return Vec::new();
+    }
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(number, line)| (number + 1, line.to_owned()))
+        .collect()
+}
+
+#[test]
+fn no_room_names_a_room_that_it_may_not_know() {
+    let mut broken = Vec::new();
+    for (room, path, text) in all_sources() {
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == room) else { continue };
+        for (number, line) in code_lines(&path, &text) {
+            for (other, _) in LAYERS {
+                let named = line.contains(&format!("crate::{other}::"))
+                    || line.contains(&format!("crate::{other};"))
+                    || line.contains(&format!("crate::{{{other}"));
+                let known = *other == room || *other == "error" || allowed.contains(other);
+                if named && !known {
+                    let shown = path.display();
+                    broken.push(format!("{shown}:{number}: {room} may know {allowed:?}: {line}"));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "layers broken:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn files_clock_and_chance_come_through_the_disk_alone() {
+    let mut broken = Vec::new();
+    for (room, path, text) in all_sources() {
+        for (number, line) in code_lines(&path, &text) {
+            for (word, rooms) in SEAMS {
+                if line.contains(word) && !rooms.contains(&room.as_str()) {
+                    broken.push(format!("{}:{number}: `{word}`: {line}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "the seam is for {SEAMS:?}:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn unsafe_code_says_why_it_is_sound() {
+    for (_, path, text) in all_sources() {
+        let uses = text.lines().any(|line| {
+            let code = line.split("//").next().unwrap_or("");
+            code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")
+        });
+        if uses {
+            let shown = path.display();
+            assert!(text.contains("allow(unsafe_code)"), "{shown}: not a file for unsafe code");
+            assert!(text.to_lowercase().contains("sound"), "{shown}: the header gives no reason");
+            assert!(text.contains("SAFETY:"), "{shown}: blocks without a reason");
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for (_, path, text) in all_sources() {
+        assert!(text.starts_with("//!"), "{}: no module header", path.display());
+    }
+}
+
+#[test]
+fn files_have_one_purpose_and_a_readable_length() {
+    let long: Vec<String> = all_sources()
+        .into_iter()
+        .map(|(_, path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > LONGEST_FILE)
+        .map(|(path, lines)| format!("{}: {lines}", path.display()))
+        .collect();
+    assert!(long.is_empty(), "longer than {LONGEST_FILE} lines:\n{}", long.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_undone_in_the_sources() {
+    let words = ["todo!", "unimplemented!", "FIXME", "TODO", "dbg!("];
+    for (_, path, text) in all_sources() {
+        for word in words {
+            assert!(!text.contains(word), "{}: `{word}`", path.display());
+        }
+    }
+}
