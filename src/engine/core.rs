@@ -1,0 +1,207 @@
+//! What the threads of an engine share: the callers in the commit line, the checkpointer, the keeper
+//! of the log.
+//!
+//! Order of locks, outermost first: `queue`, `leader`, `pending`, the slots of `views`. Nobody waits
+//! for room or for a checkpoint while holding any of them.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::delta::Delta;
+use super::leader::Leader;
+use super::line::Queue;
+use super::options::EngineOptions;
+use super::pin::PinSlot;
+use super::stats::Counters;
+use super::tree::DataFile;
+use super::view::Views;
+use super::{Lsn, StoreId, TableId, Timeline};
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) struct Core {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) options: EngineOptions,
+    pub(super) store_id: StoreId,
+    /// The timeline of the next local commit.
+    pub(super) timeline: Timeline,
+    pub(super) data: Arc<DataFile>,
+    pub(super) views: Views,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) leader: Mutex<Leader>,
+    /// Every commit up to here is synced in the log.
+    pub(super) durable: AtomicU64,
+    pub(super) next_table_id: AtomicU32,
+    pub(super) active_bytes: AtomicUsize,
+    pub(super) pending: Mutex<Pending>,
+    /// Something was sealed, or room was made, or the engine stops.
+    pub(super) pending_changed: Condvar,
+    pub(super) keeper: Mutex<KeeperState>,
+    pub(super) keeper_wake: Condvar,
+    pub(super) counters: Counters,
+    is_latched: AtomicBool,
+    latch: Mutex<Option<Error>>,
+}
+
+/// A delta that takes no more commits and waits to become a checkpoint.
+#[derive(Clone)]
+pub(super) struct Sealed {
+    pub(super) delta: Arc<Delta>,
+    pub(super) lsn: Lsn,
+    pub(super) time: i64,
+}
+
+/// What waits for the checkpointer, oldest first.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) sealed: VecDeque<(Sealed, Arc<PinSlot>)>,
+    /// The checkpointer found the disk full and tries again; writers without room are refused.
+    pub(super) full: Option<Error>,
+    pub(super) stop: bool,
+}
+
+#[derive(Default)]
+pub(super) struct KeeperState {
+    pub(super) stop: bool,
+    pub(super) poked: bool,
+}
+
+/// The parts of a core that recovery has found.
+pub(super) struct Found {
+    pub(super) store_id: StoreId,
+    pub(super) timeline: Timeline,
+    pub(super) data: Arc<DataFile>,
+    pub(super) views: Views,
+    pub(super) leader: Leader,
+    pub(super) next_table_id: TableId,
+    pub(super) sealed: Vec<Sealed>,
+}
+
+impl Core {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: EngineOptions,
+        found: Found,
+    ) -> Core {
+        let last = found.leader.next_lsn - 1;
+        let pending = Pending {
+            sealed: found.sealed.into_iter().map(|s| (s.clone(), PinSlot::new(s.lsn))).collect(),
+            ..Pending::default()
+        };
+        Core {
+            disk,
+            dir,
+            options,
+            store_id: found.store_id,
+            timeline: found.timeline,
+            data: found.data,
+            views: found.views,
+            queue: Mutex::default(),
+            active_bytes: AtomicUsize::new(found.leader.active.bytes()),
+            leader: Mutex::new(found.leader),
+            durable: AtomicU64::new(last),
+            next_table_id: AtomicU32::new(found.next_table_id),
+            pending: Mutex::new(pending),
+            pending_changed: Condvar::new(),
+            keeper: Mutex::default(),
+            keeper_wake: Condvar::new(),
+            counters: Counters::default(),
+            is_latched: AtomicBool::new(false),
+            latch: Mutex::new(None),
+        }
+    }
+
+    /// Makes the store read-only until it is opened again. The first cause stays.
+    pub(super) fn latch(&self, cause: Error) {
+        self.latch.lock().get_or_insert(cause);
+        self.is_latched.store(true, Ordering::Release);
+        let pending = self.pending.lock();
+        self.pending_changed.notify_all();
+        drop(pending);
+    }
+
+    /// The error that writers get while the store is latched.
+    pub(super) fn latched(&self) -> Option<Error> {
+        if !self.is_latched.load(Ordering::Acquire) {
+            return None;
+        }
+        let cause = self.latch.lock().clone()?;
+        Some(
+            Error::new(ErrorKind::ReadOnly, "the store latched itself read-only after a failure")
+                .at(&self.dir)
+                .because(cause)
+                .hint("Close the store and open it again: recovery decides what is durable."),
+        )
+    }
+
+    /// Waits while the active delta is full and the one behind it is not yet in the tree.
+    pub(super) fn wait_for_room(&self) -> Result<()> {
+        if self.active_bytes.load(Ordering::Relaxed) < self.options.delta_bytes {
+            return Ok(());
+        }
+        let start = self.disk.elapsed();
+        let mut waited = false;
+        let mut pending = self.pending.lock();
+        while self.active_bytes.load(Ordering::Relaxed) >= self.options.delta_bytes
+            && !pending.sealed.is_empty()
+        {
+            if let Some(full) = &pending.full {
+                return Err(full.clone());
+            }
+            if let Some(latched) = self.latched() {
+                return Err(latched);
+            }
+            waited = true;
+            self.pending_changed.wait(&mut pending);
+        }
+        if waited {
+            self.counters.waited_for_room(self.disk.elapsed().saturating_sub(start));
+        }
+        Ok(())
+    }
+
+    pub(super) fn nothing_sealed(&self) -> bool {
+        self.pending.lock().sealed.is_empty()
+    }
+
+    /// Hands a sealed delta to the checkpointer.
+    pub(super) fn push_sealed(&self, sealed: Sealed) -> Arc<PinSlot> {
+        let slot = PinSlot::new(sealed.lsn);
+        self.pending.lock().sealed.push_back((sealed, slot.clone()));
+        self.pending_changed.notify_all();
+        slot
+    }
+
+    /// The slot of the checkpoint that will hold, or holds, everything up to `lsn`, where nothing
+    /// is in the active delta.
+    pub(super) fn slot_at_newest_seal(&self, lsn: Lsn) -> Arc<PinSlot> {
+        let pending = self.pending.lock();
+        if let Some((_, slot)) = pending.sealed.back() {
+            return slot.clone();
+        }
+        let slot = PinSlot::new(lsn);
+        slot.fill(Ok(self.views.current().0.checkpoint.clone()));
+        slot
+    }
+
+    /// Makes every commit up to `lsn` durable in the log, without standing in the commit line.
+    pub(super) fn sync_log_through(&self, lsn: Lsn) -> Result<()> {
+        if self.durable.load(Ordering::Acquire) >= lsn {
+            return Ok(());
+        }
+        if let Some(latched) = self.latched() {
+            return Err(latched);
+        }
+        let unsynced = self.leader.lock().log.unsynced();
+        let through = unsynced.sync().inspect_err(|error| self.latch(error.clone()))?;
+        self.leader.lock().log.mark_synced(through);
+        self.durable.fetch_max(through, Ordering::AcqRel);
+        Ok(())
+    }
+}

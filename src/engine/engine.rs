@@ -1,0 +1,247 @@
+//! The engine as the rooms above see it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use super::batch::Batch;
+use super::catalogue::Catalogue;
+use super::core::Core;
+use super::line::{self, Outcome, Work};
+use super::open::{self, DirLock};
+use super::options::{Durability, EngineOptions};
+use super::pin::Pin;
+use super::snapshot::Snapshot;
+use super::stats::EngineStats;
+use super::tree::DataFile;
+use super::{Lsn, StoreId, TableId, Timeline, checkpointer, keeper};
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Commits and snapshots of one store, which this process owns while the value lives.
+pub(crate) struct Engine {
+    core: Arc<Core>,
+    /// The threads and the folder's lock; empty once closed.
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    checkpointer: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    _lock: DirLock,
+}
+
+/// What is known of a commit once it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Its place in history. For an empty write set, the place of the newest commit.
+    pub lsn: Lsn,
+    /// Its time, in microseconds since the Unix epoch; never less than that of the commit before.
+    pub time: i64,
+}
+
+impl Engine {
+    /// Makes an empty store in `dir` and opens it.
+    pub(crate) fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: EngineOptions,
+    ) -> Result<Engine> {
+        open::create(&disk, dir, &options)?;
+        Engine::open(disk, dir, options)
+    }
+
+    /// Opens the store in `dir`.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> Result<Engine> {
+        let (core, lock) = open::open(disk, dir, options)?;
+        let spawn = |name: &str, run: fn(&Arc<Core>)| {
+            let core = core.clone();
+            std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || run(&core))
+                .map_err(|e| Error::io("start a thread of the store", dir, e))
+        };
+        let keeper = spawn("stillpoint-log", keeper::run)?;
+        let checkpointer = match spawn("stillpoint-pages", checkpointer::run) {
+            Ok(thread) => thread,
+            Err(error) => {
+                stop_keeper(&core);
+                let _ended = keeper.join();
+                return Err(error);
+            }
+        };
+        let running = Running { checkpointer, keeper, _lock: lock };
+        Ok(Engine { core, running: Mutex::new(Some(running)) })
+    }
+
+    /// Commits `batch`; returns when it is acknowledged as `durability` says and published.
+    pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<CommitInfo> {
+        if batch.is_empty() {
+            if durability == Durability::Immediate {
+                self.sync()?;
+            }
+            let time = self.core.leader.lock().last_time;
+            return Ok(CommitInfo { lsn: self.core.views.visible(), time });
+        }
+        if let Some(latched) = self.core.latched() {
+            return Err(latched);
+        }
+        self.core.wait_for_room()?;
+        match line::run(&self.core, Work::Commit { batch, durability })? {
+            Outcome::Committed { lsn, time } => Ok(CommitInfo { lsn, time }),
+            Outcome::Sealed(..) => Err(line::outcome_unknown()),
+        }
+    }
+
+    /// The store at its newest published commit.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.core.views.current())
+    }
+
+    /// The newest published commit.
+    pub(crate) fn visible_lsn(&self) -> Lsn {
+        self.core.views.visible()
+    }
+
+    /// The newest catalogue.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.core.views.current().0.catalogue.clone()
+    }
+
+    /// A table number that was never used.
+    pub(crate) fn new_table_id(&self) -> TableId {
+        self.core.next_table_id.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// Pins the newest commit for a backup: an entry in the commit line that ends delta and segment.
+    pub(crate) fn pin(&self) -> Result<Pin> {
+        self.seal(true)
+    }
+
+    fn seal(&self, roll: bool) -> Result<Pin> {
+        if let Some(latched) = self.core.latched() {
+            return Err(latched);
+        }
+        match line::run(&self.core, Work::Seal { roll })? {
+            Outcome::Sealed(slot, took) => Ok(Pin::new(slot, took)),
+            Outcome::Committed { .. } => Err(line::outcome_unknown()),
+        }
+    }
+
+    /// Turns everything committed so far into pages, and waits until that is durable.
+    pub(crate) fn checkpoint(&self) -> Result<Lsn> {
+        let pin = self.seal(false)?;
+        loop {
+            let patience = std::time::Duration::from_millis(500);
+            match pin.checkpoint(patience)? {
+                Some(checkpoint) => return Ok(checkpoint.lsn()),
+                None => {
+                    if let Some(full) = self.core.pending.lock().full.clone() {
+                        return Err(full);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes everything committed so far durable in the log.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.core.sync_log_through(self.core.views.visible())
+    }
+
+    /// Identity of the store.
+    pub(crate) fn store_id(&self) -> StoreId {
+        self.core.store_id
+    }
+
+    /// The timeline that the next commit is on.
+    pub(crate) fn timeline(&self) -> Timeline {
+        self.core.timeline
+    }
+
+    /// The store's folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.core.dir
+    }
+
+    /// The disk that the store lies on.
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.core.disk
+    }
+
+    /// The data file, for verification.
+    pub(crate) fn data(&self) -> &Arc<DataFile> {
+        &self.core.data
+    }
+
+    /// Why the store takes no writes, where it does not.
+    pub(crate) fn latched(&self) -> Option<Error> {
+        self.core.latched()
+    }
+
+    /// Whether the engine was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.running.lock().is_none()
+    }
+
+    /// Counters and sizes. Never waits for a backup or a sync.
+    pub(crate) fn stats(&self) -> EngineStats {
+        let core = &self.core;
+        let (view, visible) = core.views.current();
+        let data = core.data.stats();
+        let mut stats = EngineStats {
+            visible_lsn: visible,
+            durable_lsn: core.durable.load(Ordering::Acquire),
+            checkpoint_lsn: view.checkpoint.lsn(),
+            checkpoint: view.checkpoint.number(),
+            active_delta_bytes: core.active_bytes.load(Ordering::Relaxed) as u64,
+            deltas: view.deltas.len() as u64,
+            data_file_bytes: data.file_bytes,
+            free_bytes: data.free_bytes,
+            pinned_checkpoints: data.pinned_checkpoints,
+            latched: core.latched().map(|error| error.to_string()),
+            ..EngineStats::default()
+        };
+        core.counters.fill(&mut stats);
+        stats
+    }
+
+    /// Finishes what is in the commit line, turns everything into pages and lets go of the folder.
+    ///
+    /// Open snapshots stay readable. Closing twice is closing once.
+    pub(crate) fn close(&self) -> Result<()> {
+        let Some(running) = self.running.lock().take() else { return Ok(()) };
+        let last = if self.core.latched().is_none() { self.checkpoint().map(drop) } else { Ok(()) };
+        line::close(&self.core);
+        self.core.pending.lock().stop = true;
+        self.core.pending_changed.notify_all();
+        stop_keeper(&self.core);
+        for thread in [running.checkpointer, running.keeper] {
+            if thread.join().is_err() {
+                return Err(Error::new(ErrorKind::Io, "a thread of the store panicked")
+                    .at(&self.core.dir));
+            }
+        }
+        // Commits that entered the line behind the last seal are in the log; they are synced here.
+        match self.core.latched() {
+            None => last.and(self.core.sync_log_through(self.core.views.visible())),
+            Some(_) => last,
+        }
+    }
+}
+
+
+fn stop_keeper(core: &Core) {
+    core.keeper.lock().stop = true;
+    core.keeper_wake.notify_all();
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Whoever wants to know whether closing went well closes by himself.
+        let _unheard = self.close();
+    }
+}

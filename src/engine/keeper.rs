@@ -1,0 +1,42 @@
+//! The keeper of the log: prepares the next segment ahead of its use, and syncs `Eventual` commits
+//! within their bound.
+//!
+//! It works beside the commit line, not in it: a slow sync here delays nobody who did not ask for
+//! one. A full disk is no failure: the commit that finds no prepared segment is refused by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Core;
+use crate::error::ErrorKind;
+
+pub(super) fn run(core: &Arc<Core>) {
+    loop {
+        let patience = core.options.eventual_sync.max(Duration::from_millis(1));
+        {
+            let mut state = core.keeper.lock();
+            if !state.stop && !state.poked {
+                core.keeper_wake.wait_for(&mut state, patience);
+            }
+            if state.stop {
+                return;
+            }
+            state.poked = false;
+        }
+        if core.latched().is_some() {
+            continue;
+        }
+        // A failed sync latches the store by itself; whoever commits next is told.
+        let _latched = core.sync_log_through(core.views.visible());
+        prepare(core);
+    }
+}
+
+fn prepare(core: &Core) {
+    let Some(preparation) = core.leader.lock().log.preparation() else { return };
+    match preparation.run() {
+        Ok(ready) => core.leader.lock().log.accept(ready),
+        Err(error) if error.kind() == ErrorKind::StorageFull => {}
+        Err(error) => core.latch(error),
+    }
+}

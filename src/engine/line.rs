@@ -1,0 +1,240 @@
+//! The commit line: where commits become one history.
+//!
+//! Whoever wants to commit puts an entry into the queue. The first of the queue leads: it takes what
+//! stands behind it as one group, appends the group to the log, syncs once if any of it asks for it,
+//! enters the records into the delta, publishes, appoints the next leader, and only then wakes the
+//! acknowledged. A backup's pin and a checkpoint's seal are entries too: they run between two groups.
+//!
+//! Invariants:
+//! 1. There is one leader at a time (`Queue::leading`), and only the leader or the holder of
+//!    `Core::leader` touches log and delta writer.
+//! 2. The order of the queue is the order of LSNs. The visible LSN is always a prefix of it: an
+//!    `Eventual` commit in a group with an `Immediate` one waits for the sync.
+//! 3. Nothing is published before it is in the log and, where asked, synced.
+//! 4. A leader that panics latches the store and wakes everyone with *outcome unknown*: the commits
+//!    of its group may or may not be in the log.
+//!
+//! It deliberately does not wait for company before a sync: while one group syncs, the next one
+//! gathers by itself.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Lsn;
+use super::batch::Batch;
+use super::core::Core;
+use super::options::Durability;
+use super::pin::PinSlot;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes of records after which a group takes no more commits, so that nobody waits for a giant.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// What an entry asks for.
+pub(super) enum Work {
+    Commit { batch: Batch, durability: Durability },
+    /// Ends the active delta here; `roll` ends the log segment too.
+    Seal { roll: bool },
+}
+
+/// What became of an entry.
+#[derive(Clone)]
+pub(super) enum Outcome {
+    Committed { lsn: Lsn, time: i64 },
+    Sealed(Arc<PinSlot>, Duration),
+}
+
+pub(super) struct Entry {
+    state: Mutex<EntryState>,
+    wake: Condvar,
+}
+
+enum EntryState {
+    Queued(Work),
+    /// The entry is first in the queue and its owner leads.
+    Appointed(Work),
+    /// A leader has taken it into its group.
+    Taken,
+    Done(Result<Outcome>),
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<Arc<Entry>>,
+    leading: bool,
+    closed: bool,
+}
+
+impl Entry {
+    fn new(work: Work) -> Arc<Entry> {
+        Arc::new(Entry { state: Mutex::new(EntryState::Queued(work)), wake: Condvar::new() })
+    }
+
+    fn appoint(&self) {
+        let mut state = self.state.lock();
+        if let EntryState::Queued(work) = std::mem::replace(&mut *state, EntryState::Taken) {
+            *state = EntryState::Appointed(work);
+        }
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> Option<Work> {
+        match std::mem::replace(&mut *self.state.lock(), EntryState::Taken) {
+            EntryState::Queued(work) | EntryState::Appointed(work) => Some(work),
+            EntryState::Taken | EntryState::Done(_) => None,
+        }
+    }
+
+    fn finish(&self, outcome: Result<Outcome>) {
+        *self.state.lock() = EntryState::Done(outcome);
+        self.wake.notify_one();
+    }
+
+    /// Waits until the entry is done (`Some`) or its owner is to lead (`None`).
+    fn wait(&self) -> Option<Result<Outcome>> {
+        let mut state = self.state.lock();
+        loop {
+            match &*state {
+                EntryState::Done(outcome) => return Some(outcome.clone()),
+                EntryState::Appointed(_) => return None,
+                EntryState::Queued(_) | EntryState::Taken => self.wake.wait(&mut state),
+            }
+        }
+    }
+}
+
+/// Puts `work` into the line and waits until it is done.
+pub(super) fn run(core: &Core, work: Work) -> Result<Outcome> {
+    let entry = Entry::new(work);
+    let lead_at_once = {
+        let mut queue = core.queue.lock();
+        if queue.closed {
+            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+        }
+        queue.waiting.push_back(entry.clone());
+        !std::mem::replace(&mut queue.leading, true)
+    };
+    if !lead_at_once && let Some(outcome) = entry.wait() {
+        return outcome;
+    }
+    lead(core, &entry)
+}
+
+/// Lets no new entry in. Those in the line are still served.
+pub(super) fn close(core: &Core) {
+    core.queue.lock().closed = true;
+}
+
+/// Serves one group, whose first entry is `own`, and hands over.
+fn lead(core: &Core, own: &Arc<Entry>) -> Result<Outcome> {
+    let guard = LeaderGuard { core, group: take_group(core) };
+    let outcomes = serve(core, &guard.group);
+    let group = guard.disarm();
+    appoint_next(core);
+    let mut mine = Err(outcome_unknown());
+    for ((entry, _), outcome) in group.iter().zip(outcomes) {
+        if Arc::ptr_eq(entry, own) {
+            mine = outcome;
+        } else {
+            entry.finish(outcome);
+        }
+    }
+    mine
+}
+
+type Group = Vec<(Arc<Entry>, Work)>;
+
+/// Takes the front of the queue: one seal, or commits up to the bound.
+fn take_group(core: &Core) -> Group {
+    let mut queue = core.queue.lock();
+    let mut group: Group = Vec::with_capacity(queue.waiting.len().min(64));
+    let mut bytes = 0;
+    while bytes < GROUP_BYTES
+        && let Some(entry) = queue.waiting.pop_front()
+    {
+        let Some(work) = entry.take() else { continue };
+        if let Work::Commit { batch, .. } = &work {
+            bytes += batch.bytes();
+            group.push((entry, work));
+        } else if group.is_empty() {
+            group.push((entry, work));
+            break;
+        } else {
+            *entry.state.lock() = EntryState::Queued(work);
+            queue.waiting.push_front(entry);
+            break;
+        }
+    }
+    group
+}
+
+fn appoint_next(core: &Core) {
+    let mut queue = core.queue.lock();
+    match queue.waiting.front().cloned() {
+        Some(next) => {
+            drop(queue);
+            next.appoint();
+        }
+        None => queue.leading = false,
+    }
+}
+
+fn serve(core: &Core, group: &Group) -> Vec<Result<Outcome>> {
+    if let Some(latched) = core.latched() {
+        return group.iter().map(|_| Err(latched.clone())).collect();
+    }
+    let mut leader = core.leader.lock();
+    if let [(_, Work::Seal { roll })] = group.as_slice() {
+        return vec![leader.seal(core, *roll)];
+    }
+    let commits: Vec<(&Batch, Durability)> = group
+        .iter()
+        .filter_map(|(_, work)| match work {
+            Work::Commit { batch, durability } => Some((batch, *durability)),
+            Work::Seal { .. } => None,
+        })
+        .collect();
+    match leader.commit(core, &commits) {
+        Ok((first, time)) => (first..)
+            .take(commits.len())
+            .map(|lsn| Ok(Outcome::Committed { lsn, time }))
+            .collect(),
+        Err(error) => commits.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+pub(super) fn outcome_unknown() -> Error {
+    Error::new(ErrorKind::OutcomeUnknown, "the commit may or may not be durable")
+        .hint("Close the store, open it again and look.")
+}
+
+/// Latches the store and wakes everyone if its leader unwinds.
+struct LeaderGuard<'c> {
+    core: &'c Core,
+    group: Group,
+}
+
+impl LeaderGuard<'_> {
+    fn disarm(mut self) -> Group {
+        let group = std::mem::take(&mut self.group);
+        std::mem::forget(self);
+        group
+    }
+}
+
+impl Drop for LeaderGuard<'_> {
+    fn drop(&mut self) {
+        self.core.latch(outcome_unknown());
+        for (entry, _) in &self.group {
+            entry.finish(Err(outcome_unknown()));
+        }
+        let mut queue = self.core.queue.lock();
+        for entry in queue.waiting.drain(..) {
+            entry.finish(Err(outcome_unknown()));
+        }
+        queue.leading = false;
+    }
+}

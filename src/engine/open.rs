@@ -1,0 +1,289 @@
+//! Creating, opening and closing an engine.
+//!
+//! Creation builds the data file under a temporary name and renames it as its last act: a folder
+//! without `store.data` is no store, whatever else a killed creation left in it. Opening reads the
+//! newest good meta, rebuilds the deltas from the log and writes nothing: a crash during recovery
+//! changes nothing, and an open costs no sync.
+//!
+//! A new timeline is minted here, in memory, where the next local commit would leave the history
+//! that the store knows: after a discarded tail, and in a store that came out of an archive. It
+//! becomes durable with that commit, in the header of the new log segment.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::core::{Core, Found, Sealed};
+use super::delta::{Delta, DeltaChange, DeltaWriter};
+use super::leader::Leader;
+use super::log::{self, Log, LogParams, Recovered, RecoveryBase};
+use super::options::EngineOptions;
+use super::snapshot::catalogue_of;
+use super::tree::{Checkpoint, DataFile, DataParams};
+use super::view::{View, Views};
+use super::{CATALOGUE, Change, Lsn, TableId, Timeline};
+use crate::disk::{Disk, EntryKind, OpenMode};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The data file of a store.
+pub(crate) const DATA_FILE: &str = "store.data";
+/// The data file while it is being created.
+const DATA_PARTIAL: &str = "store.data.partial";
+/// The folder of the log segments.
+pub(crate) const LOG_DIR: &str = "log";
+/// The file whose lock says who has the store.
+pub(crate) const LOCK_FILE: &str = "lock";
+
+/// The lock on a store's folder; goes with the value and with the process.
+pub(super) type DirLock = Box<dyn Send + Sync>;
+
+/// Makes an empty store in `dir`, which must not hold one. The folder itself may exist.
+pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<()> {
+    let there = match disk.metadata(dir) {
+        Ok(found) if found.kind == EntryKind::Dir => true,
+        Ok(_) => return Err(not_a_folder(dir)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+        Err(e) => return Err(Error::io("look at the store's folder", dir, e)),
+    };
+    if !there {
+        disk.create_dir(dir).map_err(|e| Error::io("create the store's folder", dir, e))?;
+        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
+        let parent = parent.unwrap_or_else(|| Path::new("."));
+        disk.sync_dir(parent).map_err(|e| Error::io("sync the folder", parent, e))?;
+    }
+    let _lock = lock_dir(disk, dir)?;
+    let data = dir.join(DATA_FILE);
+    if disk.metadata(&data).is_ok() {
+        return Err(Error::new(ErrorKind::Exists, "there is a store already").at(dir));
+    }
+    refuse_foreign_files(disk, dir)?;
+    remove_if_there(disk, &dir.join(DATA_PARTIAL))?;
+    let log_dir = dir.join(LOG_DIR);
+    if disk.metadata(&log_dir).is_err() {
+        disk.create_dir(&log_dir).map_err(|e| Error::io("create the log folder", &log_dir, e))?;
+    }
+    let partial = dir.join(DATA_PARTIAL);
+    let params = DataParams {
+        page_size: options.page_size,
+        store_id: random_id(disk),
+        timeline: Timeline { id: random_id(disk), parent: 0, fork: 0 },
+    };
+    DataFile::create(disk, &partial, params)?;
+    disk.rename_new(&partial, &data).map_err(|e| Error::io("name the data file", &data, e))?;
+    disk.sync_dir(dir).map_err(|e| Error::io("sync the store's folder", dir, e))
+}
+
+/// A folder with other things in it is somebody's work: nothing is put among them.
+fn refuse_foreign_files(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
+    let names = disk.list(dir).map_err(|e| Error::io("list the store's folder", dir, e))?;
+    let ours = [DATA_PARTIAL, LOG_DIR, LOCK_FILE];
+    let foreign = names.iter().find(|name| {
+        let name = name.file_name().map(|n| n.to_string_lossy().into_owned());
+        name.is_none_or(|name| !ours.contains(&name.as_str()))
+    });
+    match foreign {
+        None => Ok(()),
+        Some(name) => Err(Error::new(ErrorKind::Exists, "the folder is not empty")
+            .at(name)
+            .hint("Choose a new folder for the store.")),
+    }
+}
+
+fn remove_if_there(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
+    match disk.remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove what a killed creation left", path, e))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_a_folder(dir: &Path) -> Error {
+    Error::new(ErrorKind::Invalid, "a store is a folder, and this is a file")
+        .at(dir)
+        .hint("Name the folder of the store.")
+}
+
+pub(crate) fn random_id(disk: &Arc<dyn Disk>) -> u128 {
+    let mut bytes = [0; 16];
+    disk.random(&mut bytes);
+    // Zero means "none" in the formats.
+    u128::from_le_bytes(bytes).max(1)
+}
+
+/// Takes the store's folder for this process.
+pub(crate) fn lock_dir(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
+    let path = dir.join(LOCK_FILE);
+    let note = format!("process {}", std::process::id());
+    disk.lock(&path, &note).map_err(|e| {
+        if e.kind() != std::io::ErrorKind::WouldBlock {
+            return Error::io("lock the store's folder", &path, e);
+        }
+        let mut holder = [0; 256];
+        let read = disk
+            .open(&path, OpenMode::Read)
+            .and_then(|file| file.read_at(&mut holder, 0))
+            .unwrap_or(0);
+        let holder = String::from_utf8_lossy(&holder[..read]).trim().to_owned();
+        let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+        Error::new(ErrorKind::InUse, format!("the store is in use by {holder}"))
+            .at(dir)
+            .hint("A store is open in one place at a time: close it there first.")
+    })
+}
+
+/// Opens the store in `dir`: the engine's shared state, ready for its threads.
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: EngineOptions,
+) -> Result<(Arc<Core>, DirLock)> {
+    match disk.metadata(dir) {
+        Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
+        Ok(_) => {}
+        Err(e) => return Err(no_store(dir).because(e)),
+    }
+    let data_path = dir.join(DATA_FILE);
+    if let Err(e) = disk.metadata(&data_path) {
+        return Err(no_store(dir).because(e));
+    }
+    let lock = lock_dir(&disk, dir)?;
+    let (data, checkpoint) = DataFile::open(&disk, &data_path)?;
+    let found = recover(&disk, dir, &options, data, checkpoint)?;
+    Ok((Arc::new(Core::new(disk, dir.to_path_buf(), options, found)), lock))
+}
+
+fn no_store(dir: &Path) -> Error {
+    Error::new(ErrorKind::NotFound, "there is no store")
+        .at(dir)
+        .hint("Opening never creates a store: check the path, or create one.")
+}
+
+fn recover(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: &EngineOptions,
+    data: Arc<DataFile>,
+    checkpoint: Arc<Checkpoint>,
+) -> Result<Found> {
+    let mut replay = Replay::new(options.delta_bytes, &checkpoint)?;
+    let log_dir = dir.join(LOG_DIR);
+    let base = RecoveryBase {
+        store_id: data.store_id(),
+        timeline: checkpoint.timeline(),
+        checkpoint_lsn: checkpoint.lsn(),
+        durable_hint: checkpoint.durable_log_lsn(),
+        from_archive: checkpoint.from_archive(),
+    };
+    let recovered = log::recover(&**disk, &log_dir, &base, &mut |lsn, time, op| {
+        replay.apply(lsn, time, op.table, op.key, op.change)
+    })?;
+    let last_lsn = recovered.last_lsn.max(checkpoint.lsn());
+    let last_time = recovered.last_time.max(checkpoint.time());
+    let timeline = next_timeline(disk, &checkpoint, &recovered, last_lsn);
+    let log = Log::start(
+        disk.clone(),
+        log_dir,
+        LogParams {
+            store_id: data.store_id(),
+            timeline,
+            segment_bytes: options.segment_bytes,
+            next_lsn: last_lsn + 1,
+            prev: recovered.end,
+            context: options.context.clone(),
+        },
+    )?;
+    let next_table_id = replay.highest_table.max(checkpoint.next_table_id().saturating_sub(1)) + 1;
+    let (sealed, active, writer) = (replay.sealed, replay.active, replay.writer);
+    let mut deltas = vec![active.clone()];
+    deltas.extend(sealed.iter().rev().map(|s| s.delta.clone()));
+    let catalogue = Arc::new(replay.catalogue);
+    let views = Views::new(View { checkpoint, deltas, catalogue }, last_lsn);
+    let leader = Leader { log, writer, active, next_lsn: last_lsn + 1, last_time };
+    let store_id = data.store_id();
+    Ok(Found { store_id, timeline, data, views, leader, next_table_id, sealed })
+}
+
+/// The timeline of the next local commit.
+fn next_timeline(
+    disk: &Arc<dyn Disk>,
+    checkpoint: &Checkpoint,
+    recovered: &Recovered,
+    last_lsn: Lsn,
+) -> Timeline {
+    let known = recovered.timeline.unwrap_or(checkpoint.timeline());
+    let leaves_it = recovered.tail_cut.is_some()
+        || (checkpoint.from_archive() && known.id == checkpoint.timeline().id);
+    if leaves_it {
+        Timeline { id: random_id(disk), parent: known.id, fork: last_lsn }
+    } else {
+        known
+    }
+}
+
+/// Rebuilds the deltas from the log, sealing them at their bound as the commit line does.
+struct Replay {
+    delta_bytes: usize,
+    catalogue: Catalogue,
+    sealed: Vec<Sealed>,
+    active: Arc<Delta>,
+    writer: DeltaWriter,
+    /// The last commit that is in the active delta, and its time.
+    last: (Lsn, i64),
+    highest_table: TableId,
+}
+
+impl Replay {
+    fn new(delta_bytes: usize, checkpoint: &Checkpoint) -> Result<Replay> {
+        let catalogue = catalogue_of(checkpoint)?;
+        let highest_table = catalogue.highest_id();
+        let (active, writer) = Delta::new();
+        let last = (checkpoint.lsn(), checkpoint.time());
+        Ok(Replay {
+            delta_bytes,
+            catalogue,
+            sealed: Vec::new(),
+            active,
+            writer,
+            last,
+            highest_table,
+        })
+    }
+
+    fn apply(
+        &mut self,
+        lsn: Lsn,
+        time: i64,
+        table: TableId,
+        key: &[u8],
+        change: Change<'_>,
+    ) -> Result<()> {
+        // A delta ends between two commits, never within one.
+        if lsn > self.last.0 && self.active.bytes() >= self.delta_bytes {
+            let (active, writer) = Delta::new();
+            let delta = std::mem::replace(&mut self.active, active);
+            self.writer = writer;
+            self.sealed.push(Sealed { delta, lsn: self.last.0, time: self.last.1 });
+        }
+        self.last = (lsn, time);
+        if table == CATALOGUE {
+            self.catalogue.apply(key, change)?;
+            let id = key.try_into().map(TableId::from_be_bytes).unwrap_or(0);
+            self.highest_table = self.highest_table.max(id);
+        }
+        let change = match change {
+            Change::Put(bytes) if bytes.len() >= super::batch::SHARED_VALUE_BYTES => {
+                DeltaChange::Shared(bytes.into())
+            }
+            Change::Put(bytes) => DeltaChange::Put(bytes),
+            Change::Delete => DeltaChange::Delete,
+        };
+        self.writer.insert(table, key, lsn, change);
+        Ok(())
+    }
+}
+
+/// Where the parts of a store lie.
+pub(crate) fn data_path(dir: &Path) -> PathBuf {
+    dir.join(DATA_FILE)
+}
