@@ -5,8 +5,8 @@ pub mod archive;
 pub mod disk;
 pub(crate) mod engine;
 mod error;
-mod store;
 pub mod lock;
+mod store;
 
 pub use error::{Error, ErrorKind, Result, code};
 pub use store::{AsKey, AsPrefix, Bytes, Key, KeyBuf, KeyReader, KeyType};

@@ -5,7 +5,7 @@
 //!    never holds what the log could still lose, and archived logs have no holes.
 //! 2. A checkpoint is published (readers see it instead of the sealed delta) only after its meta is
 //!    durable.
-//! 3. Log segments go only when both metas have passed them: the older meta is the fallback.
+//! 3. Log segments go only when the checkpoint that holds their commits is durable in both metas.
 //! 4. A full disk stops nothing but this thread's progress: it tries again, readers go on, writers
 //!    are refused once the active delta is full. Any other failure latches the store.
 
@@ -13,17 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Sealed};
-use super::delta::DeltaCursor;
+use super::delta::{Delta, DeltaCursor};
 use super::pin::PinSlot;
 use super::tree::{ChangeSource, Checkpoint, CheckpointParams};
 use super::view::View;
-use super::{Change, Lsn, TableId};
+use super::{CATALOGUE, Change, Lsn, TableId};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long to wait before a full disk is tried again.
 const RETRY_FULL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(core: &Arc<Core>) {
+    let _guard = PanicGuard(core);
     while let Some((sealed, slot)) = next(core) {
         match write(core, &sealed) {
             Ok(checkpoint) => done(core, &slot, checkpoint),
@@ -59,8 +60,7 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
         lsn: sealed.lsn,
         time: sealed.time,
         timeline: core.timeline,
-        durable_log_lsn: core.durable.load(std::sync::atomic::Ordering::Acquire),
-        next_table_id: core.next_table_id.load(std::sync::atomic::Ordering::Acquire),
+        durable_log_lsn: core.upkeep.durable_lsn(),
     };
     let mut changes = DeltaChanges::new(&sealed.delta, sealed.lsn);
     let checkpoint = core.data.checkpoint(&base, &mut changes, params)?;
@@ -69,7 +69,7 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
         let deltas = view.deltas.iter().filter(|d| !Arc::ptr_eq(d, &sealed.delta)).cloned();
         View { checkpoint: checkpoint.clone(), deltas: deltas.collect(), ..view.clone() }
     });
-    core.remove_log_before(base.lsn())?;
+    core.upkeep.remove_before(sealed.lsn)?;
     Ok(checkpoint)
 }
 
@@ -96,32 +96,43 @@ fn pause(core: &Core, full: Error) -> bool {
 fn give_up(core: &Core, error: Error) {
     core.latch(error.clone());
     let mut pending = core.pending.lock();
+    pending.gave_up = Some(error.clone());
     for (_, slot) in pending.sealed.drain(..) {
         slot.fill(Err(error.clone()));
     }
     core.pending_changed.notify_all();
 }
 
-/// The newest version of each key of a delta, in order: what a checkpoint applies.
-struct DeltaChanges<'d> {
-    cursor: DeltaCursor<'d>,
-    started: bool,
+/// Whoever waits for a checkpoint must not wait for a thread that is no more.
+struct PanicGuard<'c>(&'c Core);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = Error::new(ErrorKind::Io, "the writer of checkpoints panicked");
+            give_up(self.0, error.at(&self.0.dir));
+        }
+    }
 }
 
+/// The newest version of each key of a delta, in order: what a checkpoint applies.
+struct DeltaChanges<'d>(DeltaCursor<'d>);
+
 impl<'d> DeltaChanges<'d> {
-    fn new(delta: &'d super::delta::Delta, at: Lsn) -> DeltaChanges<'d> {
-        DeltaChanges { cursor: delta.cursor(at), started: false }
+    fn new(delta: &'d Delta, at: Lsn) -> DeltaChanges<'d> {
+        let mut cursor = delta.cursor(at);
+        cursor.seek_ge(CATALOGUE, &[]);
+        DeltaChanges(cursor)
     }
 }
 
 impl ChangeSource for DeltaChanges<'_> {
-    fn next(&mut self) -> Option<(TableId, &[u8], Change<'_>)> {
-        if self.started {
-            self.cursor.next();
-        } else {
-            self.cursor.seek_ge(0, &[]);
-            self.started = true;
-        }
-        self.cursor.current().map(|(table, key, _, change)| (table, key, change))
+    fn current(&self) -> Option<(TableId, &[u8], Change<'_>)> {
+        self.0.current().map(|(table, key, _, change)| (table, key, change))
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.0.next();
+        Ok(())
     }
 }

@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::delta::Delta;
 use super::leader::Leader;
 use super::line::Queue;
+use super::log::Upkeep;
 use super::options::EngineOptions;
 use super::pin::PinSlot;
 use super::stats::Counters;
@@ -34,8 +35,8 @@ pub(super) struct Core {
     pub(super) views: Views,
     pub(super) queue: Mutex<Queue>,
     pub(super) leader: Mutex<Leader>,
-    /// Every commit up to here is synced in the log.
-    pub(super) durable: AtomicU64,
+    /// Syncs, prepares and trims the log, beside the leader.
+    pub(super) upkeep: Upkeep,
     pub(super) next_table_id: AtomicU32,
     pub(super) active_bytes: AtomicUsize,
     pub(super) pending: Mutex<Pending>,
@@ -62,6 +63,8 @@ pub(super) struct Pending {
     pub(super) sealed: VecDeque<(Sealed, Arc<PinSlot>)>,
     /// The checkpointer found the disk full and tries again; writers without room are refused.
     pub(super) full: Option<Error>,
+    /// The checkpointer gave up and fills no more slots.
+    pub(super) gave_up: Option<Error>,
     pub(super) stop: bool,
 }
 
@@ -89,7 +92,6 @@ impl Core {
         options: EngineOptions,
         found: Found,
     ) -> Core {
-        let last = found.leader.next_lsn - 1;
         let pending = Pending {
             sealed: found.sealed.into_iter().map(|s| (s.clone(), PinSlot::new(s.lsn))).collect(),
             ..Pending::default()
@@ -104,8 +106,8 @@ impl Core {
             views: found.views,
             queue: Mutex::default(),
             active_bytes: AtomicUsize::new(found.leader.active.bytes()),
+            upkeep: found.leader.log.upkeep(),
             leader: Mutex::new(found.leader),
-            durable: AtomicU64::new(last),
             next_table_id: AtomicU32::new(found.next_table_id),
             pending: Mutex::new(pending),
             pending_changed: Condvar::new(),
@@ -173,7 +175,11 @@ impl Core {
     /// Hands a sealed delta to the checkpointer.
     pub(super) fn push_sealed(&self, sealed: Sealed) -> Arc<PinSlot> {
         let slot = PinSlot::new(sealed.lsn);
-        self.pending.lock().sealed.push_back((sealed, slot.clone()));
+        let mut pending = self.pending.lock();
+        match &pending.gave_up {
+            Some(error) => slot.fill(Err(error.clone())),
+            None => pending.sealed.push_back((sealed, slot.clone())),
+        }
         self.pending_changed.notify_all();
         slot
     }
@@ -192,16 +198,12 @@ impl Core {
 
     /// Makes every commit up to `lsn` durable in the log, without standing in the commit line.
     pub(super) fn sync_log_through(&self, lsn: Lsn) -> Result<()> {
-        if self.durable.load(Ordering::Acquire) >= lsn {
+        if self.upkeep.durable_lsn() >= lsn {
             return Ok(());
         }
         if let Some(latched) = self.latched() {
             return Err(latched);
         }
-        let unsynced = self.leader.lock().log.unsynced();
-        let through = unsynced.sync().inspect_err(|error| self.latch(error.clone()))?;
-        self.leader.lock().log.mark_synced(through);
-        self.durable.fetch_max(through, Ordering::AcqRel);
-        Ok(())
+        self.upkeep.unsynced().sync().map(drop).inspect_err(|error| self.latch(error.clone()))
     }
 }

@@ -194,14 +194,14 @@ impl Engine {
         let data = core.data.stats();
         let mut stats = EngineStats {
             visible_lsn: visible,
-            durable_lsn: core.durable.load(Ordering::Acquire),
+            durable_lsn: core.upkeep.durable_lsn(),
             checkpoint_lsn: view.checkpoint.lsn(),
             checkpoint: view.checkpoint.number(),
             active_delta_bytes: core.active_bytes.load(Ordering::Relaxed) as u64,
             deltas: view.deltas.len() as u64,
             data_file_bytes: data.file_bytes,
             free_bytes: data.free_bytes,
-            pinned_checkpoints: data.pinned_checkpoints,
+            pinned_checkpoints: core.data.pins().len() as u64,
             latched: core.latched().map(|error| error.to_string()),
             ..EngineStats::default()
         };
@@ -221,8 +221,9 @@ impl Engine {
         stop_keeper(&self.core);
         for thread in [running.checkpointer, running.keeper] {
             if thread.join().is_err() {
-                return Err(Error::new(ErrorKind::Io, "a thread of the store panicked")
-                    .at(&self.core.dir));
+                return Err(
+                    Error::new(ErrorKind::Io, "a thread of the store panicked").at(&self.core.dir)
+                );
             }
         }
         // Commits that entered the line behind the last seal are in the log; they are synced here.
@@ -232,7 +233,6 @@ impl Engine {
         }
     }
 }
-
 
 fn stop_keeper(core: &Core) {
     core.keeper.lock().stop = true;

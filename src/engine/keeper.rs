@@ -28,15 +28,9 @@ pub(super) fn run(core: &Arc<Core>) {
         }
         // A failed sync latches the store by itself; whoever commits next is told.
         let _latched = core.sync_log_through(core.views.visible());
-        prepare(core);
-    }
-}
-
-fn prepare(core: &Core) {
-    let Some(preparation) = core.leader.lock().log.preparation() else { return };
-    match preparation.run() {
-        Ok(ready) => core.leader.lock().log.accept(ready),
-        Err(error) if error.kind() == ErrorKind::StorageFull => {}
-        Err(error) => core.latch(error),
+        match core.upkeep.prepare() {
+            Err(error) if error.kind() != ErrorKind::StorageFull => core.latch(error),
+            _ => {}
+        }
     }
 }

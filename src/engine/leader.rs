@@ -12,12 +12,15 @@ use super::batch::{Batch, Payload};
 use super::core::{Core, Sealed};
 use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::line::{Outcome, outcome_unknown};
-use super::log::{Group, Log, LogCommit, LogOp};
+use super::log::{Log, LogCommit, LogOp};
 use super::options::Durability;
 use super::pin::PinSlot;
 use super::view::View;
 use super::{CATALOGUE, Change, Lsn};
 use crate::error::{Error, ErrorKind, Result};
+
+/// The context of every commit of this process, the first that is defined.
+pub(super) const FIRST_CONTEXT: u32 = 0;
 
 pub(super) struct Leader {
     pub(super) log: Log,
@@ -34,14 +37,18 @@ impl Leader {
         core: &Core,
         commits: &[(&Batch, Durability)],
     ) -> Result<(Lsn, i64)> {
-        let first = self.next_lsn;
-        let time = self.last_time.max(core.disk.now());
-        self.append(core, first, time, commits)?;
-        self.next_lsn += commits.len() as Lsn;
+        let written = self.log.append(commits, core.disk.now()).map_err(|error| {
+            match error.kind() {
+                // Nothing of the group counts, and there is nothing to mend.
+                ErrorKind::StorageFull | ErrorKind::Limit => error,
+                _ => core.latch_unknown(error),
+            }
+        })?;
+        let (first, time) = (written.first_lsn, written.time);
+        self.next_lsn = written.last_lsn + 1;
         self.last_time = time;
         if commits.iter().any(|(_, durability)| *durability == Durability::Immediate) {
-            let durable = self.log.sync().map_err(|error| core.latch_unknown(error))?;
-            core.durable.fetch_max(durable, Ordering::AcqRel);
+            self.log.sync().map_err(|error| core.latch_unknown(error))?;
         }
         for (lsn, (batch, _)) in (first..).zip(commits) {
             self.enter(lsn, batch);
@@ -53,28 +60,6 @@ impl Leader {
             self.seal_delta(core);
         }
         Ok((first, time))
-    }
-
-    fn append(
-        &mut self,
-        core: &Core,
-        first: Lsn,
-        time: i64,
-        commits: &[(&Batch, Durability)],
-    ) -> Result<()> {
-        let ops: Vec<Vec<LogOp<'_>>> = commits.iter().map(|(batch, _)| log_ops(batch)).collect();
-        let log_commits: Vec<LogCommit<'_>> = (first..)
-            .zip(&ops)
-            .map(|(lsn, ops)| LogCommit { lsn, context: 0, ops })
-            .collect();
-        let synced_through = core.durable.load(Ordering::Acquire);
-        match self.log.append(&Group { commits: &log_commits, time, synced_through }) {
-            Ok(_) => Ok(()),
-            // Space is prepared beforehand: nothing of the group counts, and there is nothing to mend.
-            Err(error) if error.kind() == ErrorKind::StorageFull => Err(error),
-            Err(error) if error.kind() == ErrorKind::Limit => Err(error),
-            Err(error) => Err(core.latch_unknown(error)),
-        }
     }
 
     fn enter(&mut self, lsn: Lsn, batch: &Batch) {
@@ -138,16 +123,17 @@ impl Leader {
     }
 }
 
-fn log_ops(batch: &Batch) -> Vec<LogOp<'_>> {
-    let change = |value: &'_ Option<Payload>| match value {
-        Some(value) => Change::Put(value.bytes()),
-        None => Change::Delete,
-    };
-    batch
-        .ops()
-        .iter()
-        .map(|op| LogOp { table: op.table, key: &op.key, change: change(&op.value) })
-        .collect()
+impl LogCommit for (&Batch, Durability) {
+    fn context(&self) -> u32 {
+        FIRST_CONTEXT
+    }
+
+    fn ops(&self) -> impl ExactSizeIterator<Item = LogOp<'_>> {
+        self.0.ops().iter().map(|op| {
+            let change = op.value.as_ref().map_or(Change::Delete, |v| Change::Put(v.bytes()));
+            LogOp { table: op.table, key: &op.key, change }
+        })
+    }
 }
 
 impl Core {

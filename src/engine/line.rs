@@ -35,9 +35,14 @@ const GROUP_BYTES: usize = 4 << 20;
 
 /// What an entry asks for.
 pub(super) enum Work {
-    Commit { batch: Batch, durability: Durability },
+    Commit {
+        batch: Batch,
+        durability: Durability,
+    },
     /// Ends the active delta here; `roll` ends the log segment too.
-    Seal { roll: bool },
+    Seal {
+        roll: bool,
+    },
 }
 
 /// What became of an entry.
@@ -198,10 +203,9 @@ fn serve(core: &Core, group: &Group) -> Vec<Result<Outcome>> {
         })
         .collect();
     match leader.commit(core, &commits) {
-        Ok((first, time)) => (first..)
-            .take(commits.len())
-            .map(|lsn| Ok(Outcome::Committed { lsn, time }))
-            .collect(),
+        Ok((first, time)) => {
+            (first..).take(commits.len()).map(|lsn| Ok(Outcome::Committed { lsn, time })).collect()
+        }
         Err(error) => commits.iter().map(|_| Err(error.clone())).collect(),
     }
 }

@@ -87,7 +87,7 @@ impl<'s> MergeCursor<'s> {
     pub(crate) fn key(&self) -> Option<&[u8]> {
         match self.current? {
             Current::Delta(key, _) => Some(key),
-            Current::Tree => self.tree.as_ref()?.key(),
+            Current::Tree => tree_key(self.tree.as_ref()),
         }
     }
 
@@ -98,7 +98,7 @@ impl<'s> MergeCursor<'s> {
                 Ok(Some(super::value::Value::Borrowed(bytes)))
             }
             Some(Current::Tree) => match &self.tree {
-                Some(tree) => tree.value(),
+                Some(tree) => tree.value().map(Some),
                 None => Ok(None),
             },
             Some(Current::Delta(_, Change::Delete)) | None => Ok(None),
@@ -153,11 +153,7 @@ impl<'s> MergeCursor<'s> {
     pub(crate) fn last(&mut self) -> Result<()> {
         self.direction = Direction::Backward;
         for source in &mut self.deltas {
-            // The last entry of this table is the one before the first of the next.
-            match self.table.checked_add(1) {
-                Some(next) => source.cursor.seek_lt(next, &[]),
-                None => source.cursor.seek_last(),
-            }
+            source.cursor.seek_last(self.table);
         }
         if let Some(tree) = &mut self.tree {
             tree.last()?;
@@ -186,8 +182,8 @@ impl<'s> MergeCursor<'s> {
                 match direction {
                     Direction::Forward => tree.next()?,
                     Direction::Backward => tree.prev()?,
-                }
-                if tree.key().is_none() {
+                };
+                if !tree.is_on_record() {
                     self.current = None;
                 }
             }
@@ -210,17 +206,25 @@ impl<'s> MergeCursor<'s> {
         let forward = self.direction == Direction::Forward;
         let in_tree = match current {
             Current::Tree => true,
-            Current::Delta(key, _) => self.tree.as_ref().is_some_and(|t| t.key() == Some(key)),
+            Current::Delta(key, _) => tree_key(self.tree.as_ref()) == Some(key),
         };
         if let Current::Delta(key, _) = current {
             for source in &mut self.deltas {
                 if source.entry().is_some_and(|(other, _)| other == key) {
-                    if forward { source.cursor.next() } else { source.cursor.prev() }
+                    if forward {
+                        source.cursor.next();
+                    } else {
+                        source.cursor.prev();
+                    }
                 }
             }
         }
         if in_tree && let Some(tree) = &mut self.tree {
-            if forward { tree.next()? } else { tree.prev()? }
+            if forward {
+                tree.next()?
+            } else {
+                tree.prev()?
+            };
         }
         Ok(())
     }
@@ -236,7 +240,7 @@ impl<'s> MergeCursor<'s> {
                     best = Some((key, change));
                 }
             }
-            let tree_key = self.tree.as_ref().and_then(|tree| tree.key());
+            let tree_key = tree_key(self.tree.as_ref());
             self.current = match (best, tree_key) {
                 (Some((key, _)), Some(tree_key)) if self.comes_before(tree_key, key) => {
                     Some(Current::Tree)
@@ -260,4 +264,9 @@ impl<'s> MergeCursor<'s> {
             Direction::Backward => a > b,
         }
     }
+}
+
+/// The key that the tree's cursor stands on.
+fn tree_key<'t>(tree: Option<&'t TreeCursor<'_>>) -> Option<&'t [u8]> {
+    tree.filter(|tree| tree.is_on_record()).map(TreeCursor::key)
 }

@@ -3,10 +3,41 @@
 //! A commit is appended to the log and enters the delta; it never touches a page. This file holds
 //! only the words that all parts of the engine share.
 
+mod batch;
+mod catalogue;
+mod checkpointer;
+mod core;
 pub(crate) mod delta;
+#[allow(clippy::module_inception, reason = "the engine itself stands in the file of its name")]
+mod engine;
+mod keeper;
+mod leader;
+mod line;
 pub(crate) mod log;
+mod merge;
+mod open;
+mod options;
+mod pin;
+mod snapshot;
+mod stats;
 pub(crate) mod tree;
 pub(crate) mod value;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use batch::{Batch, Payload};
+pub use catalogue::{Catalogue, TableInfo};
+pub use engine::CommitInfo;
+pub(crate) use engine::Engine;
+pub(crate) use merge::MergeCursor;
+pub(crate) use open::{DATA_FILE, LOCK_FILE, LOG_DIR, lock_dir};
+pub use options::{Durability, EngineOptions};
+pub(crate) use pin::Pin;
+pub(crate) use snapshot::Snapshot;
+pub use stats::EngineStats;
+pub use value::Value;
 
 /// Log sequence number of a commit. Dense within a timeline: the first commit is 1, and 0 means that
 /// nothing was committed yet.

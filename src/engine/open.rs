@@ -15,8 +15,8 @@ use std::sync::Arc;
 use super::catalogue::Catalogue;
 use super::core::{Core, Found, Sealed};
 use super::delta::{Delta, DeltaChange, DeltaWriter};
-use super::leader::Leader;
-use super::log::{self, Log, LogParams, Recovered, RecoveryBase};
+use super::leader::{FIRST_CONTEXT, Leader};
+use super::log::{self, Context, Log, LogParams, Recovered, RecoveryBase};
 use super::options::EngineOptions;
 use super::snapshot::catalogue_of;
 use super::tree::{Checkpoint, DataFile, DataParams};
@@ -64,11 +64,11 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
     }
     let partial = dir.join(DATA_PARTIAL);
     let params = DataParams {
-        page_size: options.page_size,
+        page_size: options.page_size as usize,
         store_id: random_id(disk),
         timeline: Timeline { id: random_id(disk), parent: 0, fork: 0 },
     };
-    DataFile::create(disk, &partial, params)?;
+    DataFile::create(&**disk, &partial, params)?;
     disk.rename_new(&partial, &data).map_err(|e| Error::io("name the data file", &data, e))?;
     disk.sync_dir(dir).map_err(|e| Error::io("sync the store's folder", dir, e))
 }
@@ -148,7 +148,7 @@ pub(super) fn open(
         return Err(no_store(dir).because(e));
     }
     let lock = lock_dir(&disk, dir)?;
-    let (data, checkpoint) = DataFile::open(&disk, &data_path)?;
+    let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
     let found = recover(&disk, dir, &options, data, checkpoint)?;
     Ok((Arc::new(Core::new(disk, dir.to_path_buf(), options, found)), lock))
 }
@@ -167,55 +167,53 @@ fn recover(
     checkpoint: Arc<Checkpoint>,
 ) -> Result<Found> {
     let mut replay = Replay::new(options.delta_bytes, &checkpoint)?;
+    let meta = checkpoint.meta().clone();
     let log_dir = dir.join(LOG_DIR);
     let base = RecoveryBase {
-        store_id: data.store_id(),
-        timeline: checkpoint.timeline(),
-        checkpoint_lsn: checkpoint.lsn(),
-        durable_hint: checkpoint.durable_log_lsn(),
-        from_archive: checkpoint.from_archive(),
+        store_id: meta.store_id,
+        timeline: meta.timeline,
+        checkpoint_lsn: meta.lsn,
+        checkpoint_time: meta.time,
+        // An archive brings no log along.
+        durable_hint: if meta.from_archive { 0 } else { meta.durable_log_lsn },
     };
-    let recovered = log::recover(&**disk, &log_dir, &base, &mut |lsn, time, op| {
+    let recovered = log::recover(&**disk, &log_dir, base, &mut |lsn, time, op| {
         replay.apply(lsn, time, op.table, op.key, op.change)
     })?;
-    let last_lsn = recovered.last_lsn.max(checkpoint.lsn());
-    let last_time = recovered.last_time.max(checkpoint.time());
-    let timeline = next_timeline(disk, &checkpoint, &recovered, last_lsn);
-    let log = Log::start(
-        disk.clone(),
-        log_dir,
-        LogParams {
-            store_id: data.store_id(),
-            timeline,
-            segment_bytes: options.segment_bytes,
-            next_lsn: last_lsn + 1,
-            prev: recovered.end,
-            context: options.context.clone(),
-        },
-    )?;
-    let next_table_id = replay.highest_table.max(checkpoint.next_table_id().saturating_sub(1)) + 1;
+    let (last_lsn, last_time) = (recovered.last_lsn, recovered.last_time);
+    let timeline = next_timeline(disk, &checkpoint, &recovered);
+    let params = LogParams {
+        store_id: meta.store_id,
+        timeline,
+        segment_bytes: options.segment_bytes,
+        next_lsn: last_lsn + 1,
+        last_time,
+        prev: recovered.end,
+        durable_lsn: recovered.durable_lsn,
+        unproven: recovered.unproven,
+    };
+    let mut log = Log::start(disk.clone(), log_dir, params)?;
+    let pairs = options.context.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let context = log.define_context(&Context { pairs: pairs.collect() })?;
+    debug_assert_eq!(context, FIRST_CONTEXT);
+    let next_table_id = meta.next_table_id.max(replay.highest_table + 1);
     let (sealed, active, writer) = (replay.sealed, replay.active, replay.writer);
     let mut deltas = vec![active.clone()];
     deltas.extend(sealed.iter().rev().map(|s| s.delta.clone()));
     let catalogue = Arc::new(replay.catalogue);
     let views = Views::new(View { checkpoint, deltas, catalogue }, last_lsn);
     let leader = Leader { log, writer, active, next_lsn: last_lsn + 1, last_time };
-    let store_id = data.store_id();
+    let store_id = meta.store_id;
     Ok(Found { store_id, timeline, data, views, leader, next_table_id, sealed })
 }
 
 /// The timeline of the next local commit.
-fn next_timeline(
-    disk: &Arc<dyn Disk>,
-    checkpoint: &Checkpoint,
-    recovered: &Recovered,
-    last_lsn: Lsn,
-) -> Timeline {
-    let known = recovered.timeline.unwrap_or(checkpoint.timeline());
+fn next_timeline(disk: &Arc<dyn Disk>, checkpoint: &Checkpoint, recovered: &Recovered) -> Timeline {
+    let known = recovered.timeline;
     let leaves_it = recovered.tail_cut.is_some()
-        || (checkpoint.from_archive() && known.id == checkpoint.timeline().id);
+        || (checkpoint.meta().from_archive && known.id == checkpoint.timeline().id);
     if leaves_it {
-        Timeline { id: random_id(disk), parent: known.id, fork: last_lsn }
+        Timeline { id: random_id(disk), parent: known.id, fork: recovered.last_lsn }
     } else {
         known
     }
@@ -238,7 +236,7 @@ impl Replay {
         let catalogue = catalogue_of(checkpoint)?;
         let highest_table = catalogue.highest_id();
         let (active, writer) = Delta::new();
-        let last = (checkpoint.lsn(), checkpoint.time());
+        let last = (checkpoint.lsn(), checkpoint.meta().time);
         Ok(Replay {
             delta_bytes,
             catalogue,

@@ -45,9 +45,7 @@ pub(crate) struct Views {
 impl Views {
     pub(crate) fn new(view: View, visible: Lsn) -> Views {
         Views {
-            slots: std::array::from_fn(|_| {
-                CachePadded::new(Mutex::new(Arc::new(view.clone())))
-            }),
+            slots: std::array::from_fn(|_| CachePadded::new(Mutex::new(Arc::new(view.clone())))),
             epoch: CachePadded::new(AtomicU64::new(0)),
             visible: CachePadded::new(AtomicU64::new(visible)),
             replacing: Mutex::new(()),

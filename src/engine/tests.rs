@@ -1,0 +1,309 @@
+//! The engine as a whole, on the simulated disk, against a model.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
+use crate::error::{ErrorKind, Result};
+
+const DIR: &str = "/store";
+
+fn small() -> EngineOptions {
+    EngineOptions { delta_bytes: 8 << 10, segment_bytes: 16 << 10, ..EngineOptions::default() }
+}
+
+fn open(sim: &Arc<SimDisk>) -> Result<Engine> {
+    let disk: Arc<dyn Disk> = sim.clone();
+    Engine::open(disk, Path::new(DIR), small())
+}
+
+fn create(sim: &Arc<SimDisk>) -> Engine {
+    let disk: Arc<dyn Disk> = sim.clone();
+    Engine::create(disk, Path::new(DIR), small()).unwrap()
+}
+
+fn table(id: TableId, name: &str) -> TableInfo {
+    let (key_encoding, value_encoding) = ("bytes".into(), "bytes".into());
+    TableInfo { id, name: name.into(), key_encoding, value_encoding }
+}
+
+fn define(engine: &Engine, name: &str) -> TableId {
+    let id = engine.new_table_id();
+    let mut batch = Batch::default();
+    batch.define(&table(id, name));
+    engine.commit(batch, Durability::Immediate).unwrap();
+    id
+}
+
+fn put(table: TableId, key: &str, value: &[u8]) -> Batch {
+    let mut batch = Batch::default();
+    batch.push(table, key.as_bytes().into(), Some(value.to_vec().into()));
+    batch
+}
+
+/// Every record of a table, read forwards and backwards and one by one.
+fn contents(snapshot: &Snapshot, table: TableId) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut cursor = snapshot.cursor(table);
+    cursor.first().unwrap();
+    while let Some(key) = cursor.key().map(<[u8]>::to_vec) {
+        let value = cursor.value().unwrap().unwrap().to_vec();
+        assert_eq!(snapshot.get(table, &key).unwrap().as_deref(), Some(&value[..]));
+        found.insert(key, value);
+        cursor.next().unwrap();
+    }
+    let mut backwards = Vec::new();
+    cursor.last().unwrap();
+    while let Some(key) = cursor.key().map(<[u8]>::to_vec) {
+        backwards.push(key);
+        cursor.prev().unwrap();
+    }
+    backwards.reverse();
+    assert_eq!(backwards, found.keys().cloned().collect::<Vec<_>>());
+    assert_eq!(snapshot.len(table).unwrap(), found.len() as u64);
+    found
+}
+
+#[test]
+fn a_commit_is_seen_by_later_snapshots_only_and_survives_reopening() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let items = define(&engine, "items");
+    let before = engine.snapshot();
+    let info = engine.commit(put(items, "a", b"1"), Durability::Immediate).unwrap();
+    assert_eq!(info.lsn, 2);
+    assert_eq!(before.get(items, b"a").unwrap().as_deref(), None);
+    assert_eq!(engine.snapshot().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    engine.close().unwrap();
+    let again = engine.commit(put(items, "b", b"2"), Durability::Immediate).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Closed);
+    assert_eq!(before.get(items, b"a").unwrap().as_deref(), None);
+    let engine = open(&sim).unwrap();
+    assert_eq!(engine.snapshot().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(engine.snapshot().catalogue().by_name("items").unwrap().id, items);
+    assert_eq!(engine.visible_lsn(), 2);
+}
+
+#[test]
+fn a_second_opening_is_refused_and_says_who_has_the_store() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let error = open(&sim).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    assert!(error.message().contains(&std::process::id().to_string()), "{error}");
+    drop(engine);
+    open(&sim).unwrap();
+}
+
+#[test]
+fn opening_never_creates_and_creating_never_overwrites() {
+    let sim = SimDisk::new(1);
+    assert_eq!(open(&sim).err().unwrap().kind(), ErrorKind::NotFound);
+    create(&sim).close().unwrap();
+    let disk: Arc<dyn Disk> = sim.clone();
+    let error = Engine::create(disk.clone(), Path::new(DIR), small()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+    sim.create_dir(Path::new("/other")).unwrap();
+    sim.open(Path::new("/other/mine.txt"), crate::disk::OpenMode::CreateNew).unwrap();
+    let error = Engine::create(disk, Path::new("/other"), small()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+}
+
+#[test]
+fn a_pin_holds_exactly_the_commits_before_it() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let items = define(&engine, "items");
+    for i in 0..50 {
+        engine.commit(put(items, &format!("{i:03}"), b"x"), Durability::Eventual).unwrap();
+    }
+    let pin = engine.pin().unwrap();
+    for i in 50..200 {
+        engine.commit(put(items, &format!("{i:03}"), &[7; 200]), Durability::Eventual).unwrap();
+    }
+    let checkpoint = loop {
+        if let Some(checkpoint) = pin.checkpoint(Duration::from_secs(5)).unwrap() {
+            break checkpoint;
+        }
+    };
+    assert_eq!((pin.lsn(), checkpoint.lsn()), (51, 51));
+    let pinned = Snapshot::of_checkpoint(checkpoint).unwrap();
+    engine.checkpoint().unwrap();
+    assert_eq!(contents(&pinned, items).len(), 50);
+    assert_eq!(contents(&engine.snapshot(), items).len(), 200);
+    // With nothing new, a pin is the checkpoint that is there.
+    let again = engine.pin().unwrap().checkpoint(Duration::from_secs(5)).unwrap().unwrap();
+    assert_eq!(again.lsn(), engine.visible_lsn());
+}
+
+#[test]
+fn a_dropped_table_takes_its_records_along_and_its_number_never_comes_back() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let old = define(&engine, "items");
+    engine.commit(put(old, "a", b"1"), Durability::Immediate).unwrap();
+    let before = engine.snapshot();
+    let mut batch = Batch::default();
+    batch.drop_table(old);
+    engine.commit(batch, Durability::Immediate).unwrap();
+    assert!(engine.snapshot().catalogue().by_name("items").is_none());
+    assert!(before.catalogue().by_name("items").is_some());
+    let short_lived = define(&engine, "short-lived");
+    let mut batch = Batch::default();
+    batch.drop_table(short_lived);
+    engine.commit(batch, Durability::Immediate).unwrap();
+    engine.close().unwrap();
+    let engine = open(&sim).unwrap();
+    assert!(engine.new_table_id() > short_lived, "a number was used twice");
+    assert_eq!(before.get(old, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_goes_on_when_there_is_room() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let items = define(&engine, "items");
+    sim.set_capacity(600 << 10);
+    let mut stored = 0;
+    let error = loop {
+        let batch = put(items, &format!("{stored:06}"), &[stored as u8; 900]);
+        match engine.commit(batch, Durability::Immediate) {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+    assert!(error.is_retryable() && engine.latched().is_none(), "{error}");
+    assert_eq!(contents(&engine.snapshot(), items).len(), stored);
+    sim.set_capacity(u64::MAX);
+    let last = loop {
+        match engine.commit(put(items, "last", b"!"), Durability::Immediate) {
+            Ok(info) => break info,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}"),
+        }
+        std::thread::yield_now();
+    };
+    assert!(last.lsn as usize > stored);
+    engine.close().unwrap();
+    assert_eq!(contents(&open(&sim).unwrap().snapshot(), items).len(), stored + 1);
+}
+
+#[test]
+fn a_failed_sync_latches_the_store_and_the_outcome_is_unknown() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let items = define(&engine, "items");
+    engine.commit(put(items, "a", b"1"), Durability::Immediate).unwrap();
+    sim.fail(FaultPlan::once(Call::Sync, ".log", Fault::IO));
+    let error = engine.commit(put(items, "b", b"2"), Durability::Immediate).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    let error = engine.commit(put(items, "c", b"3"), Durability::Immediate).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
+    assert_eq!(engine.snapshot().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Commit { changes: Vec<(u8, Option<u16>)>, durable: bool },
+    Checkpoint,
+    Reopen,
+    Crash { survival: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let change = (any::<u8>(), prop::option::weighted(0.8, 0..2000u16));
+    let step = prop_oneof![
+        12 => (prop::collection::vec(change, 1..12), any::<bool>())
+            .prop_map(|(changes, durable)| Step::Commit { changes, durable }),
+        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Reopen),
+        2 => any::<u64>().prop_map(|survival| Step::Crash { survival }),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// History as the model knows it: what the table held after each commit, and what is surely there.
+struct History {
+    states: Vec<(Lsn, Model)>,
+    durable: Lsn,
+}
+
+impl History {
+    fn last(&self) -> &Model {
+        &self.states.last().unwrap().1
+    }
+
+    /// After a crash the store must be at one of the commits, not before the last durable one. What
+    /// was found is not made durable by having been found: the next crash may take it.
+    fn settle_on(&mut self, lsn: Lsn, found: &Model) {
+        assert!(lsn >= self.durable, "commit {} was durable, found {lsn}", self.durable);
+        let at = self.states.iter().position(|(l, _)| *l == lsn).expect("a commit that was made");
+        assert_eq!(&self.states[at].1, found, "the store at commit {lsn}");
+        self.states.truncate(at + 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_with_crashes_ends_at_one_of_its_commits(steps in steps(), seed in any::<u64>()) {
+        let mut sim = SimDisk::new(seed);
+        let mut engine = create(&sim);
+        let items = define(&engine, "items");
+        let mut history = History { states: vec![(1, Model::new())], durable: 1 };
+        for step in steps {
+            match step {
+                Step::Commit { changes, durable } => {
+                    let mut next = history.last().clone();
+                    let changes: BTreeMap<u8, Option<u16>> = changes.into_iter().collect();
+                    let mut batch = Batch::default();
+                    for (key, value) in changes {
+                        let value = value.map(|len| vec![key ^ len as u8; usize::from(len)]);
+                        match &value {
+                            Some(value) => next.insert(vec![key], value.clone()),
+                            None => next.remove(&vec![key]),
+                        };
+                        batch.push(items, Box::new([key]), value.map(Into::into));
+                    }
+                    let durability =
+                        if durable { Durability::Immediate } else { Durability::Eventual };
+                    let lsn = engine.commit(batch, durability).unwrap().lsn;
+                    history.states.push((lsn, next));
+                    if durable {
+                        history.durable = lsn;
+                    }
+                }
+                Step::Checkpoint => {
+                    history.durable = engine.checkpoint().unwrap();
+                }
+                Step::Reopen => {
+                    engine.close().unwrap();
+                    engine = open(&sim).unwrap();
+                    history.durable = history.states.last().unwrap().0;
+                }
+                Step::Crash { survival } => {
+                    sim.crash_now();
+                    drop(engine);
+                    let survival = match survival % 4 {
+                        0 => Survival::Nothing,
+                        1 => Survival::Everything,
+                        _ => Survival::Random(survival),
+                    };
+                    sim = sim.reboot(survival);
+                    engine = open(&sim).unwrap();
+                    let found = contents(&engine.snapshot(), items);
+                    history.settle_on(engine.visible_lsn(), &found);
+                }
+            }
+            prop_assert_eq!(&contents(&engine.snapshot(), items), history.last());
+        }
+    }
+}
