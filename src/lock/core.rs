@@ -427,7 +427,7 @@ impl Core {
 
     /// The stripe in which the intents of `owner` on tables stand.
     pub(crate) fn stripe(&self, owner: OwnerId) -> usize {
-        owner.raw() as usize % self.tables.count()
+        self.tables.of_owner(owner)
     }
 
     /// Tells those who wait that somebody has left.

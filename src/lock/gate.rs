@@ -53,6 +53,7 @@ impl<W: Word> Gate<W> {
     }
 
     fn with_slots(slots: usize) -> Gate<W> {
+        assert!(slots.is_power_of_two() && slots <= SLOTS, "slots are found by a mask");
         let slots = (0..slots).map(|_| CachePadded::new(Slot::default())).collect();
         Gate { word: CachePadded::new(W::default()), slots }
     }
@@ -78,9 +79,10 @@ impl<W: Word> Gate<W> {
         if !self.writes_open() {
             return Err(false);
         }
-        let count = self.slots.len();
-        for probe in 0..PROBES.min(count) {
-            let index = (thread as usize).wrapping_add(probe) % count;
+        // Whole powers of two: a division would cost as much as the swap.
+        let mask = self.slots.len() - 1;
+        for probe in 0..PROBES.min(self.slots.len()) {
+            let index = (thread as usize).wrapping_add(probe) & mask;
             let slot = &self.slots[index];
             if slot.word.load(Ordering::Acquire) != 0 {
                 continue;
@@ -171,3 +173,6 @@ pub(crate) fn thread_number() -> u64 {
         number.get()
     })
 }
+
+#[cfg(test)]
+mod tests;

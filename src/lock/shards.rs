@@ -57,6 +57,7 @@ pub(crate) struct Shards(Box<[CachePadded<Mutex<Map>>]>);
 
 impl Shards {
     pub(crate) fn new(count: usize) -> Shards {
+        assert!(count.is_power_of_two(), "shards are found by a mask");
         Shards((0..count).map(|_| CachePadded::new(Mutex::new(Map::default()))).collect())
     }
 
@@ -64,10 +65,16 @@ impl Shards {
         self.0.len()
     }
 
+    /// The shard of an owner, where keys are few and owners many.
+    #[inline]
+    pub(crate) fn of_owner(&self, owner: OwnerId) -> usize {
+        owner.raw() as usize & (self.0.len() - 1)
+    }
+
     /// The shard of a key that is a hash.
     #[inline]
     pub(crate) fn of(&self, hash: u64) -> usize {
-        (hash >> 40) as usize % self.0.len()
+        (hash >> 40) as usize & (self.0.len() - 1)
     }
 
     /// Locks `key` in `shard` if nothing is in the way.

@@ -135,6 +135,7 @@ struct World {
     owners: u64,
     hold: Option<u64>,
     modes: Vec<Mode>,
+    granules: usize,
 }
 
 impl World {
@@ -159,7 +160,7 @@ impl World {
                 continue;
             }
             steps.extend(held.iter().map(|g| Step::Release(owner, *g)));
-            for g in 0..3 {
+            for g in 0..self.granules {
                 // As the manager does: below the roots only for an owner that holds a root.
                 if g == 2 && !held.iter().any(|g| *g < 2) && self.hold.is_some() {
                     continue;
@@ -267,23 +268,26 @@ impl World {
 
 #[test]
 fn every_order_of_steps_of_three_owners_agrees_with_the_model() {
-    let world = World { owners: 3, hold: None, modes: vec![IS, IX, S, SIX, U, X] };
-    assert!(world.explore(4) > 10_000);
+    let modes = vec![IS, IX, S, SIX, U, X];
+    let world = World { owners: 3, hold: None, modes: modes.clone(), granules: 3 };
+    assert!(world.explore(3) > 10_000);
+    let world = World { owners: 3, hold: None, modes, granules: 1 };
+    assert!(world.explore(6) > 3_000);
 }
 
 #[test]
 fn every_long_order_of_steps_with_few_modes_agrees_with_the_model() {
-    let world = World { owners: 3, hold: None, modes: vec![S, X] };
+    let world = World { owners: 3, hold: None, modes: vec![S, U, X], granules: 2 };
     assert!(world.explore(6) > 10_000);
-    let world = World { owners: 3, hold: None, modes: vec![S, U, X] };
-    assert!(world.explore(5) > 10_000);
+    let world = World { owners: 3, hold: None, modes: vec![X], granules: 3 };
+    assert!(world.explore(6) > 1_000);
 }
 
 #[test]
 fn every_order_of_steps_beside_a_backup_agrees_with_the_model() {
     for hold in [1, 4] {
-        let world = World { owners: 4, hold: Some(hold), modes: vec![IX, X] };
-        assert!(world.explore(5) > 5_000);
+        let world = World { owners: 4, hold: Some(hold), modes: vec![IX, X], granules: 3 };
+        assert!(world.explore(4) > 3_000);
     }
 }
 
