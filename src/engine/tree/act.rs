@@ -12,9 +12,11 @@ use std::sync::Arc;
 use super::apply::{ChangeSource, apply};
 use super::checkpoint::{Checkpoint, Source, TableEntry};
 use super::file::{DataFile, WriterState};
+use super::free::Extent;
 use super::meta::Meta;
 use super::page::{LeafValue, Node};
 use super::pointer::{Pointer, TableRoot};
+use super::relocate::{limit, relocate};
 use super::source::{Mapped, PageSource};
 use super::space::{ListRef, SpaceState, write_list};
 use super::writer::PageWriter;
@@ -57,19 +59,72 @@ impl DataFile {
         params: CheckpointParams,
     ) -> Result<Arc<Checkpoint>> {
         let mut state = self.writer().lock();
+        let outcome = self.advance(&mut state, base, params, |mapped, _, writer| {
+            build(base, mapped, changes, writer).map(Some)
+        })?;
+        outcome.ok_or_else(|| Error::new(ErrorKind::Invalid, "the checkpoint was not begun"))
+    }
+
+    /// Gives room back to the disk. Cuts the end of the file as far as no pin reaches; then, where
+    /// the file is still longer than `percent` of what `newest` holds and no other checkpoint is
+    /// pinned, moves pages from its end into free room below: that is a new checkpoint of the same
+    /// commit, which the caller publishes in place of `newest` before it calls this again to cut.
+    ///
+    /// `percent` is at least 110. Moving writes what it moves: at 180 a store whose every record is
+    /// always overwritten writes a fifth more, at 120 up to double.
+    ///
+    /// # Errors
+    /// As [`DataFile::checkpoint`]; nothing has changed then.
+    pub(crate) fn tidy(
+        &self,
+        newest: &Arc<Checkpoint>,
+        percent: u64,
+    ) -> Result<Option<Arc<Checkpoint>>> {
+        let mut state = self.writer().lock();
         self.check_latch()?;
-        let mapped = self.newest_base(base, &state)?;
-        let (mut space, list_pages) =
+        self.cut(&mut state)?;
+        let meta = &newest.meta;
+        if self.pins() != [meta.number] || meta.from_archive {
+            return Ok(None);
+        }
+        let params = CheckpointParams {
+            lsn: meta.lsn,
+            timeline: meta.timeline,
+            time: meta.time,
+            durable_log_lsn: meta.durable_log_lsn,
+        };
+        self.advance(&mut state, newest, params, |mapped, list, writer| {
+            match limit(writer.space(), percent.max(110)) {
+                Some(limit) => relocate(newest, mapped, limit, list, writer),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// The act. `work` builds the trees of the new checkpoint, or finds that there is none to make.
+    fn advance(
+        &self,
+        state: &mut WriterState,
+        base: &Arc<Checkpoint>,
+        params: CheckpointParams,
+        work: impl FnOnce(&Mapped, &[Extent], &mut PageWriter<'_>) -> Result<Option<Built>>,
+    ) -> Result<Option<Arc<Checkpoint>>> {
+        self.check_latch()?;
+        let mapped = self.newest_base(base, state)?;
+        let (mut space, old_list) =
             state.space.load(&**self.file(), self.path(), self.page_size())?;
         space.ripen(&self.pins());
         let number = base.meta.number + 1;
         let mut writer = PageWriter::new(self, number, space, state.allocated);
-        let built = build(base, mapped, changes, &mut writer)
-            .and_then(|built| finish_pages(base, built, &list_pages, &mut writer));
+        let built = work(mapped, &old_list, &mut writer).and_then(|built| match built {
+            Some(built) => finish_pages(base, built, &old_list, &mut writer).map(Some),
+            None => Ok(None),
+        });
+        // What the file grew by stays, whatever became of the checkpoint.
         state.allocated = writer.allocated();
-        let built = built?;
+        let Some(built) = built? else { return Ok(None) };
         let wrote = writer.changed_space();
-        let (mut space, freed) = writer.finish(&mut state)?;
+        let (mut space, freed) = writer.finish(state)?;
         let meta = Meta {
             number,
             lsn: params.lsn,
@@ -89,14 +144,14 @@ impl DataFile {
             self.sync(&mut state.stats)?;
         }
         let older = state.older_meta();
-        self.put_meta(&mut state, older, &meta)?;
+        self.put_meta(state, older, &meta)?;
         space.add_waiting(number, freed);
         state.space = SpaceState::Known { space, list_pages: built.list_pages };
-        self.put_meta(&mut state, 1 - older, &meta)?;
+        self.put_meta(state, 1 - older, &meta)?;
         state.stats.checkpoints += 1;
         state.stats.live_bytes = built.live * self.page_size() as u64;
         let source = Mapped { file: mapped.file.clone(), end: meta.page_count };
-        Ok(Checkpoint::new(source, meta, built.tables))
+        Ok(Some(Checkpoint::new(source, meta, built.tables)))
     }
 
     fn newest_base<'b>(&self, base: &'b Checkpoint, state: &WriterState) -> Result<&'b Mapped> {
@@ -130,16 +185,6 @@ impl DataFile {
         }
         Ok(())
     }
-
-    /// Gives free pages at the end of the file back to the disk.
-    ///
-    /// # Errors
-    /// What the disk says; the file is as long as it was then.
-    pub(crate) fn trim(&self) -> Result<()> {
-        let mut state = self.writer().lock();
-        self.check_latch()?;
-        self.cut(&mut state)
-    }
 }
 
 impl WriterState {
@@ -154,7 +199,7 @@ impl WriterState {
 }
 
 /// The trees of a new checkpoint.
-struct Built {
+pub(super) struct Built {
     catalogue: TableRoot,
     tables: Vec<TableEntry>,
     next_table_id: TableId,
@@ -168,7 +213,7 @@ struct Finished {
     end: u64,
     live: u64,
     list: ListRef,
-    list_pages: Vec<super::free::Extent>,
+    list_pages: Vec<Extent>,
 }
 
 /// Applies all changes: definitions, then each table, then the catalogue that names the new roots.
@@ -215,7 +260,19 @@ fn build(
     }
     touched.sort_unstable();
     touched.dedup();
-    let mut entries = CatalogueChanges::new(&touched, &tables);
+    rewrite_catalogue(base, mapped, &touched, tables, next_table_id, writer)
+}
+
+/// Brings the entries of the `touched` tables into the catalogue tree.
+pub(super) fn rewrite_catalogue(
+    base: &Checkpoint,
+    mapped: &Mapped,
+    touched: &[TableId],
+    tables: Vec<TableEntry>,
+    next_table_id: TableId,
+    writer: &mut PageWriter<'_>,
+) -> Result<Built> {
+    let mut entries = CatalogueChanges::new(touched, &tables);
     let catalogue = apply(mapped, base.meta.catalogue, CATALOGUE, &mut entries, writer)?;
     Ok(Built { catalogue, tables, next_table_id })
 }
@@ -273,7 +330,7 @@ fn free_subtree(
 fn finish_pages(
     base: &Checkpoint,
     built: Built,
-    old_list: &[super::free::Extent],
+    old_list: &[Extent],
     writer: &mut PageWriter<'_>,
 ) -> Result<Finished> {
     let Built { catalogue, tables, next_table_id } = built;

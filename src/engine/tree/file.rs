@@ -270,7 +270,7 @@ impl DataFile {
             )
             .at(&self.path));
         }
-        let step = (allocated * size / 16).clamp(LEAST_STEP, MOST_STEP) / size;
+        let step = (allocated * size / 32).clamp(LEAST_STEP, MOST_STEP) / size;
         let most = (end + step).min(self.map.reserved() / size);
         let grow = |to: u64| self.file.allocate(allocated * size, (to - allocated) * size);
         let mut reached = most;
@@ -291,7 +291,7 @@ impl DataFile {
     pub(super) fn cut(&self, state: &mut WriterState) -> Result<()> {
         let size = self.page_size as u64;
         let keep = self.pinned_end().max(2);
-        let slack = 2 * (keep * size / 16).clamp(LEAST_STEP, MOST_STEP) / size;
+        let slack = (keep * size / 32).clamp(LEAST_STEP, MOST_STEP) / size;
         if state.allocated <= keep + slack {
             return Ok(());
         }

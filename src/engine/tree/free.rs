@@ -166,6 +166,11 @@ impl Space {
         self.free.count()
     }
 
+    /// How many of them lie at or above `page`.
+    pub(crate) fn free_pages_from(&self, page: u64) -> u64 {
+        self.free.extents(self.end).map(|(at, len)| (at + len).saturating_sub(at.max(page))).sum()
+    }
+
     /// Pages that wait for a pin to go.
     pub(crate) fn waiting_pages(&self) -> u64 {
         self.waiting.iter().flat_map(|w| &w.extents).map(|extent| extent.len).sum()
@@ -212,21 +217,28 @@ impl Space {
 
     /// Takes `len` pages in a row: the lowest that fit, or at the end of the file.
     pub(crate) fn take_run(&mut self, len: u64) -> u64 {
+        let first = self.find_run(len);
+        let stop = self.end.min(first + len);
+        self.free.remove(first, stop - first);
+        self.end = self.end.max(first + len);
+        first
+    }
+
+    /// Where [`Space::take_run`] would put `len` pages; it may reach past the end.
+    pub(crate) fn find_run(&mut self, len: u64) -> u64 {
         let mut at = if len >= self.run_hint.0 { self.run_hint.1 } else { FIRST_PAGE };
         at = at.max(self.hint);
+        let mut place = self.end;
         while let Some(first) = self.free.next(at, self.end, true) {
             let stop = self.free.next(first, self.end, false).unwrap_or(self.end);
             if stop - first >= len || stop == self.end {
-                self.free.remove(first, len.min(stop - first));
-                self.end = self.end.max(first + len);
-                self.run_hint = (len, first);
-                return first;
+                place = first;
+                break;
             }
             at = stop;
         }
-        self.run_hint = (len, self.end);
-        self.end += len;
-        self.end - len
+        self.run_hint = (len, place);
+        place
     }
 
     /// Upper bound of the entries that [`Space::list`] gives when `freed` is freed now.

@@ -28,6 +28,7 @@ mod map;
 mod meta;
 mod page;
 mod pointer;
+mod relocate;
 mod run;
 mod source;
 mod space;

@@ -222,14 +222,19 @@ impl<'a> Node<'a> {
         self.bytes.get(begin..end)
     }
 
+    /// Where an inner page's pointer to child `index` stands.
+    #[inline]
+    pub(crate) fn child_place(&self, index: usize) -> usize {
+        HEADER + 4 * self.count + POINTER_LEN * index
+    }
+
     /// An inner page's pointer to child `index`.
     #[inline]
     pub(crate) fn child(&self, index: usize) -> Option<Pointer> {
         if index >= self.count {
             return None;
         }
-        let at = HEADER + 4 * self.count + POINTER_LEN * index;
-        self.bytes.get(at..)?.first_chunk().map(Pointer::decode)
+        self.bytes.get(self.child_place(index)..)?.first_chunk().map(Pointer::decode)
     }
 
     /// Looks for `key` in a leaf: `Ok(index)` where it is, `Err(index)` where it would be.

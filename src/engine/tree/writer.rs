@@ -124,6 +124,11 @@ impl<'f> PageWriter<'f> {
         Ok(Pointer { page, birth, crc: crc32c::crc32c(out), holds_runs })
     }
 
+    /// Whether a run of `pages` pages would lie below `limit`.
+    pub(crate) fn run_fits_below(&mut self, pages: u64, limit: u64) -> bool {
+        self.space.find_run(pages) + pages <= limit
+    }
+
     /// Writes a big value into pages of its own.
     pub(crate) fn add_run(&mut self, value: &[u8]) -> Result<RunRef> {
         let shape = Shape::of(value.len() as u64, self.page_size())

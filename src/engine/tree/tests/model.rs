@@ -124,7 +124,12 @@ proptest! {
             } else if round % 2 == 0 {
                 held.push((newest.clone(), model.clone()));
             }
-            file.trim().expect("trim");
+            if let Some(moved) = file.tidy(&newest, 115).expect("tidy") {
+                newest = moved;
+                assert_holds(&newest, &model);
+            }
+            let report = newest.verify().expect("verify");
+            assert!(report.is_sound(), "{:?}", report.damage);
         }
     }
 }
