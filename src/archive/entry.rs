@@ -188,7 +188,9 @@ fn check_path(path: &EntryPath) -> Result<(), String> {
     }
 }
 
-/// Follows `target` by its text from the folder of `link`: it may never step out of the archive.
+/// A target may step up only at its beginning, and not out of the archive. What follows are names
+/// only: if one of them is a link, the same holds for that one, so the way never leads outside. (With
+/// `..` after a name it could: the name may be a link to a folder higher up.)
 fn check_target(link: &EntryPath, target: &EntryPath) -> Result<(), String> {
     let bad = |why: &str| Err(format!("the link {link:?} points to {target:?}, {why}"));
     if target.0.is_empty() || target.0.len() > MAX_PATH || target.0.contains(&0) {
@@ -197,13 +199,15 @@ fn check_target(link: &EntryPath, target: &EntryPath) -> Result<(), String> {
     if target.0[0] == b'/' {
         return bad("an absolute path");
     }
-    let mut depth = link.components().count() - 1;
+    let mut above = link.components().count() - 1;
+    let mut named = false;
     for part in target.components() {
         match part {
             b"" | b"." => {}
-            b".." if depth == 0 => return bad("outside the archive"),
-            b".." => depth -= 1,
-            _ => depth += 1,
+            b".." if named => return bad("which steps up after a name"),
+            b".." if above == 0 => return bad("outside the archive"),
+            b".." => above -= 1,
+            _ => named = true,
         }
     }
     Ok(())
@@ -291,10 +295,13 @@ mod tests {
 
     #[test]
     fn links_that_leave_the_archive_are_refused() {
-        for (link, target) in [("a", "/b"), ("a", ".."), ("a/b", "../../c"), ("a", "b/../../c")] {
+        for (link, target) in
+            [("a", "/b"), ("a", ".."), ("a/b", "../../c"), ("a", "b/../../c"), ("a/b/c", "d/..")]
+        {
             assert!(EntryMeta::symlink(link, target, 0).check().is_err(), "{link} -> {target}");
         }
-        for (link, target) in [("a", "b"), ("a/b", "../c"), ("a/b/c", "../../d/../e"), ("a", ".")] {
+        for (link, target) in [("a", "b"), ("a/b", "../c"), ("a/b/c", "./../../d/./e"), ("a", ".")]
+        {
             assert_eq!(EntryMeta::symlink(link, target, 0).check(), Ok(()), "{link} -> {target}");
         }
     }

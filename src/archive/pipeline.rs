@@ -16,6 +16,12 @@ pub(crate) fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(16)
 }
 
+/// How many frames are under way at once: enough that no thread starves while another one has lost
+/// the processor for a moment, and a few mebibytes for each worker.
+pub(crate) fn depth(workers: usize) -> usize {
+    4 * workers + 4
+}
+
 /// The end at which jobs go in.
 pub(crate) struct Feeder<J> {
     jobs: Sender<(u64, J)>,

@@ -58,7 +58,7 @@ impl<'a> Scan<'a> {
             0 => pipeline::default_workers(),
             some => some,
         };
-        let depth = 2 * workers + 2;
+        let depth = pipeline::depth(workers);
         let (feeder, frames, threads) = pipeline::start(workers, depth, || {
             let path = archive.path.clone();
             let mut decoder = reader::new_decoder(&path)?;

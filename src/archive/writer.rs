@@ -164,7 +164,7 @@ impl ArchiveWriter {
             0 => pipeline::default_workers(),
             some => some,
         };
-        let depth = 2 * workers + 2;
+        let depth = pipeline::depth(workers);
         let (feeder, collector, workers) = pipeline::start(workers, depth, || {
             let encoder = FrameEncoder::new(options.compression)
                 .map_err(|cause| Error::io("prepare the compression of", path, cause))?;
@@ -250,24 +250,34 @@ impl ArchiveWriter {
         if self.remaining() == 0 {
             return Ok(0);
         }
-        let frame_bytes = self.frame_bytes;
-        if self.open.as_ref().is_some_and(|entry| entry.frame.is_none()) {
-            let mut buffers = self.take_buffers()?;
-            buffers.content.resize(frame_bytes, 0);
-            self.open.as_mut().expect("it was there").frame = Some(buffers);
+        self.ensure_frame()?;
+        let Some(OpenEntry { size, done, frame: Some(frame), used }) = &mut self.open else {
+            return Ok(0);
+        };
+        let left = usize::try_from(*size - *done).unwrap_or(usize::MAX);
+        let room = left.min(self.frame_bytes - *used);
+        let count = read(&mut frame.content[*used..*used + room])?;
+        if count > room {
+            return Err(self.invalid(format!("{count} bytes were put into room for {room}")));
         }
-        let Some(entry @ OpenEntry { frame: Some(_), .. }) = &mut self.open else { return Ok(0) };
-        let frame = entry.frame.as_mut().expect("it was matched");
-        let left = usize::try_from(entry.size - entry.done).unwrap_or(usize::MAX);
-        let room = left.min(frame_bytes - entry.used);
-        let count = read(&mut frame.content[entry.used..entry.used + room])?;
-        assert!(count <= room, "no more can be filled than there is room");
-        entry.used += count;
-        entry.done += count as u64;
-        if entry.used == frame_bytes || entry.done == entry.size {
+        *used += count;
+        *done += count as u64;
+        if *used == self.frame_bytes || done == size {
             self.send_frame()?;
         }
         Ok(count)
+    }
+
+    /// Takes a buffer for the entry's next frame, where it has none.
+    fn ensure_frame(&mut self) -> Result<()> {
+        if self.open.as_ref().is_some_and(|entry| entry.frame.is_none()) {
+            let mut buffers = self.take_buffers()?;
+            buffers.content.resize(buffers.content.len().max(self.frame_bytes), 0);
+            if let Some(entry) = &mut self.open {
+                entry.frame = Some(buffers);
+            }
+        }
+        Ok(())
     }
 
     /// Fills the rest of the entry with zeros: for a file that became shorter while it was read.

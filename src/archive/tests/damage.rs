@@ -207,7 +207,10 @@ fn bombs_are_refused_before_they_are_unpacked() {
     // A frame that unpacks to more than the format allows.
     let bomb = vec![0; 8 << 20];
     let inner = tar::encode(&EntryMeta::file("x", bomb.len() as u64, 0));
-    assert_eq!(refused(&one_entry(HEADER, &inner, 0, &[bomb.clone()])), ErrorKind::Corrupt);
+    assert_eq!(
+        refused(&one_entry(HEADER, &inner, 0, std::slice::from_ref(&bomb))),
+        ErrorKind::Corrupt
+    );
     // One that claims less than it unpacks to.
     let packed = zstd::bulk::compress(&bomb, 1).expect("packs");
     let lie = FrameSize { packed: packed.len() as u32, content: 1 << 20 };
