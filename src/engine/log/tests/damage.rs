@@ -239,3 +239,19 @@ proptest! {
         }
     }
 }
+
+/// A group that is sound in itself, of this very segment and with the right LSN, written after another
+/// predecessor: what a lost write leaves.
+#[test]
+fn a_group_that_follows_another_one_is_no_part_of_the_chain() {
+    let disk = two_segments();
+    let [at, ..] = places(&disk, 2)[1..] else { panic!("three groups") };
+    let file = disk.open(&segment(2), OpenMode::Write).expect("there");
+    let mut bytes = [0; format::GROUP_HEAD];
+    file.read_exact_at(&mut bytes, at).expect("there");
+    let (head, _) = format::GroupHead::decode(&bytes, STORE).expect("sound");
+    let other = format::GroupHead { prev_chain: head.prev_chain ^ 1, ..head };
+    let (bytes, _) = other.encode(format::seed(head.salt, STORE));
+    file.write_at(&bytes, at).expect("room");
+    assert_eq!(refused(marks_of(&*disk, base())), ErrorKind::Corrupt);
+}
