@@ -3,13 +3,14 @@
 //! It is a `tar` stream in independent `zstd` frames, then a seal (BLAKE3 of all before it), then a
 //! seek table: `tar --zstd -xf` takes it, and so does anything that knows the zstd seekable format.
 //! `docs/format/archive.md` has every byte. The layers go one way, each with a file of its own:
-//! entries ([`entry`], [`tar`]) -> frames ([`frame`], [`digest`]) -> file ([`sink`], [`seal`]). Since
+//! entries (`entry`, `tar`) -> frames (`frame`, `digest`) -> file (`sink`, `seal`). Since
 //! the reader takes any [`disk::File`](crate::disk::File), what may come below them (encryption,
 //! segments) is no concern of this room.
 //!
 //! It knows no store: what an application has to say in header and manifest is opaque JSON. It
 //! neither renames, removes nor chooses files; the rooms that back up and restore do.
 
+mod assembly;
 mod digest;
 mod entry;
 mod entry_file;
@@ -25,6 +26,7 @@ mod tar;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod walk;
 mod writer;
 mod xxh64;
 

@@ -1,30 +1,27 @@
 //! Writing an archive: entries in, a sealed and durable file out.
 //!
-//! Three parts work at the same time: the caller's thread fills frame buffers ([`ArchiveWriter::fill`]
-//! lets it read right into them), worker threads pack and hash frames, and one thread writes them in
-//! order. Buffers are handed round, so memory is bounded and a slow disk slows the caller.
+//! The caller's thread fills frame buffers ([`ArchiveWriter::fill`] lets it read right into them);
+//! what happens to a full one is the `assembly`'s business, on threads of its own.
 //!
 //! Invariants: each entry's content is cut into frames at multiples of the frame size, and tar
 //! headers and padding lie in frames of their own, so where a byte of an entry lies is arithmetic.
 //! A file that was not finished has no seal and is refused by every reader. The writer neither
 //! renames nor removes its file: what a finished or a failed one is worth is the caller's business.
 
-use super::digest::{Digest, Joiner, Piece, Place};
+use super::assembly::{Assembly, Buffers, Job};
+use super::digest::{Digest, Place};
 use super::entry::{
     EntryMeta, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON, Manifest, ManifestEntry,
     PathSet,
 };
-use super::frame::{Compression, Encoded, FrameEncoder, MAX_CONTENT};
-use super::pipeline::{self, Collector, Feeder, Workers};
+use super::frame::{Compression, MAX_CONTENT};
 use super::sink::{FileSink, Sealed};
 use super::tar;
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
 /// The smallest frame size.
 pub(crate) const MIN_FRAME_BYTES: u32 = 4 << 10;
@@ -74,13 +71,8 @@ pub struct ArchiveWriter {
     open: Option<OpenEntry>,
     /// Padding of the last entry, to be written before the next header.
     padding: usize,
-    failed: Option<Error>,
-    buffers: BufferPool,
-    digests: Receiver<Digest>,
     written: Arc<AtomicU64>,
-    feeder: Option<Feeder<Job>>,
-    sink: Option<JoinHandle<Result<Sealed>>>,
-    workers: Option<Workers>,
+    assembly: Assembly,
 }
 
 /// The entry that is being written.
@@ -90,34 +82,6 @@ struct OpenEntry {
     /// The frame that is being filled, and how far.
     frame: Option<Buffers>,
     used: usize,
-}
-
-/// Room for a frame and for what it is packed into; travels round the pipeline.
-#[derive(Default)]
-struct Buffers {
-    content: Vec<u8>,
-    packed: Vec<u8>,
-}
-
-/// Buffers that came back, and how many there may be in all.
-struct BufferPool {
-    free: Receiver<Buffers>,
-    left: usize,
-}
-
-struct Job {
-    buffers: Buffers,
-    len: usize,
-    /// Where the content lies in its entry; `None` for tar headers and padding.
-    place: Option<Place>,
-    /// Whether the archive ends with this frame.
-    end: bool,
-}
-
-struct Packed {
-    job: Job,
-    encoded: Encoded,
-    piece: Option<Piece>,
 }
 
 impl ArchiveWriter {
@@ -149,34 +113,8 @@ impl ArchiveWriter {
             .map_err(|cause| Error::io("create", path, cause))?;
         let written = Arc::new(AtomicU64::new(0));
         let sink = FileSink::new(file, path, written.clone())?;
-        let mut writer = ArchiveWriter::start(path, options, sink, written)?;
-        writer.write_json(HEADER_NAME, &header)?;
-        Ok(writer)
-    }
-
-    fn start(
-        path: &Path,
-        options: &ArchiveOptions,
-        sink: FileSink,
-        written: Arc<AtomicU64>,
-    ) -> Result<ArchiveWriter> {
-        let workers = match options.workers {
-            0 => pipeline::default_workers(),
-            some => some,
-        };
-        let depth = pipeline::depth(workers);
-        let (feeder, collector, workers) = pipeline::start(workers, depth, || {
-            let encoder = FrameEncoder::new(options.compression)
-                .map_err(|cause| Error::io("prepare the compression of", path, cause))?;
-            Ok(packer(encoder, path.to_path_buf()))
-        })?;
-        let (free_in, free) = bounded(depth);
-        let (digests_in, digests) = unbounded();
-        let sink = std::thread::Builder::new()
-            .name("stillpoint-archive".to_string())
-            .spawn(move || write_frames(sink, collector, &free_in, &digests_in))
-            .map_err(|cause| Error::io("start a thread to write", path, cause))?;
-        Ok(ArchiveWriter {
+        let assembly = Assembly::start(path, options.compression, options.workers, sink)?;
+        let mut writer = ArchiveWriter {
             path: path.to_path_buf(),
             frame_bytes: options.frame_bytes as usize,
             time: options.time,
@@ -184,14 +122,11 @@ impl ArchiveWriter {
             entries: Vec::new(),
             open: None,
             padding: 0,
-            failed: None,
-            buffers: BufferPool { free, left: depth },
-            digests,
             written,
-            feeder: Some(feeder),
-            sink: Some(sink),
-            workers: Some(workers),
-        })
+            assembly,
+        };
+        writer.write_json(HEADER_NAME, &header)?;
+        Ok(writer)
     }
 
     /// Bytes handed to the file system so far.
@@ -205,7 +140,7 @@ impl ArchiveWriter {
     /// [`ErrorKind::Invalid`] when `meta` may not stand in this archive (see [`EntryMeta`]), or when
     /// the entry before was not ended.
     pub fn begin_entry(&mut self, meta: EntryMeta) -> Result<()> {
-        self.check_usable()?;
+        self.assembly.check()?;
         if self.open.is_some() {
             return Err(self.invalid("the entry before was not ended"));
         }
@@ -246,7 +181,7 @@ impl ArchiveWriter {
     /// # Errors
     /// As [`ArchiveWriter::write`]; an error of `read` is passed on and changes nothing.
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<usize> {
-        self.check_usable()?;
+        self.assembly.check()?;
         if self.remaining() == 0 {
             return Ok(0);
         }
@@ -271,7 +206,7 @@ impl ArchiveWriter {
     /// Takes a buffer for the entry's next frame, where it has none.
     fn ensure_frame(&mut self) -> Result<()> {
         if self.open.as_ref().is_some_and(|entry| entry.frame.is_none()) {
-            let mut buffers = self.take_buffers()?;
+            let mut buffers = self.assembly.buffers()?;
             buffers.content.resize(buffers.content.len().max(self.frame_bytes), 0);
             if let Some(entry) = &mut self.open {
                 entry.frame = Some(buffers);
@@ -304,7 +239,7 @@ impl ArchiveWriter {
     /// # Errors
     /// [`ErrorKind::Invalid`] when there is none, or its content is not complete.
     pub fn end_entry(&mut self) -> Result<()> {
-        self.check_usable()?;
+        self.assembly.check()?;
         match &self.open {
             None => Err(self.invalid("there is no entry to end")),
             Some(entry) if entry.done < entry.size => {
@@ -330,7 +265,7 @@ impl ArchiveWriter {
         mut self,
         results: impl FnOnce(&[ManifestEntry]) -> Result<serde_json::Value>,
     ) -> Result<Finished> {
-        self.check_usable()?;
+        self.assembly.check()?;
         if self.open.is_some() {
             return Err(self.invalid("the last entry was not ended"));
         }
@@ -341,8 +276,7 @@ impl ArchiveWriter {
         let mut glue = vec![0; std::mem::take(&mut self.padding)];
         glue.extend_from_slice(&tar::END);
         self.send_glue(&glue, true)?;
-        self.feeder = None;
-        let Sealed { bytes, seal } = self.join_sink()?;
+        let Sealed { bytes, seal } = self.assembly.finish()?;
         Ok(Finished { bytes, seal, manifest })
     }
 
@@ -353,7 +287,7 @@ impl ArchiveWriter {
         for meta in metas {
             let blake3 = match meta.size {
                 0 => Digest::of(&[]),
-                _ => self.digests.recv().map_err(|_| self.failure())?,
+                _ => self.assembly.digest()?,
             };
             entries.push(ManifestEntry { meta, blake3 });
         }
@@ -377,12 +311,12 @@ impl ArchiveWriter {
     }
 
     fn send_glue(&mut self, bytes: &[u8], end: bool) -> Result<()> {
-        let mut buffers = self.take_buffers()?;
+        let mut buffers = self.assembly.buffers()?;
         if buffers.content.len() < bytes.len() {
             buffers.content.resize(bytes.len(), 0);
         }
         buffers.content[..bytes.len()].copy_from_slice(bytes);
-        self.send(Job { buffers, len: bytes.len(), place: None, end })
+        self.assembly.send(Job { buffers, len: bytes.len(), place: None, end })
     }
 
     fn send_frame(&mut self) -> Result<()> {
@@ -394,69 +328,11 @@ impl ArchiveWriter {
             alone: entry.size == len as u64,
             last: entry.done == entry.size,
         };
-        self.send(Job { buffers, len, place: Some(place), end: false })
-    }
-
-    fn send(&mut self, job: Job) -> Result<()> {
-        match self.feeder.as_mut().map(|feeder| feeder.send(job)) {
-            Some(Ok(())) => Ok(()),
-            _ => Err(self.failure()),
-        }
-    }
-
-    fn take_buffers(&mut self) -> Result<Buffers> {
-        if let Ok(buffers) = self.buffers.free.try_recv() {
-            return Ok(buffers);
-        }
-        if self.buffers.left > 0 {
-            self.buffers.left -= 1;
-            return Ok(Buffers::default());
-        }
-        self.buffers.free.recv().map_err(|_| self.failure())
-    }
-
-    /// Why the threads are gone: what the one that writes came to.
-    fn failure(&mut self) -> Error {
-        if let Some(failed) = &self.failed {
-            return failed.clone();
-        }
-        self.feeder = None;
-        let failed = match self.join_sink() {
-            Err(failed) => failed,
-            Ok(_) => Error::new(ErrorKind::BackupFailed, "the archive ended early").at(&self.path),
-        };
-        self.failed = Some(failed.clone());
-        failed
-    }
-
-    fn join_sink(&mut self) -> Result<Sealed> {
-        match self.sink.take().map(JoinHandle::join) {
-            Some(Ok(outcome)) => outcome,
-            _ => {
-                let message = "the thread that writes the archive panicked";
-                Err(Error::new(ErrorKind::BackupFailed, message).at(&self.path))
-            }
-        }
-    }
-
-    fn check_usable(&self) -> Result<()> {
-        self.failed.clone().map_or(Ok(()), Err)
+        self.assembly.send(Job { buffers, len, place: Some(place), end: false })
     }
 
     fn invalid(&self, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Invalid, message).at(&self.path)
-    }
-}
-
-impl Drop for ArchiveWriter {
-    fn drop(&mut self) {
-        // In this order: without jobs the sink ends, without both ends the workers do.
-        self.feeder = None;
-        if let Some(sink) = self.sink.take() {
-            // Unfinished by the caller's own decision: there is nobody to tell.
-            let _ = sink.join();
-        }
-        self.workers = None;
     }
 }
 
@@ -466,45 +342,4 @@ pub(crate) fn check_frame_bytes(bytes: u32) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("the frame size {bytes} is no power of two from 4 KiB to 1 MiB")),
     }
-}
-
-/// The work of one worker thread.
-fn packer(mut encoder: FrameEncoder, path: PathBuf) -> impl FnMut(Job) -> Result<Packed> {
-    move |mut job| {
-        let content = &job.buffers.content[..job.len];
-        let piece = job.place.map(|place| Piece::of(content, place));
-        let encoded = encoder
-            .encode(content, &mut job.buffers.packed)
-            .map_err(|cause| Error::io("compress a frame of", &path, cause))?;
-        Ok(Packed { job, encoded, piece })
-    }
-}
-
-/// The work of the thread that writes: frames in order, digests of entries, then the seal.
-fn write_frames(
-    mut sink: FileSink,
-    mut frames: Collector<Packed>,
-    free: &Sender<Buffers>,
-    digests: &Sender<Digest>,
-) -> Result<Sealed> {
-    let mut joiner = Joiner::default();
-    while let Some(packed) = frames.next() {
-        let Packed { job: Job { buffers, len, place, end }, encoded, piece } = packed?;
-        match &encoded {
-            Encoded::Packed => sink.frame(&[&buffers.packed], len)?,
-            Encoded::Raw(raw) => sink.frame(&raw.parts(&buffers.content[..len]), len)?,
-        }
-        if let Some(piece) = piece {
-            joiner.push(piece);
-        }
-        if place.is_some_and(|place| place.last) {
-            // A writer that was dropped takes neither digests nor buffers: no matter.
-            let _ = digests.send(joiner.finish());
-        }
-        let _ = free.send(buffers);
-        if end {
-            return sink.finish();
-        }
-    }
-    Err(Error::new(ErrorKind::Stopped, "the archive was given up before its end"))
 }
