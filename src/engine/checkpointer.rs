@@ -59,7 +59,7 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
     let params = CheckpointParams {
         lsn: sealed.lsn,
         time: sealed.time,
-        timeline: core.timeline,
+        timeline: core.timeline_at(sealed.lsn),
         durable_log_lsn: core.upkeep.durable_lsn(),
     };
     let mut changes = DeltaChanges::new(&sealed.delta, sealed.lsn);

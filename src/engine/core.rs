@@ -31,6 +31,8 @@ pub(super) struct Core {
     pub(super) store_id: StoreId,
     /// The timeline of the next local commit.
     pub(super) timeline: Timeline,
+    /// The timeline of the last commit that recovery found.
+    pub(super) known_timeline: Timeline,
     pub(super) data: Arc<DataFile>,
     pub(super) views: Views,
     pub(super) queue: Mutex<Queue>,
@@ -78,6 +80,7 @@ pub(super) struct KeeperState {
 pub(super) struct Found {
     pub(super) store_id: StoreId,
     pub(super) timeline: Timeline,
+    pub(super) known_timeline: Timeline,
     pub(super) data: Arc<DataFile>,
     pub(super) views: Views,
     pub(super) leader: Leader,
@@ -102,6 +105,7 @@ impl Core {
             options,
             store_id: found.store_id,
             timeline: found.timeline,
+            known_timeline: found.known_timeline,
             data: found.data,
             views: found.views,
             queue: Mutex::default(),
@@ -166,6 +170,11 @@ impl Core {
             self.counters.waited_for_room(self.disk.elapsed().saturating_sub(start));
         }
         Ok(())
+    }
+
+    /// The timeline that the commit at `lsn` is on: a minted one begins after its fork.
+    pub(super) fn timeline_at(&self, lsn: Lsn) -> Timeline {
+        if lsn > self.timeline.fork { self.timeline } else { self.known_timeline }
     }
 
     pub(super) fn nothing_sealed(&self) -> bool {

@@ -182,6 +182,7 @@ fn recover(
     })?;
     let (last_lsn, last_time) = (recovered.last_lsn, recovered.last_time);
     let timeline = next_timeline(disk, &checkpoint, &recovered);
+    let known_timeline = recovered.timeline;
     let params = LogParams {
         store_id: meta.store_id,
         timeline,
@@ -204,7 +205,7 @@ fn recover(
     let views = Views::new(View { checkpoint, deltas, catalogue }, last_lsn);
     let leader = Leader { log, writer, active, next_lsn: last_lsn + 1, last_time };
     let store_id = meta.store_id;
-    Ok(Found { store_id, timeline, data, views, leader, next_table_id, sealed })
+    Ok(Found { store_id, timeline, known_timeline, data, views, leader, next_table_id, sealed })
 }
 
 /// The timeline of the next local commit.

@@ -357,7 +357,7 @@ impl Log {
 
     /// Ends the log cleanly: all durable, a trailer that says so, nothing prepared left behind. The
     /// next recovery then need not look for lost commits behind the end.
-    pub(crate) fn close(mut self) -> Result<()> {
+    pub(crate) fn close(&mut self) -> Result<()> {
         self.sync()?;
         self.roll()?;
         self.sync()?;
