@@ -140,7 +140,9 @@ impl DataFile {
             from_archive: false,
             ..base.meta
         };
-        if wrote {
+        // The newest meta may be one that a killed process wrote and did not sync: it must be durable
+        // before the other one is written over.
+        if wrote || state.stats.checkpoints == 0 {
             self.sync(&mut state.stats)?;
         }
         let older = state.older_meta();

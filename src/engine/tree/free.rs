@@ -299,3 +299,6 @@ fn merge(mut extents: Vec<Extent>) -> Vec<Extent> {
     extents.shrink_to_fit();
     extents
 }
+
+#[cfg(test)]
+mod tests;

@@ -246,3 +246,6 @@ impl Metas {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

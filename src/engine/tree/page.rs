@@ -113,6 +113,8 @@ pub(crate) struct CellPlace {
 pub(crate) struct Node<'a> {
     bytes: &'a [u8],
     count: usize,
+    /// Where the array of cell offsets begins; it ends within the page.
+    offsets: usize,
 }
 
 impl<'a> Node<'a> {
@@ -125,11 +127,12 @@ impl<'a> Node<'a> {
             return None;
         }
         let count = usize::from(u16_at(bytes, 2));
-        let entry = if level == 0 { 4 + 2 } else { INNER_ENTRY };
-        if count == 0 || HEADER + count * entry + 2 > bytes.len() {
+        let before = if level == 0 { 4 } else { 4 + POINTER_LEN };
+        let offsets = HEADER + before * count;
+        if count == 0 || offsets + 2 * (count + 1) > bytes.len() {
             return None;
         }
-        Some(Node { bytes, count })
+        Some(Node { bytes, count, offsets })
     }
 
     #[inline]
@@ -156,23 +159,11 @@ impl<'a> Node<'a> {
     }
 
     #[inline]
-    fn is_leaf(&self) -> bool {
-        self.bytes[0] == KIND_LEAF
-    }
-
-    /// Where the array of cell offsets begins.
-    #[inline]
-    fn offsets(&self) -> usize {
-        let before = if self.is_leaf() { 4 } else { 4 + POINTER_LEN };
-        HEADER + before * self.count
-    }
-
-    #[inline]
     fn cell(&self, index: usize) -> Option<(usize, usize)> {
         if index >= self.count {
             return None;
         }
-        let at = self.offsets() + 2 * index;
+        let at = self.offsets + 2 * index;
         let begin = usize::from(u16_at(self.bytes, at));
         let end = usize::from(u16_at(self.bytes, at + 2));
         (begin <= end && end <= self.bytes.len()).then_some((begin, end))
@@ -352,7 +343,7 @@ fn lower_bound(heads: &[[u8; 4]], wanted: u32) -> usize {
 /// Says what is wrong.
 pub(crate) fn check_page(bytes: &[u8], level: u8) -> Result<(), &'static str> {
     let node = Node::new(bytes, level).ok_or("its header is not that of a page of this level")?;
-    let mut end = node.offsets() + 2 * (node.count + 1);
+    let mut end = node.offsets + 2 * (node.count + 1);
     let prefix = node.prefix_len();
     let mut last: Option<&[u8]> = None;
     for index in 0..node.count {
@@ -387,3 +378,6 @@ pub(crate) fn check_page(bytes: &[u8], level: u8) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,14 +22,14 @@ use crate::error::Result;
 pub(super) fn limit(space: &Space, percent: u64) -> Option<u64> {
     let free = space.free_pages();
     let live = space.end() - free;
-    let limit = live.saturating_mul(percent) / 100;
+    // The inner pages on the way to what moves are rewritten too.
+    let ways = live / 64 + 16;
+    let limit = live.saturating_mul(percent) / 100 + ways;
     if space.end() <= limit + LEAST_GAIN {
         return None;
     }
     let free_above = space.free_pages_from(limit);
     let moving = space.end() - limit - free_above;
-    // The inner pages on the way to what moves are rewritten too.
-    let ways = live / 64 + 16;
     (moving + ways <= free - free_above).then_some(limit)
 }
 

@@ -182,11 +182,14 @@ impl Check<'_> {
         }
     }
 
-    fn claim(&mut self, first: u64, pages: u64) {
-        if let Some(page) = self.live.next(first, first + pages, true) {
+    /// Notes that pages are reached; `false` where they already were.
+    fn claim(&mut self, first: u64, pages: u64) -> bool {
+        let twice = self.live.next(first, first + pages, true);
+        if let Some(page) = twice {
             self.note(page, "it is referred to twice");
         }
         self.live.insert(first, pages);
+        twice.is_none()
     }
 
     /// Checks one tree; returns how many records it has.
@@ -214,7 +217,9 @@ impl Check<'_> {
         else {
             return Ok(0);
         };
-        self.claim(pointer.page, 1);
+        if !self.claim(pointer.page, 1) {
+            return Ok(0);
+        }
         let Some(node) = Node::new(&page, bounds.level) else { return Ok(0) };
         if node.holds_runs() != pointer.holds_runs {
             self.note(pointer.page, "its parent is wrong about big values below it");

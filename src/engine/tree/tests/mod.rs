@@ -1,7 +1,9 @@
 //! Tests of the whole room, against a model that shares no code with it: ordered maps.
 
 mod copy;
+mod faults;
 mod model;
+mod space;
 
 use std::collections::BTreeMap;
 use std::path::Path;

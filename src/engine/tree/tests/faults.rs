@@ -1,0 +1,278 @@
+//! Crashes at every call, full disks, failed syncs, rot, and writes that were lost or misdirected.
+
+use super::copy::sample;
+use super::*;
+use crate::disk::{Call, Fault, FaultPlan, File, OpenMode, SimDisk, Survival};
+use crate::error::ErrorKind;
+
+/// The states that the script goes through, by LSN.
+fn states() -> Vec<(Batch, Model)> {
+    let mut states = vec![(Batch::default(), Model::new())];
+    let mut model = Model::new();
+    for lsn in 1..6u8 {
+        let mut batch = Batch::default();
+        batch.define(u32::from(lsn % 2) + 1, &[lsn; 20]);
+        for n in 0..120u32 {
+            let table = u32::from(lsn % 2) + 1;
+            batch.put(table, &(n * u32::from(lsn)).to_be_bytes(), &[lsn; 100]);
+        }
+        batch.put(2, b"big", &vec![lsn; 400_000]);
+        batch.delete(1, &u32::from(lsn).to_be_bytes());
+        if lsn == 4 {
+            batch = Batch::default();
+            batch.drop_table(2);
+        }
+        batch.play(&mut model);
+        states.push((batch, model.clone()));
+    }
+    states
+}
+
+/// The LSNs that the script got to.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    acknowledged: u64,
+    tried: u64,
+    moved: u64,
+}
+
+/// Runs the script from where `disk` stands until an error.
+fn run(disk: &SimDisk, states: &[(Batch, Model)], progress: &mut Progress) -> Result<()> {
+    let (file, mut newest) = DataFile::open(disk, Path::new(PATH))?;
+    for lsn in newest.lsn() + 1..states.len() as u64 {
+        let batch = &states[lsn as usize].0;
+        progress.tried = progress.tried.max(lsn);
+        newest = file.checkpoint(&newest, &mut batch.source(), params(lsn))?;
+        progress.acknowledged = lsn;
+        if let Some(moved) = file.tidy(&newest, 110)? {
+            newest = moved;
+            progress.moved += 1;
+        }
+    }
+    Ok(())
+}
+
+fn check(disk: &SimDisk, states: &[(Batch, Model)], progress: Progress) {
+    let (_file, newest) = DataFile::open(disk, Path::new(PATH)).expect("open after the crash");
+    let lsn = newest.lsn();
+    let Progress { acknowledged, tried, .. } = progress;
+    assert!((acknowledged..=tried).contains(&lsn), "{lsn} not in {acknowledged}..={tried}");
+    let held = read_all(&newest).expect("read after the crash");
+    assert!(held == states[lsn as usize].1, "the state of LSN {lsn}");
+    let report = newest.verify().expect("verify");
+    assert!(report.is_sound(), "{:?}", report.damage);
+}
+
+#[test]
+fn a_crash_at_any_call_leaves_the_old_state_or_the_new() {
+    let states = states();
+    let start = SimDisk::new(11);
+    create(&*start, 4096);
+    let whole = start.image();
+    let begin = whole.calls();
+    let mut progress = Progress::default();
+    run(&whole, &states, &mut progress).expect("no fault");
+    let calls = whole.calls() - begin;
+    assert!(calls > 30 && progress.moved > 0, "pages are moved too");
+    for call in 1..=calls {
+        let disk = start.image();
+        disk.crash_at(disk.calls() + call);
+        let mut progress = Progress::default();
+        run(&disk, &states, &mut progress).expect_err("it crashed");
+        assert!(disk.crashed());
+        for survival in [
+            Survival::Nothing,
+            Survival::Everything,
+            Survival::Random(call),
+            Survival::Random(call + 1000),
+            Survival::Random(call + 2000),
+        ] {
+            let after = disk.reboot(survival);
+            check(&after, &states, progress);
+            // Killed, and then the power goes in the middle of the next session.
+            after.crash_at(after.calls() + 1 + call * 7 % 30);
+            let mut progress = progress;
+            let _ = run(&after, &states, &mut progress);
+            after.crash_now();
+            let again = after.reboot(Survival::Random(call * 3));
+            check(&again, &states, progress);
+            run(&again, &states, &mut progress).expect("it goes on");
+            check(&again, &states, progress);
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_changes_nothing_and_can_be_tried_again() {
+    let disk = SimDisk::new(12);
+    let (file, mut newest, mut model) = sample(&disk);
+    let mut batch = Batch::default();
+    for n in 0..3_000 {
+        batch.put(1, format!("new {n}").as_bytes(), &[1; 200]);
+    }
+    for plan in [
+        FaultPlan::always(Call::Allocate, PATH, Fault::FULL),
+        FaultPlan::once(Call::Allocate, PATH, Fault::FULL),
+        FaultPlan::once(Call::Write, PATH, Fault::FULL),
+        FaultPlan::once(Call::Write, PATH, Fault::FULL.after_bytes(5_000)),
+    ] {
+        disk.fail(plan.clone());
+        let result = file.checkpoint(&newest, &mut batch.source(), params(8));
+        disk.heal();
+        match result {
+            // One step back is enough where only the big step did not fit.
+            Ok(next) => {
+                batch.play(&mut model);
+                newest = next;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::StorageFull, "{plan:?}: {error}");
+                assert!(error.is_retryable());
+            }
+        }
+        assert_holds(&newest, &model);
+        let report = newest.verify().expect("verify");
+        assert!(report.is_sound(), "{:?}", report.damage);
+    }
+    batch.play(&mut model);
+    let next = file.checkpoint(&newest, &mut batch.source(), params(9)).expect("there is room");
+    assert_holds(&next, &model);
+    drop((file, newest, next));
+    assert_holds(&open(&*disk).1, &model);
+}
+
+#[test]
+fn a_failed_sync_or_write_latches_and_reopening_finds_old_or_new() {
+    for (call, skips) in [(Call::Sync, 3), (Call::Write, 4)] {
+        for skip in 0..skips {
+            let disk = SimDisk::new(13);
+            let (file, newest, before) = sample(&disk);
+            let mut batch = Batch::default();
+            batch.put(1, b"after", b"the fault");
+            let mut after = before.clone();
+            batch.play(&mut after);
+            disk.fail(FaultPlan::once(call, PATH, Fault::IO).skip(skip));
+            let Err(error) = file.checkpoint(&newest, &mut batch.source(), params(8)) else {
+                assert!(skip > 0, "the fault was met");
+                continue;
+            };
+            assert_eq!(error.kind(), ErrorKind::Io);
+            let again = file.checkpoint(&newest, &mut batch.source(), params(8));
+            assert_eq!(again.err().map(|e| e.kind()), Some(ErrorKind::ReadOnly));
+            assert_holds(&newest, &before);
+            drop((file, newest));
+            for survival in [Survival::Nothing, Survival::Everything, Survival::Random(skip)] {
+                disk.crash_now();
+                let (_file, found) = open(&*disk.reboot(survival));
+                let held = read_all(&found).expect("read");
+                assert!(held == if found.lsn() == 8 { after.clone() } else { before.clone() });
+            }
+        }
+    }
+}
+
+/// A store of a few pages, for tests that touch every byte.
+fn small(disk: &SimDisk) -> Model {
+    create(disk, 4096);
+    let (file, mut newest) = open(disk);
+    let mut model = Model::new();
+    for lsn in 1..3u8 {
+        let mut batch = Batch::default();
+        batch.define(1, b"one");
+        for n in 0..50u8 {
+            batch.put(1, &[n], &[lsn; 100]);
+        }
+        batch.put(1, b"big", &[lsn; 5_000]);
+        batch.play(&mut model);
+        newest = file.checkpoint(&newest, &mut batch.source(), params(lsn.into())).expect("write");
+    }
+    model
+}
+
+#[test]
+fn every_flipped_bit_is_seen_or_lies_where_the_report_says_it_is_dead() {
+    let disk = SimDisk::new(14);
+    let model = small(&disk);
+    let path = Path::new(PATH);
+    let sound = verify_data_file(&*disk, path).expect("verify");
+    assert!(sound.is_sound());
+    let file = disk.open(path, OpenMode::Read).expect("open");
+    let (mut seen, mut dead) = (0, 0);
+    for at in 0..file.len().expect("len") {
+        let bit = (at * 5 % 8) as u8;
+        disk.corrupt(PATH, at, bit).expect("flip");
+        let page = at / 4096;
+        let report = verify_data_file(&*disk, path).expect("one meta holds");
+        if page >= sound.page_count || sound.dead.iter().any(|range| range.contains(&page)) {
+            assert!(report.is_sound(), "byte {at} is dead");
+            dead += 1;
+        } else {
+            assert!(!report.is_sound(), "byte {at}");
+            seen += 1;
+        }
+        if at % 37 == 0 {
+            match DataFile::open(&*disk, path).and_then(|(_, newest)| read_all(&newest)) {
+                Ok(held) => assert!(held == model, "byte {at} changed what is read"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+            }
+        }
+        disk.corrupt(PATH, at, bit).expect("flip back");
+    }
+    assert!(seen > 8 * 4096 && dead > 0, "{seen} seen, {dead} dead");
+}
+
+fn page_of(file: &dyn File, page: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    file.read_exact_at(&mut bytes, page * 4096).expect("read");
+    bytes
+}
+
+#[test]
+fn a_lost_write_and_a_misdirected_one_are_seen() {
+    let disk = SimDisk::new(15);
+    let (data, mut newest, model) = sample(&disk);
+    let before = disk.image();
+    let mut batch = Batch::default();
+    for n in 0..600 {
+        batch.put(1, format!("record {n:04}").as_bytes(), &[200; 90]);
+    }
+    newest = data.checkpoint(&newest, &mut batch.source(), params(5)).expect("checkpoint");
+    assert!(read_all(&newest).expect("read") != model);
+    let report = newest.verify().expect("verify");
+    let old = before.open(Path::new(PATH), OpenMode::Read).expect("open");
+    let file = disk.open(Path::new(PATH), OpenMode::Write).expect("open");
+    let is_dead = |page: &u64| report.dead.iter().any(|range| range.contains(page));
+    let old_pages = old.len().expect("len") / 4096;
+    let mut changed = 0;
+    for page in (2..report.page_count).filter(|page| !is_dead(page)) {
+        let good = page_of(&*file, page);
+        let mut wrong = Vec::new();
+        if page < old_pages {
+            wrong.push(page_of(&*old, page));
+        }
+        wrong.push(page_of(&*file, 2 + (page + 1) % (report.page_count - 2)));
+        for bytes in wrong.into_iter().filter(|bytes| *bytes != good) {
+            changed += 1;
+            file.write_at(&bytes, page * 4096).expect("write");
+            let report = verify_data_file(&*disk, Path::new(PATH)).expect("verify");
+            assert!(!report.is_sound(), "page {page}");
+        }
+        file.write_at(&good, page * 4096).expect("write");
+    }
+    assert!(changed > 50);
+    assert!(newest.verify().expect("verify").is_sound());
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_refused() {
+    let disk = SimDisk::new(16);
+    let (data, newest, _) = sample(&disk);
+    let pages = newest.meta().page_count;
+    drop((data, newest));
+    let file = disk.open(Path::new(PATH), OpenMode::Write).expect("open");
+    for keep in [pages - 1, pages / 2, 2] {
+        file.set_len(keep * 4096).expect("cut");
+        let error = DataFile::open(&*disk, Path::new(PATH)).map(drop).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+}
