@@ -31,6 +31,8 @@ mod tuple;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use dynamic::{hex, unhex};
+
 pub use buffer::{KeyBuf, KeyReader};
 pub use kind::KeyType;
 
@@ -105,6 +107,13 @@ impl<K: ?Sized, Q: AsPrefix<K> + ?Sized> AsPrefix<K> for &Q {
 pub(crate) fn encode<K: ?Sized>(key: &(impl AsKey<K> + ?Sized)) -> KeyBuf {
     let mut buffer = KeyBuf::new();
     key.encode_key(&mut buffer);
+    buffer
+}
+
+/// The bytes that every key which begins with `prefix` begins with.
+pub(crate) fn encode_prefix<K: ?Sized>(prefix: &(impl AsPrefix<K> + ?Sized)) -> KeyBuf {
+    let mut buffer = KeyBuf::new();
+    prefix.encode_prefix(&mut buffer);
     buffer
 }
 

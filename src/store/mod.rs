@@ -1,7 +1,307 @@
 //! What an application holds: the store, its tables, read and write handles, waiting writes.
+//!
+//! It joins engine and lock manager: the engine knows commits and snapshots and locks nothing, the lock
+//! manager knows granules and stores nothing. Here stand the rules that need both: what a handle locks
+//! before it reads or writes (`write.rs`, `structure.rs`), when a lock may be let go (after publication), and
+//! what waits while a backup holds the store. Typed keys and values are encoded here; below are bytes.
+//!
+//! It deliberately makes no backups: `store.backup()` is written in the room of that name.
 
+mod builder;
 mod bytes;
+mod chunks;
+mod describe;
+mod dyn_table;
+mod events;
+mod gate;
+mod inner;
+mod job;
+mod json;
 mod key;
+mod range;
+mod read;
+mod readable;
+mod span;
+mod stats;
+mod structure;
+mod submit;
+mod table;
+mod table_def;
+mod ticket;
+mod transact;
+mod value;
+mod write;
+mod write_table;
+mod writes;
 
+#[cfg(test)]
+mod tests;
+
+pub use builder::StoreBuilder;
 pub use bytes::Bytes;
+pub use describe::TableDescription;
+pub use dyn_table::{DynRange, DynRecord, DynTable, DynWriteTable};
+pub use events::StoreEvent;
+pub use inner::MAX_VALUE_BYTES;
+pub use job::Job;
 pub use key::{AsKey, AsPrefix, Key, KeyBuf, KeyReader, KeyType};
+pub use range::Range;
+pub use read::ReadHandle;
+pub use readable::{LiveTable, ReadTable, Readable};
+pub use stats::StoreStats;
+pub use structure::StructureHandle;
+pub use submit::{Rejected, SubmitTicket};
+pub use table::Table;
+pub use table_def::TableDef;
+pub use ticket::{CancelOutcome, WaitError, WriteTicket};
+pub use value::{Guard, StrGuard, Value, ValueType};
+pub use write::WriteHandle;
+pub use write_table::WriteTable;
+
+use crate::Result;
+use crate::engine::{Engine, Lsn};
+use crate::lock::{
+    Age, Hold, LockManager, LockReport, PendingWrite, Purpose, StoreMode, WriteRequest,
+};
+use crossbeam_channel::Receiver;
+use inner::Inner;
+use job::Label;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A store: tables of records in a folder that this process owns while it is open.
+///
+/// It is cheap to clone, `Send` and `Sync`; all clones are one store. Handles own what they need, so they may
+/// outlive it: the store is closed when [`close`](Store::close) is called, or when the last clone and the last
+/// write handle are gone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl Store {
+    /// Opens the store in the folder `path`, which must be there, with the default options.
+    ///
+    /// # Errors
+    /// Those of [`StoreBuilder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        Store::builder(path).open()
+    }
+
+    /// Makes an empty store in the folder `path`, with the default options.
+    ///
+    /// # Errors
+    /// Those of [`StoreBuilder::create`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Store> {
+        Store::builder(path).create()
+    }
+
+    /// Opens the store in the folder `path` if there is one, else makes it, with the default options.
+    ///
+    /// # Errors
+    /// Those of [`StoreBuilder::open_or_create`].
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Store> {
+        Store::builder(path).open_or_create()
+    }
+
+    /// Options for the store in the folder `path`.
+    pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
+        StoreBuilder::new(path.as_ref())
+    }
+
+    /// A consistent view of the newest commit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed); what waiting for a backup gives.
+    ///
+    /// # Locks
+    /// None. Waits while a backup freezes reads, as each operation of the handle does.
+    pub fn begin_read(&self) -> Result<ReadHandle> {
+        self.inner.check_open()?;
+        let gate = self.inner.gates.mine();
+        gate.pass()?;
+        Ok(ReadHandle::new(self.inner.engine.snapshot(), gate.clone()))
+    }
+
+    /// A write transaction. Waits its turn while a backup holds the data.
+    ///
+    /// # Errors
+    /// Those of [`Store::request_write`] and [`WriteTicket::wait`].
+    ///
+    /// # Locks
+    /// IX on the data until the handle ends.
+    pub fn begin_write(&self) -> Result<WriteHandle> {
+        self.begin_as(None, None)
+    }
+
+    /// Asks for a write transaction and gives a ticket for it at once: something to look at, to wait for with
+    /// a limit, to await, to cancel.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when too many wait already;
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    pub fn request_write(&self) -> Result<WriteTicket> {
+        self.request_as(None, None)
+    }
+
+    /// The store as one job of the application uses it; `name` stands beside each of its waiting writes.
+    pub fn job(&self, name: impl Into<String>) -> Job {
+        Job::new(self.clone(), name.into())
+    }
+
+    /// A transaction on the structure: making, renaming, dropping tables.
+    ///
+    /// # Errors
+    /// Those of [`Store::request_write`] and [`WriteTicket::wait`].
+    ///
+    /// # Locks
+    /// IX on the structure until the handle ends. Waits while a backup holds the structure.
+    pub fn begin_structure(&self) -> Result<StructureHandle> {
+        self.inner.check_open()?;
+        let owner = self.inner.locks.structure_owner(Purpose::Structure, None)?;
+        Ok(StructureHandle::new(self.inner.clone(), owner))
+    }
+
+    pub(crate) fn begin_as(
+        &self,
+        job: Option<&Arc<Label>>,
+        age: Option<Age>,
+    ) -> Result<WriteHandle> {
+        if self.inner.events.anybody() {
+            return self.request_as(job, age)?.wait();
+        }
+        self.inner.check_open()?;
+        let owner = self.inner.locks.begin_write(request(job, age))?;
+        Ok(WriteHandle::new(self.inner.clone(), owner, job.cloned()))
+    }
+
+    pub(crate) fn request_as(
+        &self,
+        job: Option<&Arc<Label>>,
+        age: Option<Age>,
+    ) -> Result<WriteTicket> {
+        self.inner.check_open()?;
+        let place = self.inner.locks.request_write(request(job, age))?;
+        Ok(WriteTicket::new(place, self.inner.clone(), job.cloned()))
+    }
+
+    /// All writes that wait, in order of arrival. Never waits.
+    pub fn pending_writes(&self) -> Vec<PendingWrite> {
+        self.inner.locks.pending_writes()
+    }
+
+    /// Cancels a waiting write from outside; `false` where none of this number waits. Who waits gets
+    /// [`ErrorKind::BackupInProgress`](crate::ErrorKind::BackupInProgress), code -9976, if a backup is what it
+    /// waits for. Never waits.
+    pub fn cancel_pending(&self, id: u64) -> bool {
+        self.inner.locks.cancel_pending(id)
+    }
+
+    /// Who holds which locks, and who waits for whom. Never waits.
+    pub fn locks(&self) -> LockReport {
+        self.inner.locks.locks()
+    }
+
+    /// Waits for open write handles to end, then keeps writes waiting until the hold is dropped or `limit` has
+    /// passed: for the application's own use, such as a snapshot of the disk. The thread that holds may
+    /// hold again. Call [`Store::sync`] inside to have everything on the disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) when handles stay open too long;
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), code 1404, when this thread has one open;
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    pub fn hold_writes(&self, limit: Duration) -> Result<Hold> {
+        self.inner.locks.hold_writes(limit)
+    }
+
+    /// Whether a backup or the application keeps writes waiting. Never waits.
+    pub fn locked(&self) -> bool {
+        self.inner.locks.locked()
+    }
+
+    /// What happens to the store from now on. A listener that falls behind by more than 1024 events loses the
+    /// newest and is told how many.
+    pub fn events(&self) -> Receiver<StoreEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// The newest commit.
+    pub fn lsn(&self) -> Lsn {
+        self.inner.engine.visible_lsn()
+    }
+
+    /// Makes all commits so far durable, the `Eventual` ones too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Io`](crate::ErrorKind::Io) where the
+    /// disk fails; [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    pub fn sync(&self) -> Result<()> {
+        self.inner.check_open()?;
+        self.inner.engine.sync()
+    }
+
+    /// Turns everything committed so far into pages of the data file, now. It is done by itself in the
+    /// background; this is for those who want the log short or the file complete.
+    ///
+    /// # Errors
+    /// Those of [`Store::sync`]; [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull).
+    pub fn checkpoint(&self) -> Result<Lsn> {
+        self.inner.check_open()?;
+        self.inner.engine.checkpoint()
+    }
+
+    /// The folder of the store.
+    pub fn path(&self) -> &Path {
+        self.inner.engine.dir()
+    }
+
+    /// How the store was opened.
+    pub fn mode(&self) -> StoreMode {
+        self.inner.settings.mode
+    }
+
+    /// Figures. Never waits.
+    pub fn stats(&self) -> StoreStats {
+        StoreStats::of(&self.inner)
+    }
+
+    /// Closes the store, whatever clones and handles there are: waiting writes get
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), so does every later call and the commit of handles that
+    /// are still open. Read handles go on. Closing twice is closing once.
+    ///
+    /// # Errors
+    /// What the last checkpoint met. The store is closed all the same, and what was acknowledged is in the log.
+    pub fn close(&self) -> Result<()> {
+        self.inner.close()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn lock_manager(&self) -> &Arc<LockManager> {
+        &self.inner.locks
+    }
+
+    /// Tells listeners.
+    pub(crate) fn tell(&self, event: impl FnOnce() -> StoreEvent) {
+        self.inner.events.tell(event);
+    }
+}
+
+fn request(job: Option<&Arc<Label>>, age: Option<Age>) -> WriteRequest {
+    WriteRequest {
+        job: job.map(|job| job.name().to_owned()),
+        commits_done: job.map_or(0, |job| job.commits()),
+        age,
+        ..WriteRequest::default()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.path()).field("lsn", &self.lsn()).finish()
+    }
+}

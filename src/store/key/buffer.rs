@@ -64,11 +64,6 @@ impl KeyBuf {
         parts(self);
         self.depth -= 1;
     }
-
-    /// Appends one zero: the smallest bytes that sort after what stands here.
-    pub(crate) fn step_past(&mut self) {
-        self.push(&[0]);
-    }
 }
 
 impl Default for KeyBuf {

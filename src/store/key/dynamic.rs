@@ -101,16 +101,7 @@ impl KeyType {
     }
 
     fn unhex(&self, json: &Json) -> Result<Vec<u8>> {
-        let text = json.as_str().ok_or_else(|| self.refuse(json))?;
-        let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
-        let pairs = digits.chunks(2).map(|pair| {
-            let (&[high, low], true) = (pair.first_chunk::<2>()?, pair.len() == 2) else {
-                return None;
-            };
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            Some((digit(high)? << 4 | digit(low)?) as u8)
-        });
-        pairs.collect::<Option<_>>().ok_or_else(|| self.refuse(json))
+        unhex(json).ok_or_else(|| self.refuse(json))
     }
 
     fn refuse(&self, given: impl std::fmt::Display) -> Error {
@@ -190,4 +181,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a string cannot fail");
         text
     })
+}
+
+/// The bytes that a JSON string of hexadecimal digits stands for, with or without `0x` before them.
+pub(crate) fn unhex(json: &Json) -> Option<Vec<u8>> {
+    let text = json.as_str()?;
+    let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (pairs, odd) = digits.as_chunks::<2>();
+    let bytes = pairs.iter().map(|&[high, low]| Some((digit(high)? << 4) | digit(low)?));
+    if odd.is_empty() { bytes.collect() } else { None }
 }

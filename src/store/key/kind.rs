@@ -70,6 +70,15 @@ impl KeyType {
         format!("{self}{VERSION}")
     }
 
+    /// Whether the catalogue names this very encoding so. Every opening of a table asks it, so the
+    /// kinds without parts answer without building a string.
+    pub(crate) fn is_encoding(&self, encoding: &str) -> bool {
+        match (SIMPLE.iter().find(|row| row.0 == *self), encoding.strip_suffix(VERSION)) {
+            (Some((_, name)), Some(kind)) => kind == *name,
+            _ => encoding == self.encoding(),
+        }
+    }
+
     /// The kind whose encoding the catalogue names so.
     ///
     /// # Errors

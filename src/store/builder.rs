@@ -1,0 +1,173 @@
+//! How a store is opened or made.
+
+use super::Store;
+use super::inner::{Inner, Settings};
+use crate::disk::{Disk, RealDisk};
+use crate::engine::{Durability, Engine, EngineOptions};
+use crate::lock::StoreMode;
+use crate::{ErrorKind, Result};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Options of a store; see [`Store::builder`].
+#[must_use = "a builder does nothing until open(), create() or open_or_create()"]
+#[derive(Clone)]
+pub struct StoreBuilder {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    engine: EngineOptions,
+    settings: Settings,
+}
+
+impl StoreBuilder {
+    pub(crate) fn new(path: &Path) -> StoreBuilder {
+        StoreBuilder {
+            path: path.to_path_buf(),
+            disk: RealDisk::new(),
+            engine: EngineOptions::default(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// How the application uses the store; it sets what a backup lets others do meanwhile. By default
+    /// [`Server`](StoreMode::Server): reads go on, writes wait.
+    pub fn mode(mut self, mode: StoreMode) -> Self {
+        self.settings.mode = mode;
+        self
+    }
+
+    /// How commits are acknowledged unless a handle says otherwise. By default
+    /// [`Immediate`](Durability::Immediate).
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = durability;
+        self
+    }
+
+    /// Bytes of a page of a store that is made: a power of two. By default 4096. A store that exists keeps
+    /// its own.
+    pub fn page_size(mut self, bytes: u32) -> Self {
+        self.engine.page_size = bytes;
+        self
+    }
+
+    /// Bytes of a log segment. By default 64 MiB.
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.engine.segment_bytes = bytes;
+        self
+    }
+
+    /// Bytes of committed records that are kept in memory before they are turned into pages; up to three
+    /// times as much can be in use. By default 64 MiB.
+    pub fn delta_cap(mut self, bytes: usize) -> Self {
+        self.engine.delta_bytes = bytes;
+        self
+    }
+
+    /// How long an [`Eventual`](Durability::Eventual) commit may wait for its sync. By default 200 ms.
+    pub fn eventual_sync(mut self, within: Duration) -> Self {
+        self.engine.eventual_sync = within;
+        self
+    }
+
+    /// How many writes may wait at once; one more is refused with [`ErrorKind::Busy`]. By default 65,536.
+    pub fn queue_limit(mut self, writes: usize) -> Self {
+        self.settings.queue_limit = writes;
+        self
+    }
+
+    /// How long a handle waits for a lock on a record or table. By default 10 s.
+    pub fn lock_timeout(mut self, limit: Duration) -> Self {
+        self.settings.lock_timeout = limit;
+        self
+    }
+
+    /// How many threads run what [`Store::submit`] was given. By default 4.
+    pub fn submit_threads(mut self, threads: usize) -> Self {
+        self.settings.submit_threads = threads.max(1);
+        self
+    }
+
+    /// Says something of who writes, for the log: for example `("task", "nightly import")`. Process, user
+    /// and host are in it by themselves.
+    pub fn context(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.engine.context.insert(name.into(), value.into());
+        self
+    }
+
+    /// Keeps the store on `disk` instead of the real one: on a [`SimDisk`](crate::disk::SimDisk) an
+    /// application can test what a crash at any moment leaves of its own data.
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
+    }
+
+    /// Opens the store, which must be there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none; [`ErrorKind::InUse`] where another process or another
+    /// `Store` of this one has it open; [`ErrorKind::Corrupt`], [`ErrorKind::Unsupported`] for files that
+    /// cannot be trusted or understood.
+    pub fn open(self) -> Result<Store> {
+        let (disk, path, options) = self.prepared();
+        Ok(self.running(Engine::open(disk, &path, options)?))
+    }
+
+    /// Makes an empty store and opens it. There must be nothing, or an empty folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] where there is something already; [`ErrorKind::Invalid`] for a page size that
+    /// is not possible; those of [`StoreBuilder::open`].
+    ///
+    /// # Durability
+    /// When it returns, the empty store survives a power loss. A crash before that leaves no store.
+    pub fn create(self) -> Result<Store> {
+        let (disk, path, options) = self.prepared();
+        Ok(self.running(Engine::create(disk, &path, options)?))
+    }
+
+    /// Opens the store if there is one, else makes it.
+    ///
+    /// # Errors
+    /// Those of [`StoreBuilder::open`] and [`StoreBuilder::create`].
+    pub fn open_or_create(self) -> Result<Store> {
+        match self.clone().open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => match self.clone().create() {
+                // Another made it between the two looks.
+                Err(error) if error.kind() == ErrorKind::Exists => self.open(),
+                created => created,
+            },
+            opened => opened,
+        }
+    }
+
+    fn prepared(&self) -> (Arc<dyn Disk>, PathBuf, EngineOptions) {
+        let mut options = self.engine.clone();
+        for (name, value) in whoami() {
+            options.context.entry(name.to_owned()).or_insert(value);
+        }
+        (self.disk.clone(), self.path.clone(), options)
+    }
+
+    fn running(self, engine: Engine) -> Store {
+        Store { inner: Inner::new(engine, self.disk, self.settings) }
+    }
+}
+
+impl fmt::Debug for StoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreBuilder")
+            .field("path", &self.path)
+            .field("engine", &self.engine)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who writes, as far as the system says.
+fn whoami() -> [(&'static str, String); 3] {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    [("process", std::process::id().to_string()), ("user", user), ("host", host)]
+}

@@ -1,0 +1,127 @@
+//! What all handles of one store share.
+//!
+//! It owns engine and lock manager; handles own it. So a handle may outlive every [`Store`](super::Store)
+//! value, and the store is closed when the last of them goes, on whatever thread that is: the engine's own
+//! threads hold no handle, so none of them ever waits for itself.
+
+use super::events::{Events, StoreEvent};
+use super::gate::Gates;
+use super::submit::Runners;
+use crate::disk::Disk;
+use crate::engine::Batch;
+use crate::engine::tree::max_key_len;
+use crate::engine::{CommitInfo, Durability, Engine};
+use crate::lock::{LockManager, LockOptions, StoreMode};
+use crate::{Error, ErrorKind, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Values are at most this long, in bytes.
+pub const MAX_VALUE_BYTES: usize = 256 << 20;
+
+/// How a store was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) mode: StoreMode,
+    pub(crate) durability: Durability,
+    pub(crate) queue_limit: usize,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) submit_threads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            mode: StoreMode::Server,
+            durability: Durability::Immediate,
+            queue_limit: 65_536,
+            lock_timeout: Duration::from_secs(10),
+            submit_threads: 4,
+        }
+    }
+}
+
+/// The store itself.
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) locks: Arc<LockManager>,
+    pub(crate) gates: Gates,
+    pub(crate) events: Events,
+    pub(crate) runners: Arc<Runners>,
+    pub(crate) settings: Settings,
+    disk: Arc<dyn Disk>,
+    max_key_bytes: usize,
+    closed: AtomicBool,
+}
+
+impl Inner {
+    pub(crate) fn new(engine: Engine, disk: Arc<dyn Disk>, settings: Settings) -> Arc<Inner> {
+        let clock = disk.clone();
+        let mut seed = [0; 8];
+        disk.random(&mut seed);
+        let locks = LockManager::new(LockOptions {
+            mode: settings.mode,
+            queue_limit: settings.queue_limit,
+            record_timeout: settings.lock_timeout,
+            seed: u64::from_le_bytes(seed),
+            ..LockOptions::new(Arc::new(move || clock.elapsed()))
+        });
+        Arc::new(Inner {
+            gates: Gates::of(&locks),
+            locks,
+            events: Events::default(),
+            runners: Runners::new(settings.submit_threads),
+            max_key_bytes: max_key_len(engine.data().page_size()),
+            engine,
+            settings,
+            disk,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Time since a fixed moment, by the store's clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.disk.elapsed()
+    }
+
+    /// Sees that the store is open.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the store is closed"));
+        }
+        Ok(())
+    }
+
+    /// Sees that key and value are within their bounds.
+    pub(crate) fn check_sizes(&self, key: &[u8], value: usize) -> Result<()> {
+        if key.len() > self.max_key_bytes {
+            let message =
+                format!("a key takes {} bytes, and {} are allowed", key.len(), self.max_key_bytes);
+            return Err(Error::new(ErrorKind::Limit, message)
+                .hint("The bound is of encoded bytes; it is five sixteenths of a page."));
+        }
+        if value > MAX_VALUE_BYTES {
+            let message = format!("a value takes {value} bytes, and {MAX_VALUE_BYTES} are allowed");
+            return Err(Error::new(ErrorKind::Limit, message));
+        }
+        Ok(())
+    }
+
+    /// Commits, and tells listeners what a failure says about the store.
+    pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<CommitInfo> {
+        self.engine.commit(batch, durability).inspect_err(|error| {
+            self.events.tell_fault(error, self.engine.latched());
+        })
+    }
+
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.locks.close();
+        let result = self.engine.close();
+        self.events.tell(|| StoreEvent::Closed);
+        result
+    }
+}

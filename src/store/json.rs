@@ -1,0 +1,129 @@
+//! Values without their Rust type: as JSON, for the command line, the console and exports.
+//!
+//! What JSON cannot say is said so: bytes are a string of hexadecimal digits, NaN and the infinities are
+//! their names, keys of maps that are no strings become strings. Writing JSON into a `msgpack` table keeps
+//! numbers as numbers, so a type with `u64` or `f64` fields reads them back.
+
+use super::key::hex;
+use super::value::{ValueType, decode_typed, encode_typed};
+use crate::{Error, ErrorKind, Result};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value as Json};
+use std::fmt;
+
+impl ValueType {
+    /// The stored value `bytes` as JSON.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the bytes are no value of this kind.
+    pub fn decode_json(&self, bytes: &[u8]) -> Result<Json> {
+        match self {
+            ValueType::Typed => decode_typed::<Loose>(bytes).map(|loose| loose.0),
+            ValueType::Bytes => Ok(hex(bytes).into()),
+            ValueType::Str => std::str::from_utf8(bytes).map(Json::from).map_err(|cause| {
+                Error::new(ErrorKind::Corrupt, "a stored string is not UTF-8").because(cause)
+            }),
+        }
+    }
+
+    /// The bytes to store for `json`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] where it is no value of this kind: a `str` table takes strings, a `bytes`
+    /// table strings of hexadecimal digits.
+    pub fn encode_json(&self, json: &Json) -> Result<Vec<u8>> {
+        match (self, json) {
+            (ValueType::Typed, json) => encode_typed(json),
+            (ValueType::Str, Json::String(text)) => Ok(text.clone().into_bytes()),
+            (ValueType::Bytes, json) => super::key::unhex(json)
+                .ok_or_else(|| refuse(json, "a string of hexadecimal digits is needed")),
+            (ValueType::Str, json) => Err(refuse(json, "a string is needed")),
+        }
+    }
+}
+
+fn refuse(json: &Json, needed: &str) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{json} is no value of this table: {needed}"))
+}
+
+/// Anything that MessagePack can hold, as JSON.
+struct Loose(Json);
+
+impl<'de> Deserialize<'de> for Loose {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Loose, D::Error> {
+        deserializer.deserialize_any(LooseVisitor).map(Loose)
+    }
+}
+
+struct LooseVisitor;
+
+impl<'de> Visitor<'de> for LooseVisitor {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Json, E> {
+        Ok(Number::from_f64(value).map_or_else(|| value.to_string().into(), Json::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_bytes<E>(self, value: &[u8]) -> std::result::Result<Json, E> {
+        Ok(hex(value).into())
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_none<E>(self) -> std::result::Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> std::result::Result<Json, D::Error> {
+        Loose::deserialize(inner).map(|loose| loose.0)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        inner: D,
+    ) -> std::result::Result<Json, D::Error> {
+        Loose::deserialize(inner).map(|loose| loose.0)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Json, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Loose(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Json::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Json, A::Error> {
+        let mut map = Map::new();
+        while let Some((Loose(key), Loose(value))) = entries.next_entry()? {
+            let key = match key {
+                Json::String(text) => text,
+                other => other.to_string(),
+            };
+            map.insert(key, value);
+        }
+        Ok(Json::Object(map))
+    }
+}

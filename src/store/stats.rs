@@ -1,0 +1,29 @@
+//! Figures of a store.
+
+use super::inner::Inner;
+use crate::engine::EngineStats;
+
+/// What a store has done since it was opened, and what it holds.
+#[non_exhaustive]
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StoreStats {
+    /// Commits, log, memory, data file.
+    pub engine: EngineStats,
+    /// How many tables there are.
+    pub tables: usize,
+    /// How many writes wait.
+    pub pending_writes: usize,
+    /// Whether a backup or the application keeps writes waiting.
+    pub locked: bool,
+}
+
+impl StoreStats {
+    pub(crate) fn of(store: &Inner) -> StoreStats {
+        StoreStats {
+            engine: store.engine.stats(),
+            tables: store.engine.catalogue().iter().count(),
+            pending_writes: store.locks.pending_writes().len(),
+            locked: store.locks.locked(),
+        }
+    }
+}

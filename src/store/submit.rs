@@ -1,0 +1,350 @@
+//! Whole transactions that wait in the queue, instead of threads that do.
+//!
+//! Invariants: a submitted transaction starts only when those submitted before it have started or ended, so
+//! the order of grant is the order of start; a closure that was not performed comes back, in the ticket's
+//! cancellation or in [`Rejected`]; a closure that panics ends itself and nobody else.
+//!
+//! Each transaction waits on a write ticket of its own, which was asked for in the order of submission. A
+//! few runner threads take them up: one of them at a time, the one that has the turn, waits for the ticket at
+//! the head, claims it, hands the turn on and runs the transaction. There are runners only while there is
+//! work, and for a moment after.
+
+use super::Store;
+use super::job::Label;
+use super::ticket::WriteTicket;
+use super::write::WriteHandle;
+use crate::{Error, ErrorKind, Result};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// How long a runner without work stays.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// A transaction that was not performed, with the reason and the closure.
+#[non_exhaustive]
+pub struct Rejected<F> {
+    /// Why.
+    pub error: Error,
+    /// The closure, to be submitted again. `None` only where it panicked.
+    pub work: Option<F>,
+}
+
+impl<F> fmt::Debug for Rejected<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Display for Rejected<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the transaction was not performed: {}", self.error)
+    }
+}
+
+impl<F> std::error::Error for Rejected<F> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<F> From<Rejected<F>> for Error {
+    fn from(rejected: Rejected<F>) -> Error {
+        rejected.error
+    }
+}
+
+/// A transaction that was submitted. Dropping this lets it run; [`cancel`](SubmitTicket::cancel) stops it.
+///
+/// As a future it needs no runtime; it resolves when the transaction has ended.
+pub struct SubmitTicket<F, T> {
+    id: u64,
+    store: Store,
+    slot: Arc<Slot<F, T>>,
+}
+
+/// What runner and ticket share.
+struct Slot<F, T> {
+    state: Mutex<State<F, T>>,
+    ended: Condvar,
+    waker: Mutex<Option<Waker>>,
+    job: Option<Arc<Label>>,
+    store: Store,
+}
+
+enum State<F, T> {
+    /// In the queue.
+    Queued(WriteTicket, F),
+    /// A runner waits for its grant, or runs it.
+    Taken,
+    /// It ended, and nobody has asked yet.
+    Ended(Result<T, Rejected<F>>),
+    /// The end was handed out.
+    Spent,
+}
+
+impl<F, T> SubmitTicket<F, T>
+where
+    F: FnMut(&WriteHandle) -> Result<T> + Send + 'static,
+    T: Send + 'static,
+{
+    /// Its number, as in [`PendingWrite`](crate::lock::PendingWrite) and for [`Store::cancel_pending`].
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Waits until the transaction has ended, and gives what the closure returned.
+    ///
+    /// # Errors
+    /// [`Rejected`] with the closure: where its wait was cancelled, where the closure returned an error, where
+    /// the commit failed.
+    pub fn wait(self) -> Result<T, Rejected<F>> {
+        let mut state = self.slot.state.lock();
+        loop {
+            match std::mem::replace(&mut *state, State::Spent) {
+                State::Ended(end) => return end,
+                other => *state = other,
+            }
+            self.slot.ended.wait(&mut state);
+        }
+    }
+
+    /// Takes the transaction out of the queue and gives its closure back.
+    ///
+    /// # Errors
+    /// The ticket itself where the transaction has begun or ended: what was begun is not undone.
+    pub fn cancel(self) -> Result<F, SubmitTicket<F, T>> {
+        {
+            let mut state = self.slot.state.lock();
+            match std::mem::replace(&mut *state, State::Spent) {
+                State::Queued(place, work) => {
+                    drop(state);
+                    drop(place.cancel());
+                    return Ok(work);
+                }
+                other => *state = other,
+            }
+        }
+        if !self.store.cancel_pending(self.id) {
+            return Err(self);
+        }
+        // The runner at the head is told so now, and gives the closure up.
+        let mut state = self.slot.state.lock();
+        loop {
+            match std::mem::replace(&mut *state, State::Spent) {
+                State::Ended(Err(Rejected { work: Some(work), .. })) => return Ok(work),
+                other => *state = other,
+            }
+            self.slot.ended.wait(&mut state);
+        }
+    }
+}
+
+impl<F, T> Future for SubmitTicket<F, T> {
+    type Output = Result<T, Rejected<F>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.slot.state.lock();
+        match std::mem::replace(&mut *state, State::Spent) {
+            State::Ended(end) => Poll::Ready(end),
+            other => {
+                *state = other;
+                *self.slot.waker.lock() = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<F, T> fmt::Debug for SubmitTicket<F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubmitTicket").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A submitted transaction, whatever its types.
+trait Submission: Send + Sync {
+    /// Waits for its grant. `None` where there is nothing (more) to run.
+    fn claim(self: Arc<Self>) -> Option<Box<dyn FnOnce() + Send>>;
+}
+
+impl<F, T> Submission for Slot<F, T>
+where
+    F: FnMut(&WriteHandle) -> Result<T> + Send + 'static,
+    T: Send + 'static,
+{
+    fn claim(self: Arc<Self>) -> Option<Box<dyn FnOnce() + Send>> {
+        let (place, mut work) = {
+            let mut state = self.state.lock();
+            match std::mem::replace(&mut *state, State::Taken) {
+                State::Queued(place, work) => (place, work),
+                other => {
+                    *state = other;
+                    return None;
+                }
+            }
+        };
+        match place.wait() {
+            Err(error) => {
+                self.end(Err(Rejected { error, work: Some(work) }));
+                None
+            }
+            Ok(handle) => Some(Box::new(move || {
+                let run = || self.store.run(handle, self.job.as_ref(), &mut work);
+                let end = match catch_unwind(AssertUnwindSafe(run)) {
+                    Ok(Ok(value)) => Ok(value),
+                    Ok(Err(error)) => Err(Rejected { error, work: Some(work) }),
+                    Err(_) => Err(Rejected { error: panicked(), work: None }),
+                };
+                self.end(end);
+            })),
+        }
+    }
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Invalid, "the submitted closure panicked; nothing of it was committed")
+}
+
+impl<F, T> Slot<F, T> {
+    fn end(&self, end: Result<T, Rejected<F>>) {
+        *self.state.lock() = State::Ended(end);
+        self.ended.notify_all();
+        if let Some(waker) = self.waker.lock().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The queue of submissions and the threads that run them.
+pub(crate) struct Runners {
+    most: usize,
+    queue: Mutex<Queue>,
+    more: Condvar,
+    /// Held by the runner that waits for the head of the queue.
+    turn: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Arc<dyn Submission>>,
+    threads: usize,
+    /// Threads that run nothing: at the head, waiting for the turn, or about to end.
+    free: usize,
+}
+
+impl Runners {
+    pub(crate) fn new(most: usize) -> Arc<Runners> {
+        let (queue, more, turn) = Default::default();
+        Arc::new(Runners { most, queue, more, turn })
+    }
+
+    fn serve(self: Arc<Runners>) {
+        loop {
+            let turn = self.turn.lock();
+            let Some(next) = self.next() else { return };
+            let Some(run) = next.claim() else { continue };
+            drop(turn);
+            self.queue.lock().free -= 1;
+            run();
+            self.queue.lock().free += 1;
+        }
+    }
+
+    /// The head of the queue; `None` when there has been none for a while, and the caller has to end.
+    fn next(&self) -> Option<Arc<dyn Submission>> {
+        let mut queue = self.queue.lock();
+        if queue.waiting.is_empty() {
+            self.more.wait_for(&mut queue, LINGER);
+        }
+        let next = queue.waiting.pop_front();
+        if next.is_none() {
+            queue.threads -= 1;
+            queue.free -= 1;
+        }
+        next
+    }
+
+    /// Sees that there is a runner for what was put into `queue`.
+    fn summon(self: &Arc<Runners>, queue: &mut Queue) -> Result<()> {
+        self.more.notify_one();
+        if queue.free > 0 || queue.threads >= self.most {
+            return Ok(());
+        }
+        let runners = self.clone();
+        let name = "stillpoint-submit".to_owned();
+        match std::thread::Builder::new().name(name).spawn(move || runners.serve()) {
+            Ok(_) => {
+                queue.threads += 1;
+                queue.free += 1;
+                Ok(())
+            }
+            // The others will come to it.
+            Err(_) if queue.threads > 0 => Ok(()),
+            Err(cause) => {
+                Err(Error::new(ErrorKind::Io, "cannot start a thread for submitted work")
+                    .because(cause))
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Queues a whole transaction: `work` runs on a thread of the store when its turn comes, and is committed
+    /// when it returns `Ok`. Transactions start in the order in which they were submitted. When its handle was
+    /// chosen to break a deadlock `work` runs again, so it must be able to run more than once.
+    ///
+    /// # Errors
+    /// [`Rejected`], with the closure: [`ErrorKind::Busy`] when the queue is full; [`ErrorKind::Closed`].
+    pub fn submit<F, T>(&self, work: F) -> Result<SubmitTicket<F, T>, Rejected<F>>
+    where
+        F: FnMut(&WriteHandle) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.submit_as(None, work)
+    }
+
+    pub(crate) fn submit_as<F, T>(
+        &self,
+        job: Option<Arc<Label>>,
+        work: F,
+    ) -> Result<SubmitTicket<F, T>, Rejected<F>>
+    where
+        F: FnMut(&WriteHandle) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let runners = &self.inner.runners;
+        // Under the queue's mutex, so that tickets and submissions have one order.
+        let mut queue = runners.queue.lock();
+        let place = match self.request_as(job.as_ref(), None) {
+            Ok(place) => place,
+            Err(error) => return Err(Rejected { error, work: Some(work) }),
+        };
+        let id = place.id();
+        let slot = Arc::new(Slot {
+            state: Mutex::new(State::Queued(place, work)),
+            ended: Condvar::new(),
+            waker: Mutex::new(None),
+            job,
+            store: self.clone(),
+        });
+        queue.waiting.push_back(slot.clone());
+        if let Err(error) = runners.summon(&mut queue) {
+            queue.waiting.pop_back();
+            drop(queue);
+            let state = std::mem::replace(&mut *slot.state.lock(), State::Spent);
+            let work = match state {
+                State::Queued(_, work) => Some(work),
+                State::Taken | State::Ended(_) | State::Spent => None,
+            };
+            return Err(Rejected { error, work });
+        }
+        Ok(SubmitTicket { id, store: self.clone(), slot })
+    }
+}
