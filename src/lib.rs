@@ -41,11 +41,13 @@
 //!
 //! # Where to look
 //! - Opening: [`Store`], [`StoreBuilder`], [`Mode`], [`Durability`].
-//! - Tables: [`TableDef`], with [`Key`]s that keep their order and [`Value`]s that explain themselves.
+//! - Tables: [`TableDef`], with [`Key`]s that keep their order and [`Value`]s that explain
+//!   themselves.
 //! - Reading: [`ReadHandle`], [`Table`]; [`Readable`] and [`ReadTable`] for code that reads a live
 //!   store, a handle and an archive alike; [`DynTable`] without Rust types.
 //! - Writing: [`WriteHandle`], [`WriteTable`], [`Store::transact`], [`StructureHandle`].
-//! - Waiting: [`WriteTicket`], [`Store::submit`], [`Store::pending_writes`], [`Store::hold_writes`].
+//! - Waiting: [`WriteTicket`], [`Store::submit`], [`Store::pending_writes`],
+//!   [`Store::hold_writes`].
 //! - Watching: [`Store::events`], [`Store::stats`], [`Store::locks`].
 //! - Errors: [`Error`] says by its [`kind`](Error::kind) what to do.
 

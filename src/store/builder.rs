@@ -31,8 +31,8 @@ impl StoreBuilder {
         }
     }
 
-    /// How the application uses the store; it sets what a backup lets others do meanwhile. By default
-    /// [`Server`](StoreMode::Server): reads go on, writes wait.
+    /// How the application uses the store; it sets what a backup lets others do meanwhile. By
+    /// default [`Server`](StoreMode::Server): reads go on, writes wait.
     pub fn mode(mut self, mode: StoreMode) -> Self {
         self.settings.mode = mode;
         self
@@ -45,8 +45,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Bytes of a page of a store that is made: a power of two. By default 4096. A store that exists keeps
-    /// its own.
+    /// Bytes of a page of a store that is made: a power of two. By default 4096. A store that
+    /// exists keeps its own.
     pub fn page_size(mut self, bytes: u32) -> Self {
         self.engine.page_size = bytes;
         self
@@ -58,20 +58,22 @@ impl StoreBuilder {
         self
     }
 
-    /// Bytes of committed records that are kept in memory before they are turned into pages; up to three
-    /// times as much can be in use. By default 64 MiB.
+    /// Bytes of committed records that are kept in memory before they are turned into pages; up to
+    /// three times as much can be in use. By default 64 MiB.
     pub fn delta_cap(mut self, bytes: usize) -> Self {
         self.engine.delta_bytes = bytes;
         self
     }
 
-    /// How long an [`Eventual`](Durability::Eventual) commit may wait for its sync. By default 200 ms.
+    /// How long an [`Eventual`](Durability::Eventual) commit may wait for its sync. By default 200
+    /// ms.
     pub fn eventual_sync(mut self, within: Duration) -> Self {
         self.engine.eventual_sync = within;
         self
     }
 
-    /// How many writes may wait at once; one more is refused with [`ErrorKind::Busy`]. By default 65,536.
+    /// How many writes may wait at once; one more is refused with [`ErrorKind::Busy`]. By default
+    /// 65,536.
     pub fn queue_limit(mut self, writes: usize) -> Self {
         self.settings.queue_limit = writes;
         self
@@ -89,8 +91,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Says something of who writes, for the log: for example `("task", "nightly import")`. Process, user
-    /// and host are in it by themselves.
+    /// Says something of who writes, for the log: for example `("task", "nightly import")`.
+    /// Process, user and host are in it by themselves.
     pub fn context(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.engine.context.insert(name.into(), value.into());
         self
@@ -106,9 +108,9 @@ impl StoreBuilder {
     /// Opens the store, which must be there.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where there is none; [`ErrorKind::InUse`] where another process or another
-    /// `Store` of this one has it open; [`ErrorKind::Corrupt`], [`ErrorKind::Unsupported`] for files that
-    /// cannot be trusted or understood.
+    /// [`ErrorKind::NotFound`] where there is none; [`ErrorKind::InUse`] where another process or
+    /// another `Store` of this one has it open; [`ErrorKind::Corrupt`], [`ErrorKind::Unsupported`]
+    /// for files that cannot be trusted or understood.
     pub fn open(self) -> Result<Store> {
         let (disk, path, options) = self.prepared();
         Ok(self.running(Engine::open(disk, &path, options)?))
@@ -117,8 +119,8 @@ impl StoreBuilder {
     /// Makes an empty store and opens it. There must be nothing, or an empty folder.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] where there is something already; [`ErrorKind::Invalid`] for a page size that
-    /// is not possible; those of [`StoreBuilder::open`].
+    /// [`ErrorKind::Exists`] where there is something already; [`ErrorKind::Invalid`] for a page
+    /// size that is not possible; those of [`StoreBuilder::open`].
     ///
     /// # Durability
     /// When it returns, the empty store survives a power loss. A crash before that leaves no store.

@@ -1,11 +1,11 @@
 //! A walk over the records of one table as a write handle sees them: its own writes over the newest
 //! published commit.
 //!
-//! The walk holds a snapshot of its own and the handle's writes as they were when it began (shared, and
-//! copied only if the handle writes on meanwhile), so it never sees what is written during it. Records
-//! come in portions that are copied out: a write handle gives out owned values only, and no cursor has to
-//! live inside the iterator beside the snapshot that it borrows from. It looks at no gate: while a write handle
-//! lives, no backup freezes reads.
+//! The walk holds a snapshot of its own and the handle's writes as they were when it began (shared,
+//! and copied only if the handle writes on meanwhile), so it never sees what is written during it.
+//! Records come in portions that are copied out: a write handle gives out owned values only, and no
+//! cursor has to live inside the iterator beside the snapshot that it borrows from. It looks at no
+//! gate: while a write handle lives, no backup freezes reads.
 
 use super::span::{Limits, seek_high, seek_low};
 use super::value::Guard;

@@ -1,9 +1,9 @@
-//! Tables without their Rust types, as the catalogue describes them: for the command line, the console,
-//! exports, and programs that do not know the types they meet.
+//! Tables without their Rust types, as the catalogue describes them: for the command line, the
+//! console, exports, and programs that do not know the types they meet.
 //!
-//! Keys are given as text or as JSON (see [`KeyType`](crate::KeyType)), values as JSON or as the stored
-//! bytes. Whatever is written here can be read through a typed [`Table`](crate::Table), and the other way
-//! round.
+//! Keys are given as text or as JSON (see [`KeyType`](crate::KeyType)), values as JSON or as the
+//! stored bytes. Whatever is written here can be read through a typed [`Table`](crate::Table), and
+//! the other way round.
 
 use super::describe::TableDescription;
 use super::read::ReadHandle;
@@ -44,8 +44,8 @@ impl<'h> DynTable<'h> {
     /// The value of the key typed as `key`, as JSON.
     ///
     /// # Errors
-    /// Those of [`DynTable::get_raw`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the text is
-    /// no key of this table.
+    /// Those of [`DynTable::get_raw`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the
+    /// text is no key of this table.
     pub fn get(&self, key: &str) -> Result<Option<Json>> {
         let stored = self.get_raw(&self.description.key_type.encode_text(key)?)?;
         stored.map(|stored| self.description.value_type.decode_json(&stored)).transpose()
@@ -199,8 +199,8 @@ impl<'w> DynWriteTable<'w> {
     /// The value of the key typed as `key`, as JSON.
     ///
     /// # Errors
-    /// Those of [`WriteTable::get`](crate::WriteTable::get); [`ErrorKind::Invalid`](crate::ErrorKind::Invalid)
-    /// where the text is no key of this table.
+    /// Those of [`WriteTable::get`](crate::WriteTable::get);
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the text is no key of this table.
     pub fn get(&self, key: &str) -> Result<Option<Json>> {
         let key = self.description.key_type.encode_text(key)?;
         let stored = self.handle.get_locked(self.description.id, &key, crate::lock::Mode::S)?;
@@ -210,15 +210,15 @@ impl<'w> DynWriteTable<'w> {
     /// Writes the value `json` under the key typed as `key`.
     ///
     /// # Errors
-    /// Those of [`DynWriteTable::put_raw`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where text or
-    /// JSON are none of this table's types.
+    /// Those of [`DynWriteTable::put_raw`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where
+    /// text or JSON are none of this table's types.
     pub fn put(&self, key: &str, json: &Json) -> Result<()> {
         let key = self.description.key_type.encode_text(key)?;
         self.put_raw(&key, self.description.value_type.encode_json(json)?)
     }
 
-    /// Writes the stored bytes `value` under the encoded key `key`. Both must be of this table's types;
-    /// that is not checked.
+    /// Writes the stored bytes `value` under the encoded key `key`. Both must be of this table's
+    /// types; that is not checked.
     ///
     /// # Errors
     /// Those of [`WriteTable::put`](crate::WriteTable::put).
@@ -229,8 +229,8 @@ impl<'w> DynWriteTable<'w> {
     /// Removes the record of the key typed as `key`, if there is one.
     ///
     /// # Errors
-    /// Those of [`WriteTable::delete`](crate::WriteTable::delete); [`ErrorKind::Invalid`](crate::ErrorKind::Invalid)
-    /// where the text is no key of this table.
+    /// Those of [`WriteTable::delete`](crate::WriteTable::delete);
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the text is no key of this table.
     pub fn delete(&self, key: &str) -> Result<()> {
         let key = self.description.key_type.encode_text(key)?;
         self.handle.delete_raw(self.description.id, &key)

@@ -1,7 +1,8 @@
 //! What happens to a store, told to whoever listens.
 //!
-//! Invariants: telling never waits and never fails; a listener that falls behind loses the newest events and
-//! is told how many. Nobody is called back: events go into channels, so no listener can hold up the store.
+//! Invariants: telling never waits and never fails; a listener that falls behind loses the newest
+//! events and is told how many. Nobody is called back: events go into channels, so no listener can
+//! hold up the store.
 
 use crate::lock::Access;
 use crate::{Error, ErrorKind};

@@ -1,10 +1,11 @@
 //! What a read looks at before it reads.
 //!
-//! Under a `Frozen` backup every read operation waits, also on a handle that was opened before it. The
-//! look is one load of a word that is hardly ever written. An archive has no gate.
+//! Under a `Frozen` backup every read operation waits, also on a handle that was opened before it.
+//! The look is one load of a word that is hardly ever written. An archive has no gate.
 //!
-//! A read handle owns its way to the gate. The count of references behind it is one of several, chosen by
-//! thread, so that handles opened and dropped on different cores do not pass one cache line to and fro.
+//! A read handle owns its way to the gate. The count of references behind it is one of several,
+//! chosen by thread, so that handles opened and dropped on different cores do not pass one cache
+//! line to and fro.
 
 use crate::Result;
 use crate::lock::LockManager;

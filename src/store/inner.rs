@@ -1,8 +1,8 @@
 //! What all handles of one store share.
 //!
-//! It owns engine and lock manager; handles own it. So a handle may outlive every [`Store`](super::Store)
-//! value, and the store is closed when the last of them goes, on whatever thread that is: the engine's own
-//! threads hold no handle, so none of them ever waits for itself.
+//! It owns engine and lock manager; handles own it. So a handle may outlive every
+//! [`Store`](super::Store) value, and the store is closed when the last of them goes, on whatever
+//! thread that is: the engine's own threads hold no handle, so none of them ever waits for itself.
 
 use super::events::{Events, StoreEvent};
 use super::gate::Gates;

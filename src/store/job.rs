@@ -1,8 +1,8 @@
 //! Jobs: a name for a sequence of commits that belong together.
 //!
-//! A method that commits several times and is caught by a backup in the middle waits half done. Whoever
-//! looks at the waiting writes, to cancel one, must see that: so a job has a name, counts its commits, and
-//! both stand beside each of its waiting writes.
+//! A method that commits several times and is caught by a backup in the middle waits half done.
+//! Whoever looks at the waiting writes, to cancel one, must see that: so a job has a name, counts
+//! its commits, and both stand beside each of its waiting writes.
 
 use super::Store;
 use super::submit::{Rejected, SubmitTicket};
@@ -33,8 +33,8 @@ impl Label {
     }
 }
 
-/// A [`Store`] as one job of the application uses it: its waiting writes carry the job's name and how many
-/// commits it has done.
+/// A [`Store`] as one job of the application uses it: its waiting writes carry the job's name and
+/// how many commits it has done.
 #[derive(Clone, Debug)]
 pub struct Job {
     store: Store,

@@ -1,8 +1,8 @@
 //! Values without their Rust type: as JSON, for the command line, the console and exports.
 //!
-//! What JSON cannot say is said so: bytes are a string of hexadecimal digits, NaN and the infinities are
-//! their names, keys of maps that are no strings become strings. Writing JSON into a `msgpack` table keeps
-//! numbers as numbers, so a type with `u64` or `f64` fields reads them back.
+//! What JSON cannot say is said so: bytes are a string of hexadecimal digits, NaN and the
+//! infinities are their names, keys of maps that are no strings become strings. Writing JSON into a
+//! `msgpack` table keeps numbers as numbers, so a type with `u64` or `f64` fields reads them back.
 
 use super::key::hex;
 use super::value::{ValueType, decode_typed, encode_typed};
@@ -29,8 +29,8 @@ impl ValueType {
     /// The bytes to store for `json`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] where it is no value of this kind: a `str` table takes strings, a `bytes`
-    /// table strings of hexadecimal digits.
+    /// [`ErrorKind::Invalid`] where it is no value of this kind: a `str` table takes strings, a
+    /// `bytes` table strings of hexadecimal digits.
     pub fn encode_json(&self, json: &Json) -> Result<Vec<u8>> {
         match (self, json) {
             (ValueType::Typed, json) => encode_typed(json),

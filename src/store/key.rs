@@ -1,10 +1,10 @@
 //! Keys: typed values whose encoded bytes sort as the values do.
 //!
 //! Invariants: for any two keys of one type, comparing their encodings byte by byte gives the same
-//! answer as comparing the keys ([`Ord`], and [`f64::total_cmp`] for floats); every key decodes to what
-//! was encoded; no encoding of a part inside a tuple is a prefix of another, so that tuples sort by
-//! their parts. The encodings are part of the file format: their kind and version stand in the
-//! catalogue as a [`KeyType`] and never change under a name.
+//! answer as comparing the keys ([`Ord`], and [`f64::total_cmp`] for floats); every key decodes to
+//! what was encoded; no encoding of a part inside a tuple is a prefix of another, so that tuples
+//! sort by their parts. The encodings are part of the file format: their kind and version stand in
+//! the catalogue as a [`KeyType`] and never change under a name.
 //!
 //! | Type | Bytes |
 //! |---|---|
@@ -12,12 +12,16 @@
 //! | `i8` to `i128` | big-endian, sign bit flipped |
 //! | `bool` | 0 or 1 |
 //! | `char` | its code point, as `u32` |
-//! | `f32`, `f64` | IEEE 754 total order: sign bit flipped, all bits where negative. `-0.0 < 0.0`, and NaNs are keys like others, at either end |
+//! | `f32`, `f64` | big-endian, sign bit flipped; all bits where negative |
 //! | `str`, `String` | UTF-8 as it is |
 //! | `[u8]`, `Vec<u8>`, [`Bytes`](crate::Bytes) | as they are |
 //! | `[u8; N]` | as they are |
 //! | `Option` | 0, or 1 and the key |
-//! | tuples up to 6 | the parts one after another; in a string or bytes inside a tuple or option a zero is `00 FF` and the end is `00 00` |
+//! | tuples up to 6 | the parts one after another |
+//!
+//! Strings and bytes inside a tuple or option have `00 FF` for each zero, and end with `00 00`.
+//! Floats sort by IEEE 754's total order: `-0.0 < 0.0`, and NaNs are keys like others, at either
+//! end.
 //!
 //! What it does not do: `usize` and `isize` are no keys, because their width is the machine's.
 

@@ -1,9 +1,10 @@
 //! What an application holds: the store, its tables, read and write handles, waiting writes.
 //!
-//! It joins engine and lock manager: the engine knows commits and snapshots and locks nothing, the lock
-//! manager knows granules and stores nothing. Here stand the rules that need both: what a handle locks
-//! before it reads or writes (`write.rs`, `structure.rs`), when a lock may be let go (after publication), and
-//! what waits while a backup holds the store. Typed keys and values are encoded here; below are bytes.
+//! It joins engine and lock manager: the engine knows commits and snapshots and locks nothing, the
+//! lock manager knows granules and stores nothing. Here stand the rules that need both: what a
+//! handle locks before it reads or writes (`write.rs`, `structure.rs`), when a lock may be let go
+//! (after publication), and what waits while a backup holds the store. Typed keys and values are
+//! encoded here; below are bytes.
 //!
 //! It deliberately makes no backups: `store.backup()` is written in the room of that name.
 
@@ -73,9 +74,9 @@ use std::time::Duration;
 
 /// A store: tables of records in a folder that this process owns while it is open.
 ///
-/// It is cheap to clone, `Send` and `Sync`; all clones are one store. Handles own what they need, so they may
-/// outlive it: the store is closed when [`close`](Store::close) is called, or when the last clone and the last
-/// write handle are gone.
+/// It is cheap to clone, `Send` and `Sync`; all clones are one store. Handles own what they need,
+/// so they may outlive it: the store is closed when [`close`](Store::close) is called, or when the
+/// last clone and the last write handle are gone.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -98,7 +99,8 @@ impl Store {
         Store::builder(path).create()
     }
 
-    /// Opens the store in the folder `path` if there is one, else makes it, with the default options.
+    /// Opens the store in the folder `path` if there is one, else makes it, with the default
+    /// options.
     ///
     /// # Errors
     /// Those of [`StoreBuilder::open_or_create`].
@@ -136,8 +138,8 @@ impl Store {
         self.begin_as(None, None)
     }
 
-    /// Asks for a write transaction and gives a ticket for it at once: something to look at, to wait for with
-    /// a limit, to await, to cancel.
+    /// Asks for a write transaction and gives a ticket for it at once: something to look at, to
+    /// wait for with a limit, to await, to cancel.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when too many wait already;
@@ -146,7 +148,8 @@ impl Store {
         self.request_as(None, None)
     }
 
-    /// The store as one job of the application uses it; `name` stands beside each of its waiting writes.
+    /// The store as one job of the application uses it; `name` stands beside each of its waiting
+    /// writes.
     pub fn job(&self, name: impl Into<String>) -> Job {
         Job::new(self.clone(), name.into())
     }
@@ -192,9 +195,9 @@ impl Store {
         self.inner.locks.pending_writes()
     }
 
-    /// Cancels a waiting write from outside; `false` where none of this number waits. Who waits gets
-    /// [`ErrorKind::BackupInProgress`](crate::ErrorKind::BackupInProgress), code -9976, if a backup is what it
-    /// waits for. Never waits.
+    /// Cancels a waiting write from outside; `false` where none of this number waits. Who waits
+    /// gets [`ErrorKind::BackupInProgress`](crate::ErrorKind::BackupInProgress), code -9976, if a
+    /// backup is what it waits for. Never waits.
     pub fn cancel_pending(&self, id: u64) -> bool {
         self.inner.locks.cancel_pending(id)
     }
@@ -204,9 +207,10 @@ impl Store {
         self.inner.locks.locks()
     }
 
-    /// Waits for open write handles to end, then keeps writes waiting until the hold is dropped or `limit` has
-    /// passed: for the application's own use, such as a snapshot of the disk. The thread that holds may
-    /// hold again. Call [`Store::sync`] inside to have everything on the disk.
+    /// Waits for open write handles to end, then keeps writes waiting until the hold is dropped or
+    /// `limit` has passed: for the application's own use, such as a snapshot of the disk. The
+    /// thread that holds may hold again. Call [`Store::sync`] inside to have everything on the
+    /// disk.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) when handles stay open too long;
@@ -221,8 +225,8 @@ impl Store {
         self.inner.locks.locked()
     }
 
-    /// What happens to the store from now on. A listener that falls behind by more than 1024 events loses the
-    /// newest and is told how many.
+    /// What happens to the store from now on. A listener that falls behind by more than 1024 events
+    /// loses the newest and is told how many.
     pub fn events(&self) -> Receiver<StoreEvent> {
         self.inner.events.subscribe()
     }
@@ -235,15 +239,15 @@ impl Store {
     /// Makes all commits so far durable, the `Eventual` ones too.
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Io`](crate::ErrorKind::Io) where the
-    /// disk fails; [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Io`](crate::ErrorKind::Io)
+    /// where the disk fails; [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     pub fn sync(&self) -> Result<()> {
         self.inner.check_open()?;
         self.inner.engine.sync()
     }
 
-    /// Turns everything committed so far into pages of the data file, now. It is done by itself in the
-    /// background; this is for those who want the log short or the file complete.
+    /// Turns everything committed so far into pages of the data file, now. It is done by itself in
+    /// the background; this is for those who want the log short or the file complete.
     ///
     /// # Errors
     /// Those of [`Store::sync`]; [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull).
@@ -268,11 +272,12 @@ impl Store {
     }
 
     /// Closes the store, whatever clones and handles there are: waiting writes get
-    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), so does every later call and the commit of handles that
-    /// are still open. Read handles go on. Closing twice is closing once.
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), so does every later call and the commit of
+    /// handles that are still open. Read handles go on. Closing twice is closing once.
     ///
     /// # Errors
-    /// What the last checkpoint met. The store is closed all the same, and what was acknowledged is in the log.
+    /// What the last checkpoint met. The store is closed all the same, and what was acknowledged is
+    /// in the log.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
     }

@@ -1,8 +1,8 @@
 //! Read handles: the store at one commit.
 //!
 //! Invariants: everything that one handle reads belongs to one commit, catalogue included; reading
-//! waits for no writer. Under a `Frozen` backup each operation waits at the gate, also on a handle that was
-//! opened before the backup began.
+//! waits for no writer. Under a `Frozen` backup each operation waits at the gate, also on a handle
+//! that was opened before the backup began.
 
 use super::describe::{TableDescription, check_types};
 use super::dyn_table::DynTable;
@@ -19,8 +19,8 @@ use std::fmt;
 /// A consistent view of a store, or of an archive, at one commit.
 ///
 /// It is `Send` and `Sync`, cheap to clone, and owns what it needs: it may outlive the
-/// [`Store`](crate::Store) that it came from. While it lives, the pages that it sees are kept: a handle
-/// that is held for hours lets the data file grow.
+/// [`Store`](crate::Store) that it came from. While it lives, the pages that it sees are kept: a
+/// handle that is held for hours lets the data file grow.
 #[derive(Clone)]
 pub struct ReadHandle {
     snapshot: Snapshot,
@@ -45,8 +45,8 @@ impl ReadHandle {
     /// The table `def`. One that is not there (yet) reads as empty.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the table has keys or values of another
-    /// type; the message names both.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the table has keys or values of
+    /// another type; the message names both.
     pub fn table<K, V>(&self, def: TableDef<K, V>) -> Result<Table<'_, K, V>>
     where
         K: Key + ?Sized,
@@ -62,7 +62,8 @@ impl ReadHandle {
     /// The table `name`, whatever its types, or `None` where there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where its encodings are not known here.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where its encodings are not known
+    /// here.
     pub fn dyn_table(&self, name: &str) -> Result<Option<DynTable<'_>>> {
         let info = self.snapshot.catalogue().by_name(name);
         info.map(|info| Ok(DynTable::new(self, TableDescription::of(info)?))).transpose()
@@ -71,8 +72,8 @@ impl ReadHandle {
     /// All tables, by name.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the encodings of one are not known
-    /// here.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the encodings of one are not
+    /// known here.
     pub fn tables(&self) -> Result<Vec<TableDescription>> {
         let tables = self.snapshot.catalogue().iter().map(|info| TableDescription::of(info));
         let mut tables = tables.collect::<Result<Vec<_>>>()?;

@@ -39,8 +39,8 @@ pub trait Readable {
     /// The table `def`. Where there is none it reads as empty.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the table has keys or values of another type;
-    /// what opening a table gives otherwise.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the table has keys or values of
+    /// another type; what opening a table gives otherwise.
     fn open_table<'a, K, V>(&'a self, def: TableDef<K, V>) -> Result<Self::Table<'a, K, V>>
     where
         K: Key + ?Sized + 'a,
@@ -49,8 +49,8 @@ pub trait Readable {
     /// All tables, by name.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the encodings of one are not known
-    /// here.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the encodings of one are not
+    /// known here.
     fn list_tables(&self) -> Result<Vec<TableDescription>>;
 }
 
@@ -59,7 +59,8 @@ pub trait ReadTable<K: Key + ?Sized, V: Value + ?Sized> {
     /// The stored bytes of the value of `key`.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) for damage; what waiting for a backup or a lock gives.
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) for damage; what waiting for a backup or a
+    /// lock gives.
     fn get_raw<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<Guard<'_>>>;
 
     /// The value of `key`.
@@ -231,7 +232,8 @@ impl Readable for Store {
     }
 }
 
-/// In a write handle a table that is not there is made by opening it, as everywhere in a write handle.
+/// In a write handle a table that is not there is made by opening it, as everywhere in a write
+/// handle.
 impl Readable for WriteHandle {
     type Table<'a, K: Key + ?Sized + 'a, V: Value + ?Sized + 'a> = WriteTable<'a, K, V>;
 

@@ -1,8 +1,8 @@
 //! A walk over the records of one table in a snapshot, from both ends.
 //!
-//! Invariants: each cursor stands on the record that it yielded last, so the ends have met exactly when
-//! the keys under the two cursors meet, and no key is copied. A cursor is made when its end is first
-//! asked. Every step looks at the gate first.
+//! Invariants: each cursor stands on the record that it yielded last, so the ends have met exactly
+//! when the keys under the two cursors meet, and no key is copied. A cursor is made when its end is
+//! first asked. Every step looks at the gate first.
 
 use super::gate::Gate;
 use super::key::after_prefix;

@@ -1,8 +1,9 @@
 //! Changing the structure: making, renaming and dropping tables.
 //!
-//! Invariants: the name that a change is about is locked, so two handles never make one name; the table that
-//! is renamed or dropped is locked, so no write handle that has it open is alive and none opens it before the
-//! change is published. All changes of a handle become visible in one commit.
+//! Invariants: the name that a change is about is locked, so two handles never make one name; the
+//! table that is renamed or dropped is locked, so no write handle that has it open is alive and
+//! none opens it before the change is published. All changes of a handle become visible in one
+//! commit.
 
 use super::describe::{TableDescription, check_name};
 use super::inner::Inner;
@@ -18,14 +19,16 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-/// A transaction on the structure. Dropping it without [`commit`](StructureHandle::commit) leaves no trace.
+/// A transaction on the structure. Dropping it without [`commit`](StructureHandle::commit) leaves
+/// no trace.
 ///
-/// Making a table touches no records, so it goes on during a backup of data only. Renaming and dropping do,
-/// so they wait for write handles that have the table open, and for a backup that holds the data.
+/// Making a table touches no records, so it goes on during a backup of data only. Renaming and
+/// dropping do, so they wait for write handles that have the table open, and for a backup that
+/// holds the data.
 ///
 /// # Locks
-/// IX on the structure from its grant to its end; X on each name that it changes; X on each table that it
-/// renames or drops.
+/// IX on the structure from its grant to its end; X on each name that it changes; X on each table
+/// that it renames or drops.
 #[must_use = "a structure handle that is dropped without commit() has no effect"]
 pub struct StructureHandle {
     changes: RefCell<WriteSet>,
@@ -42,8 +45,8 @@ impl StructureHandle {
     /// Makes the table `def`.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] where the name is taken; [`ErrorKind::Invalid`], [`ErrorKind::Limit`] where it
-    /// can be no name; [`ErrorKind::Deadlock`], [`ErrorKind::Timeout`] from the locks.
+    /// [`ErrorKind::Exists`] where the name is taken; [`ErrorKind::Invalid`], [`ErrorKind::Limit`]
+    /// where it can be no name; [`ErrorKind::Deadlock`], [`ErrorKind::Timeout`] from the locks.
     pub fn create<K, V>(&self, def: TableDef<K, V>) -> Result<()>
     where
         K: Key + ?Sized,
@@ -71,8 +74,8 @@ impl StructureHandle {
     /// Gives the table `from` the name `to`. Its records stay.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where there is no such table, [`ErrorKind::Exists`] where the new name is
-    /// taken; those of [`StructureHandle::create`].
+    /// [`ErrorKind::NotFound`] where there is no such table, [`ErrorKind::Exists`] where the new
+    /// name is taken; those of [`StructureHandle::create`].
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         check_name(to)?;
         // In one order, so that two handles that exchange names do not deadlock.
@@ -88,7 +91,8 @@ impl StructureHandle {
         Ok(())
     }
 
-    /// Drops the table `name` and all its records. Read handles that were opened before keep seeing it.
+    /// Drops the table `name` and all its records. Read handles that were opened before keep seeing
+    /// it.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is no such table; [`ErrorKind::Deadlock`],
@@ -101,8 +105,8 @@ impl StructureHandle {
         Ok(())
     }
 
-    /// All tables as this handle sees them, by name. Another handle may be changing those that this one has
-    /// not locked.
+    /// All tables as this handle sees them, by name. Another handle may be changing those that this
+    /// one has not locked.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the encodings of one are not known here.

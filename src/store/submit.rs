@@ -1,13 +1,14 @@
 //! Whole transactions that wait in the queue, instead of threads that do.
 //!
-//! Invariants: a submitted transaction starts only when those submitted before it have started or ended, so
-//! the order of grant is the order of start; a closure that was not performed comes back, in the ticket's
-//! cancellation or in [`Rejected`]; a closure that panics ends itself and nobody else.
+//! Invariants: a submitted transaction starts only when those submitted before it have started or
+//! ended, so the order of grant is the order of start; a closure that was not performed comes back,
+//! in the ticket's cancellation or in [`Rejected`]; a closure that panics ends itself and nobody
+//! else.
 //!
-//! Each transaction waits on a write ticket of its own, which was asked for in the order of submission. A
-//! few runner threads take them up: one of them at a time, the one that has the turn, waits for the ticket at
-//! the head, claims it, hands the turn on and runs the transaction. There are runners only while there is
-//! work, and for a moment after.
+//! Each transaction waits on a write ticket of its own, which was asked for in the order of
+//! submission. A few runner threads take them up: one of them at a time, the one that has the turn,
+//! waits for the ticket at the head, claims it, hands the turn on and runs the transaction. There
+//! are runners only while there is work, and for a moment after.
 
 use super::Store;
 use super::job::Label;
@@ -60,7 +61,8 @@ impl<F> From<Rejected<F>> for Error {
     }
 }
 
-/// A transaction that was submitted. Dropping this lets it run; [`cancel`](SubmitTicket::cancel) stops it.
+/// A transaction that was submitted. Dropping this lets it run; [`cancel`](SubmitTicket::cancel)
+/// stops it.
 ///
 /// As a future it needs no runtime; it resolves when the transaction has ended.
 pub struct SubmitTicket<F, T> {
@@ -94,7 +96,8 @@ where
     F: FnMut(&WriteHandle) -> Result<T> + Send + 'static,
     T: Send + 'static,
 {
-    /// Its number, as in [`PendingWrite`](crate::lock::PendingWrite) and for [`Store::cancel_pending`].
+    /// Its number, as in [`PendingWrite`](crate::lock::PendingWrite) and for
+    /// [`Store::cancel_pending`].
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -102,8 +105,8 @@ where
     /// Waits until the transaction has ended, and gives what the closure returned.
     ///
     /// # Errors
-    /// [`Rejected`] with the closure: where its wait was cancelled, where the closure returned an error, where
-    /// the commit failed.
+    /// [`Rejected`] with the closure: where its wait was cancelled, where the closure returned an
+    /// error, where the commit failed.
     pub fn wait(self) -> Result<T, Rejected<F>> {
         let mut state = self.slot.state.lock();
         loop {
@@ -257,7 +260,8 @@ impl Runners {
         }
     }
 
-    /// The head of the queue; `None` when there has been none for a while, and the caller has to end.
+    /// The head of the queue; `None` when there has been none for a while, and the caller has to
+    /// end.
     fn next(&self) -> Option<Arc<dyn Submission>> {
         let mut queue = self.queue.lock();
         if queue.waiting.is_empty() {
@@ -296,12 +300,14 @@ impl Runners {
 }
 
 impl Store {
-    /// Queues a whole transaction: `work` runs on a thread of the store when its turn comes, and is committed
-    /// when it returns `Ok`. Transactions start in the order in which they were submitted. When its handle was
-    /// chosen to break a deadlock `work` runs again, so it must be able to run more than once.
+    /// Queues a whole transaction: `work` runs on a thread of the store when its turn comes, and is
+    /// committed when it returns `Ok`. Transactions start in the order in which they were
+    /// submitted. When its handle was chosen to break a deadlock `work` runs again, so it must be
+    /// able to run more than once.
     ///
     /// # Errors
-    /// [`Rejected`], with the closure: [`ErrorKind::Busy`] when the queue is full; [`ErrorKind::Closed`].
+    /// [`Rejected`], with the closure: [`ErrorKind::Busy`] when the queue is full;
+    /// [`ErrorKind::Closed`].
     pub fn submit<F, T>(&self, work: F) -> Result<SubmitTicket<F, T>, Rejected<F>>
     where
         F: FnMut(&WriteHandle) -> Result<T> + Send + 'static,

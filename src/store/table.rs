@@ -11,10 +11,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
-/// A table in a [`ReadHandle`]. What it gives borrows from the handle, so it may itself be a temporary.
+/// A table in a [`ReadHandle`]. What it gives borrows from the handle, so it may itself be a
+/// temporary.
 ///
-/// Values of serde types are decoded; those of `[u8]` and `str` tables are views of the stored bytes,
-/// without a copy where they lie in the map.
+/// Values of serde types are decoded; those of `[u8]` and `str` tables are views of the stored
+/// bytes, without a copy where they lie in the map.
 pub struct Table<'h, K: ?Sized, V: ?Sized> {
     handle: &'h ReadHandle,
     /// `None` while there is no such table.
@@ -30,8 +31,8 @@ impl<'h, K: Key + ?Sized, V: Value + ?Sized> Table<'h, K, V> {
     /// The stored bytes of the value of `key`.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where a page that it needs is damaged; what
-    /// waiting for a backup gives.
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where a page that it needs is damaged;
+    /// what waiting for a backup gives.
     pub fn get_raw<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<Guard<'h>>> {
         self.handle.gate().pass()?;
         let Some(id) = self.id else { return Ok(None) };
@@ -42,8 +43,8 @@ impl<'h, K: Key + ?Sized, V: Value + ?Sized> Table<'h, K, V> {
     /// The value of `key`.
     ///
     /// # Errors
-    /// Those of [`Table::get_raw`], and [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where the bytes
-    /// are no value of this type.
+    /// Those of [`Table::get_raw`], and [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where the
+    /// bytes are no value of this type.
     pub fn get<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<V::View<'h>>> {
         self.get_raw(key)?.map(V::view).transpose()
     }
@@ -81,8 +82,8 @@ impl<'h, K: Key + ?Sized, V: Value + ?Sized> Table<'h, K, V> {
         Ok(self.walk(Limits::ALL))
     }
 
-    /// The records with keys in `range`, in key order; `.rev()` gives them the other way. A range that
-    /// ends before it begins is empty.
+    /// The records with keys in `range`, in key order; `.rev()` gives them the other way. A range
+    /// that ends before it begins is empty.
     ///
     /// # Errors
     /// Those of [`Table::iter`].

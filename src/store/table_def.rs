@@ -14,9 +14,9 @@ use std::marker::PhantomData;
 /// const PRICES: TableDef<(String, u32), f64> = TableDef::new("prices");
 /// ```
 ///
-/// The name is any text of 1 to 255 bytes. The types decide the encodings that the catalogue records:
-/// opening a table with others is an error that names both. `str` and `String` are the same as keys, and
-/// so are `[u8]`, `Vec<u8>` and [`Bytes`](crate::Bytes).
+/// The name is any text of 1 to 255 bytes. The types decide the encodings that the catalogue
+/// records: opening a table with others is an error that names both. `str` and `String` are the
+/// same as keys, and so are `[u8]`, `Vec<u8>` and [`Bytes`](crate::Bytes).
 pub struct TableDef<K: ?Sized, V: ?Sized> {
     name: &'static str,
     types: PhantomData<fn(&K, &V)>,

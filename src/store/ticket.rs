@@ -15,8 +15,9 @@ use std::time::Duration;
 
 /// A place in the queue of writes. Dropping it gives the place back, or the grant.
 ///
-/// It is also a `Future` of the [`WriteHandle`], and needs no runtime. What a handle does afterwards may
-/// wait for locks and for the disk, so an asynchronous program runs it where blocking is allowed.
+/// It is also a `Future` of the [`WriteHandle`], and needs no runtime. What a handle does
+/// afterwards may wait for locks and for the disk, so an asynchronous program runs it where
+/// blocking is allowed.
 #[must_use = "dropping a ticket gives its place up"]
 pub struct WriteTicket {
     place: lock::WriteTicket,
@@ -60,6 +61,10 @@ impl Claim {
 
 /// What became of a cancellation.
 #[must_use = "a grant that came first is in here"]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made, and kept nowhere"
+)]
 #[derive(Debug)]
 pub enum CancelOutcome {
     /// Nothing was begun.
@@ -113,8 +118,8 @@ impl WriteTicket {
         self.claim.store.now().saturating_sub(self.claim.since)
     }
 
-    /// The backup that it waits for, and how far that is. `None` when it waits for something else, or not at
-    /// all. Never waits for a lock.
+    /// The backup that it waits for, and how far that is. `None` when it waits for something else,
+    /// or not at all. Never waits for a lock.
     pub fn waits_for(&self) -> Option<BackupProgressInfo> {
         self.place.waits_for()
     }
@@ -122,12 +127,13 @@ impl WriteTicket {
     /// Waits until it is granted.
     ///
     /// # Errors
-    /// [`ErrorKind::BackupInProgress`](crate::ErrorKind::BackupInProgress), code -9976, when it was cancelled
-    /// while a backup was the reason; [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) when it was
-    /// cancelled otherwise; [`ErrorKind::Closed`](crate::ErrorKind::Closed);
-    /// [`ErrorKind::BackupInProgress`](crate::ErrorKind::BackupInProgress), code 2005, from inside a callback
-    /// of the backup; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), code 1404, when what it waits for waits
-    /// for a handle of the same thread.
+    /// [`ErrorKind::BackupInProgress`](crate::ErrorKind::BackupInProgress), code -9976, when it was
+    /// cancelled while a backup was the reason;
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) when it was cancelled otherwise;
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed);
+    /// [`ErrorKind::BackupInProgress`](crate::ErrorKind::BackupInProgress), code 2005, from inside
+    /// a callback of the backup; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), code 1404, when
+    /// what it waits for waits for a handle of the same thread.
     pub fn wait(self) -> Result<WriteHandle> {
         self.claim.end(self.place.wait())
     }

@@ -1,8 +1,8 @@
 //! Transactions that run again by themselves when a deadlock chose them.
 //!
-//! Invariants: only a deadlock is answered with another try, never an error of the application's own; each
-//! try keeps the age of the first, so it becomes the oldest in time and is chosen no more; the number of tries
-//! is bounded; nothing is held while it pauses between two.
+//! Invariants: only a deadlock is answered with another try, never an error of the application's
+//! own; each try keeps the age of the first, so it becomes the oldest in time and is chosen no
+//! more; the number of tries is bounded; nothing is held while it pauses between two.
 
 use super::Store;
 use super::job::Label;
@@ -16,8 +16,8 @@ use std::time::Duration;
 const TRIES: u32 = 100;
 
 impl Store {
-    /// Runs `work` as a transaction: begins a write handle, runs it, commits. When the handle was chosen to
-    /// break a deadlock it runs again, so `work` must be able to run more than once.
+    /// Runs `work` as a transaction: begins a write handle, runs it, commits. When the handle was
+    /// chosen to break a deadlock it runs again, so `work` must be able to run more than once.
     ///
     /// ```
     /// # fn main() -> stillpoint::Result<()> {
@@ -86,8 +86,8 @@ impl Store {
     }
 }
 
-/// How long to pause after so many tries: nothing at first, for the others have what they need once the
-/// victim has let go; later up to 5 ms.
+/// How long to pause after so many tries: nothing at first, for the others have what they need once
+/// the victim has let go; later up to 5 ms.
 fn pause(tried: u32) -> Duration {
     match tried {
         0 | 1 => Duration::ZERO,

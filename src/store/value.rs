@@ -1,17 +1,19 @@
 //! Values: what is stored under a key.
 //!
-//! Any type that serde can write and read is a value and is stored *self-describing*: as MessagePack
-//! with the names of its fields, so that the console, an export and other languages read it without
-//! the Rust type, and so that a field can be added with `#[serde(default)]`. Three types are stored as
-//! they are: `[u8]`, `str` and [`Bytes`].
+//! Any type that serde can write and read is a value and is stored *self-describing*: as
+//! MessagePack with the names of its fields, so that the console, an export and other languages
+//! read it without the Rust type, and so that a field can be added with `#[serde(default)]`. Three
+//! types are stored as they are: `[u8]`, `str` and [`Bytes`].
 //!
-//! MessagePack was chosen against CBOR by measurement: a record of eight fields (123 bytes against 118)
-//! is encoded in 56 ns by `rmp-serde` and 125 ns by `ciborium`, and decoded in 237 ns against 916 ns.
+//! MessagePack was chosen against CBOR by measurement: a record of eight fields (123 bytes against
+//! 118) is encoded in 56 ns by `rmp-serde` and 125 ns by `ciborium`, and decoded in 237 ns against
+//! 916 ns.
 //!
 //! Two rules of Rust decide what lives beside the blanket implementation. `[u8]` and `str` can,
-//! because an unsized type is no `DeserializeOwned`; [`Bytes`] can, because it is ours and implements
-//! neither of serde's traits. It must therefore never do so. And `Vec<u8>` falls under the blanket:
-//! as a value it is a *sequence of numbers*, up to twice as long; `Bytes` or `[u8]` is what is meant.
+//! because an unsized type is no `DeserializeOwned`; [`Bytes`] can, because it is ours and
+//! implements neither of serde's traits. It must therefore never do so. And `Vec<u8>` falls under
+//! the blanket: as a value it is a *sequence of numbers*, up to twice as long; `Bytes` or `[u8]` is
+//! what is meant.
 
 use super::bytes::Bytes;
 use crate::engine::Value as Stored;
@@ -85,7 +87,8 @@ impl FromStr for ValueType {
 
 /// A type whose values can be stored in a table: every serde type, `[u8]`, `str`, [`Bytes`].
 pub trait Value {
-    /// What reading gives: the decoded value, or a view of the stored bytes where they are the value.
+    /// What reading gives: the decoded value, or a view of the stored bytes where they are the
+    /// value.
     type View<'a>;
 
     /// The encoding, as the catalogue records it.
@@ -100,8 +103,8 @@ pub trait Value {
     /// The value that `stored` holds.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where the bytes are no value of this type: it changed in a way that serde
-    /// cannot bridge.
+    /// [`ErrorKind::Corrupt`] where the bytes are no value of this type: it changed in a way that
+    /// serde cannot bridge.
     fn view(stored: Guard<'_>) -> Result<Self::View<'_>>;
 }
 

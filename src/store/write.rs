@@ -1,17 +1,17 @@
 //! Write handles: transactions.
 //!
 //! Invariants (strict two-phase locking): a record that the handle read is locked (S, or U by
-//! `get_for_update`) until the handle ends, whether or not the record exists; a table that it scanned is
-//! locked (S); what it wrote blindly is locked (X) at commit, in key order, so that blind writers never
-//! deadlock among themselves. A read gives the handle's own write, else the newest *published* version
-//! at a time when the lock is held. Locks are released only after publication: the owner is dropped after
-//! the commit line has returned.
+//! `get_for_update`) until the handle ends, whether or not the record exists; a table that it
+//! scanned is locked (S); what it wrote blindly is locked (X) at commit, in key order, so that
+//! blind writers never deadlock among themselves. A read gives the handle's own write, else the
+//! newest *published* version at a time when the lock is held. Locks are released only after
+//! publication: the owner is dropped after the commit line has returned.
 //!
-//! Opening a table takes IX on it and then looks at the catalogue again, so a table cannot be dropped or
-//! renamed under a write handle: whoever wants to do that waits for the handle's end.
+//! Opening a table takes IX on it and then looks at the catalogue again, so a table cannot be
+//! dropped or renamed under a write handle: whoever wants to do that waits for the handle's end.
 //!
-//! A handle that was the victim of a deadlock is spent: every further call, and `commit`, gives the same
-//! error. It deliberately does not retry; [`Store::transact`](crate::Store::transact) does.
+//! A handle that was the victim of a deadlock is spent: every further call, and `commit`, gives the
+//! same error. It deliberately does not retry; [`Store::transact`](crate::Store::transact) does.
 
 use super::chunks::Chunks;
 use super::describe::{TableDescription, check_name, check_types};
@@ -34,8 +34,8 @@ use std::sync::Arc;
 
 /// A write transaction. Dropping it without [`commit`](WriteHandle::commit) leaves no trace.
 ///
-/// It is `Send`, owns what it needs and may outlive the [`Store`](crate::Store) value. Any
-/// number of them run side by side; each keeps a backup that excludes writers waiting until its end.
+/// It is `Send`, owns what it needs and may outlive the [`Store`](crate::Store) value. Any number
+/// of them run side by side; each keeps a backup that excludes writers waiting until its end.
 ///
 /// # Locks
 /// IX on the data from its grant to its end; IX on each table that it opens; see
@@ -79,9 +79,10 @@ impl WriteHandle {
     /// [`ErrorKind::Deadlock`] or [`ErrorKind::Timeout`] from the locks.
     ///
     /// # Locks
-    /// IX on the table. Where it is made: IX on the structure and X on its name first, so this waits while
-    /// a backup holds the structure; use [`Store::begin_structure`](crate::Store::begin_structure) at the
-    /// start of a program to have its tables ready.
+    /// IX on the table. Where it is made: IX on the structure and X on its name first, so this
+    /// waits while a backup holds the structure; use
+    /// [`Store::begin_structure`](crate::Store::begin_structure) at the start of a program to have
+    /// its tables ready.
     pub fn table<K, V>(&self, def: TableDef<K, V>) -> Result<WriteTable<'_, K, V>>
     where
         K: Key + ?Sized,
@@ -132,8 +133,8 @@ impl WriteHandle {
     /// [`ErrorKind::ReadOnly`], [`ErrorKind::Closed`]: nothing happened.
     ///
     /// # Durability
-    /// As set for the handle or the store: [`Durability::Immediate`] returns when the commit survives a
-    /// power loss.
+    /// As set for the handle or the store: [`Durability::Immediate`] returns when the commit
+    /// survives a power loss.
     ///
     /// # Locks
     /// X on each record written, in key order. All locks are released once the commit is visible.
@@ -156,8 +157,8 @@ impl WriteHandle {
         drop(self);
     }
 
-    /// What the next try of the same transaction is asked for with, so that it keeps its place among those
-    /// that a deadlock chooses from.
+    /// What the next try of the same transaction is asked for with, so that it keeps its place
+    /// among those that a deadlock chooses from.
     pub(crate) fn age(&self) -> Age {
         self.owner.age()
     }

@@ -12,18 +12,18 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
-/// A table in a [`WriteHandle`]: reads see the handle's own writes over the newest commit. Any number may
-/// be open in one handle.
+/// A table in a [`WriteHandle`]: reads see the handle's own writes over the newest commit. Any
+/// number may be open in one handle.
 ///
-/// An iterator sees the handle's writes as they were when it began; writing while it runs is allowed, and
-/// copies the table's write set once.
+/// An iterator sees the handle's writes as they were when it began; writing while it runs is
+/// allowed, and copies the table's write set once.
 ///
 /// # Locks
-/// `put` and `delete` lock nothing until commit (X, in key order). `get` and `contains` take S on the
-/// record, whether or not it exists; `get_for_update` U; `insert` X. Iteration, `first`, `last` and `len`
-/// take S on the table: no other handle adds, changes or removes a record of it until this one ends. A
-/// read followed by a write of the same record should be `get_for_update`: two handles that both `get` and
-/// then both write deadlock, and one of them is refused.
+/// `put` and `delete` lock nothing until commit (X, in key order). `get` and `contains` take S on
+/// the record, whether or not it exists; `get_for_update` U; `insert` X. Iteration, `first`, `last`
+/// and `len` take S on the table: no other handle adds, changes or removes a record of it until
+/// this one ends. A read followed by a write of the same record should be `get_for_update`: two
+/// handles that both `get` and then both write deadlock, and one of them is refused.
 pub struct WriteTable<'w, K: ?Sized, V: ?Sized> {
     handle: &'w WriteHandle,
     id: TableId,
@@ -38,8 +38,8 @@ impl<'w, K: Key + ?Sized, V: Value + ?Sized> WriteTable<'w, K, V> {
     /// Writes `value` under `key`, whether or not there is one already.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] where key or value are too long; [`ErrorKind::Invalid`] where serde cannot write
-    /// the value; [`ErrorKind::Deadlock`] where the handle is spent.
+    /// [`ErrorKind::Limit`] where key or value are too long; [`ErrorKind::Invalid`] where serde
+    /// cannot write the value; [`ErrorKind::Deadlock`] where the handle is spent.
     pub fn put<Q: AsKey<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<()> {
         let value = value.encode_value()?.into_owned();
         self.handle.put_raw(self.id, &key::encode::<K>(key), value)
@@ -62,7 +62,8 @@ impl<'w, K: Key + ?Sized, V: Value + ?Sized> WriteTable<'w, K, V> {
     /// Removes the record of `key`, if there is one.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] where the key is too long; [`ErrorKind::Deadlock`] where the handle is spent.
+    /// [`ErrorKind::Limit`] where the key is too long; [`ErrorKind::Deadlock`] where the handle is
+    /// spent.
     pub fn delete<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<()> {
         self.handle.delete_raw(self.id, &key::encode::<K>(key))
     }
@@ -78,13 +79,14 @@ impl<'w, K: Key + ?Sized, V: Value + ?Sized> WriteTable<'w, K, V> {
     /// The value of `key`.
     ///
     /// # Errors
-    /// Those of [`WriteTable::get_raw`], and [`ErrorKind::Corrupt`] where the bytes are no value of this type.
+    /// Those of [`WriteTable::get_raw`], and [`ErrorKind::Corrupt`] where the bytes are no value of
+    /// this type.
     pub fn get<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<V::View<'w>>> {
         self.get_raw(key)?.map(V::view).transpose()
     }
 
-    /// The value of `key`, which this handle means to change: others may read the record meanwhile, but none
-    /// that means to change it.
+    /// The value of `key`, which this handle means to change: others may read the record meanwhile,
+    /// but none that means to change it.
     ///
     /// # Errors
     /// Those of [`WriteTable::get`].
@@ -125,8 +127,8 @@ impl<'w, K: Key + ?Sized, V: Value + ?Sized> WriteTable<'w, K, V> {
         self.walk(Limits::ALL)
     }
 
-    /// The records with keys in `range`, in key order; `.rev()` gives them the other way. A range that
-    /// ends before it begins is empty.
+    /// The records with keys in `range`, in key order; `.rev()` gives them the other way. A range
+    /// that ends before it begins is empty.
     ///
     /// # Errors
     /// Those of [`WriteTable::iter`].

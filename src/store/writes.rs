@@ -1,7 +1,8 @@
 //! What a write handle has written so far.
 //!
-//! The writes of one table are a sorted map behind an `Arc`: a scan of the handle takes a share of it and
-//! sees it unchanged, and the first write during a scan copies it. Outside scans nothing is copied.
+//! The writes of one table are a sorted map behind an `Arc`: a scan of the handle takes a share of
+//! it and sees it unchanged, and the first write during a scan copies it. Outside scans nothing is
+//! copied.
 
 use super::describe::TableDescription;
 use super::span::Limits;

@@ -1,8 +1,9 @@
-//! Keys without their Rust type: as text and as JSON, for the command line, the console and exports.
+//! Keys without their Rust type: as text and as JSON, for the command line, the console and
+//! exports.
 //!
-//! Text is what a person types: `42`, `true`, `London`; bytes in hexadecimal; compound keys as JSON,
-//! `["London", 42]`. JSON is the same with its own numbers and strings; a number that JSON cannot hold
-//! exactly, or not at all (NaN), is a string.
+//! Text is what a person types: `42`, `true`, `London`; bytes in hexadecimal; compound keys as
+//! JSON, `["London", 42]`. JSON is the same with its own numbers and strings; a number that JSON
+//! cannot hold exactly, or not at all (NaN), is a string.
 
 use super::{AsKey, Key, KeyBuf, KeyReader, KeyType};
 use crate::{Error, ErrorKind, Result};

@@ -35,6 +35,11 @@ fn tricky_text() -> impl Strategy<Value = String> {
         .prop_map(String::from_iter)
 }
 
+fn longest() -> impl Strategy<Value = (u8, Option<String>, u8, bool, Vec<u8>, i8)> {
+    let text = proptest::option::of(tricky_text());
+    (any::<u8>(), text, 0..3u8, any::<bool>(), tricky(), any::<i8>())
+}
+
 proptest! {
     #[test]
     fn numbers_sort_as_their_bytes(a: [i128; 2], b: [i64; 2], c: [u64; 2], d: [u128; 2], e: [i8; 2],
@@ -60,8 +65,10 @@ proptest! {
     }
 
     #[test]
-    fn text_and_bytes_sort_as_their_bytes(a in tricky_text(), b in tricky_text(),
-                                          c in tricky(), d in tricky(), e: [char; 2], f: [bool; 2]) {
+    fn text_and_bytes_sort_as_their_bytes(
+        a in tricky_text(), b in tricky_text(), c in tricky(), d in tricky(), e: [char; 2],
+        f: [bool; 2]
+    ) {
         ordered(a, b); ordered(c, d); ordered(e[0], e[1]); ordered(f[0], f[1]);
     }
 
@@ -75,15 +82,15 @@ proptest! {
 
     #[test]
     fn the_longest_tuple_and_options_sort(
-        a in (any::<u8>(), proptest::option::of(tricky_text()), 0..3u8, any::<bool>(), tricky(), any::<i8>()),
-        b in (any::<u8>(), proptest::option::of(tricky_text()), 0..3u8, any::<bool>(), tricky(), any::<i8>()),
+        a in longest(), b in longest()
     ) {
         ordered(a, b);
     }
 
     #[test]
     fn a_prefix_takes_in_what_begins_with_it_and_nothing_else(
-        parts in prop::collection::vec((tricky_text(), any::<u8>()), 2..20), at in any::<prop::sample::Index>()
+        parts in prop::collection::vec((tricky_text(), any::<u8>()), 2..20),
+        at in any::<prop::sample::Index>()
     ) {
         let first = parts[at.index(parts.len())].0.clone();
         let mut low = crate::KeyBuf::new();

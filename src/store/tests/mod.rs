@@ -24,8 +24,8 @@ fn store() -> Store {
     builder(&SimDisk::new(7)).create().unwrap()
 }
 
-/// Waits until `condition` holds: for what other threads do. A test that never gets there hangs, and the
-/// test runner says which.
+/// Waits until `condition` holds: for what other threads do. A test that never gets there hangs,
+/// and the test runner says which.
 fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         thread::yield_now();

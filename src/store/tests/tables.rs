@@ -172,8 +172,8 @@ fn tables_without_types_are_read_and_written_as_json() {
 
     let write = store.begin_write().unwrap();
     let prices = write.dyn_table("prices").unwrap().unwrap();
-    let json = serde_json::json!({ "name": "lamp", "price": 2.5, "kind": { "Boxed": { "count": -3 } },
-        "size": [1, 2], "tags": ["a"] });
+    let json = serde_json::json!({ "name": "lamp", "price": 2.5, "size": [1, 2], "tags": ["a"],
+        "kind": { "Boxed": { "count": -3 } } });
     prices.put("[\"lamps\", 7]", &json).unwrap();
     assert_eq!(prices.get("[\"lamps\", 7]").unwrap(), Some(json.clone()));
     assert_eq!(prices.put("lamps", &json).unwrap_err().kind(), ErrorKind::Invalid);

@@ -151,7 +151,8 @@ fn submitted_transactions_start_in_the_order_in_which_they_were_submitted() {
     let values: Vec<_> = tickets.into_iter().map(|ticket| ticket.wait().unwrap()).collect();
     assert_eq!(values, (0..50).collect::<Vec<_>>());
     // Each takes its note before it does anything that could let another overtake it; runners hand
-    // the turn on before they run, so neighbours may swap their notes but never by more than the runners.
+    // the turn on before they run, so neighbours may swap their notes but never by more than the
+    // runners.
     let started = started.lock();
     for (at, n) in started.iter().enumerate() {
         assert!(at.abs_diff(*n as usize) < 4, "{started:?}");
