@@ -254,9 +254,18 @@ impl Runners {
             let Some(next) = self.next() else { return };
             let Some(run) = next.claim() else { continue };
             drop(turn);
-            self.queue.lock().free -= 1;
+            self.leave_the_head();
             run();
             self.queue.lock().free += 1;
+        }
+    }
+
+    /// Sees that another runner stands at the head while this one runs what it took from there.
+    fn leave_the_head(self: &Arc<Runners>) {
+        let mut queue = self.queue.lock();
+        queue.free -= 1;
+        if !queue.waiting.is_empty() {
+            self.summon(&mut queue).expect("there is a runner already: this one");
         }
     }
 

@@ -8,8 +8,8 @@ use crate::{
 use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -172,6 +172,25 @@ fn one_runner_starts_and_ends_in_the_order_of_submission() {
         ticket.wait().unwrap();
     }
     assert_eq!(*started.lock(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_submitted_transaction_does_not_wait_for_the_end_of_those_before_it() {
+    let store = store();
+    put(&store, "a", 1);
+    let (started, finish) = (Arc::new(Barrier::new(3)), Arc::new(Barrier::new(3)));
+    let both_inside = || {
+        let (started, finish) = (started.clone(), finish.clone());
+        move |_: &WriteHandle| {
+            started.wait();
+            finish.wait();
+            Ok(())
+        }
+    };
+    let tickets = [store.submit(both_inside()).unwrap(), store.submit(both_inside()).unwrap()];
+    started.wait();
+    finish.wait();
+    tickets.into_iter().for_each(|ticket| ticket.wait().unwrap());
 }
 
 #[test]
