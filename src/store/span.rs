@@ -143,8 +143,9 @@ impl<'s> Span<'s> {
     }
 }
 
-/// The value under a cursor that stands on a record.
+/// The value under a cursor that stands on a record. It borrows from the snapshot and not from the
+/// cursor, so it lasts while the walk goes on, without a copy.
 pub(crate) fn value_of<'s>(cursor: &MergeCursor<'s>) -> Result<Guard<'s>> {
     let value = cursor.value()?.expect("a cursor that has a key has a value");
-    Ok(Guard::detached(value))
+    Ok(Guard::new(value))
 }
