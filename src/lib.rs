@@ -60,7 +60,9 @@ mod store;
 
 pub use engine::{CommitInfo, Durability, EngineStats, Lsn, TableId};
 pub use error::{Error, ErrorKind, Result, code};
-pub use lock::{Access, StoreMode as Mode};
+pub use lock::{
+    Access, BackupProgressInfo, Hold, LockReport, PendingWrite, StoreMode as Mode, TicketState,
+};
 pub use store::{
     AsKey, AsPrefix, Bytes, CancelOutcome, DynRange, DynRecord, DynTable, DynWriteTable, Guard,
     Job, Key, KeyBuf, KeyReader, KeyType, LiveTable, MAX_VALUE_BYTES, Range, ReadHandle, ReadTable,

@@ -127,3 +127,41 @@ impl<'de> Visitor<'de> for LooseVisitor {
         Ok(Json::Object(map))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nesting_and_claimed_lengths_are_bounded() {
+        let arrays = vec![0x91; 1 << 20];
+        let maps = [0x81, 0xa1, b'k'].repeat(100_000);
+        let long_text = [0xdb, 0xff, 0xff, 0xff, 0xff, b'x'];
+        let long_array = [0xdd, 0xff, 0xff, 0xff, 0xff, 1];
+        let left_over = [1, 2];
+        let inputs: [&[u8]; 6] = [&arrays, &maps, &long_text, &long_array, &left_over, &[]];
+        for bytes in inputs {
+            let error = ValueType::Typed.decode_json(bytes).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_shown_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            for kind in [ValueType::Typed, ValueType::Bytes, ValueType::Str] {
+                if let Err(error) = kind.decode_json(&bytes) {
+                    prop_assert_eq!(error.kind(), ErrorKind::Corrupt);
+                }
+            }
+        }
+
+        #[test]
+        fn json_comes_back_as_it_was(text in ".*", number: i64, flag: bool) {
+            let json = serde_json::json!({ "text": text, "list": [number, flag, null, 0.5] });
+            let bytes = ValueType::Typed.encode_json(&json).unwrap();
+            prop_assert_eq!(ValueType::Typed.decode_json(&bytes).unwrap(), json);
+        }
+    }
+}

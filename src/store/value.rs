@@ -18,10 +18,11 @@
 use super::bytes::Bytes;
 use crate::engine::Value as Stored;
 use crate::{Error, ErrorKind, Result};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
+use std::io::ErrorKind::UnexpectedEof;
 use std::ops::Deref;
 use std::str::FromStr;
 
@@ -170,11 +171,16 @@ pub(crate) fn encode_typed(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>>
     })
 }
 
-/// Reads MessagePack, all of `bytes`.
+/// Reads MessagePack, all of `bytes`. Nesting is bounded by the decoder (1024 levels), and nothing is
+/// reserved for lengths that the bytes only claim.
 pub(crate) fn decode_typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let mut rest = bytes;
-    let value = rmp_serde::from_read(&mut rest).map_err(|cause| damaged().because(cause))?;
-    if rest.is_empty() { Ok(value) } else { Err(damaged()) }
+    use rmp_serde::decode::{Deserializer, Error as Fault};
+    let mut decoder = Deserializer::from_read_ref(bytes);
+    let value = T::deserialize(&mut decoder).map_err(|cause| damaged().because(cause))?;
+    match IgnoredAny::deserialize(&mut decoder) {
+        Err(Fault::InvalidMarkerRead(end)) if end.kind() == UnexpectedEof => Ok(value),
+        _ => Err(damaged()),
+    }
 }
 
 fn damaged() -> Error {
