@@ -311,7 +311,9 @@ impl Runners {
 impl Store {
     /// Queues a whole transaction: `work` runs on a thread of the store when its turn comes, and is
     /// committed when it returns `Ok`. Transactions start in the order in which they were
-    /// submitted. When its handle was chosen to break a deadlock `work` runs again, so it must be
+    /// submitted: each gets its handle before the next one does, and then they run side by side.
+    /// With [`submit_threads(1)`](crate::StoreBuilder::submit_threads) they run one after another.
+    /// When its handle was chosen to break a deadlock `work` runs again, so it must be
     /// able to run more than once.
     ///
     /// # Errors
