@@ -106,7 +106,10 @@ impl Catalogue {
     /// Applies one operation of the catalogue table.
     pub(crate) fn apply(&mut self, key: &[u8], change: Change<'_>) -> Result<()> {
         let remove = |this: &mut Catalogue, id: TableId| {
-            if let Some(old) = this.by_id.remove(&id) {
+            // In one commit another table may have been given the name already.
+            if let Some(old) = this.by_id.remove(&id)
+                && this.by_name.get(&old.name) == Some(&id)
+            {
                 this.by_name.remove(&old.name);
             }
         };

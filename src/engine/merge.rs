@@ -91,8 +91,8 @@ impl<'s> MergeCursor<'s> {
         }
     }
 
-    /// The value it stands on.
-    pub(crate) fn value(&self) -> Result<Option<super::value::Value<'_>>> {
+    /// The value it stands on; it lasts when the cursor moves on.
+    pub(crate) fn value(&self) -> Result<Option<super::value::Value<'s>>> {
         match self.current {
             Some(Current::Delta(_, Change::Put(bytes))) => {
                 Ok(Some(super::value::Value::Borrowed(bytes)))
