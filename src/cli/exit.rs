@@ -6,6 +6,7 @@
 
 use std::error::Error as _;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -64,6 +65,14 @@ impl Failure {
     /// The arguments or the input are not right: `message`, and what to do then.
     pub(crate) fn wrong_use(message: impl Into<String>, hint: impl Into<String>) -> Failure {
         Failure::Error(Error::new(ErrorKind::Invalid, message).hint(hint))
+    }
+
+    /// The same failure, about the file at `path` unless it is about another.
+    pub(crate) fn about(self, path: &Path) -> Failure {
+        match self {
+            Failure::Error(error) if error.path().is_none() => error.at(path).into(),
+            other => other,
+        }
     }
 
     /// The command was stopped by its user; `left` says what state things are in now.

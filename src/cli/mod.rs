@@ -4,34 +4,111 @@
 //! could not do otherwise). A command opens what it needs, does one thing, prints a result to the
 //! standard output, and returns; [`exit`] says how it ends. It keeps no state between runs.
 
+mod delete;
 mod exit;
+mod export;
+mod get;
+mod import;
+mod info;
+mod put;
 mod rows;
+mod scan;
 mod show;
 mod stop;
+mod stores;
+mod tables;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
+use exit::{Exit, Outcome};
 use show::Output;
+use stop::Stop;
 
 /// An embedded record store whose live backup is consistent, bounded and proven.
 #[derive(Debug, Parser)]
-#[command(name = "stillpoint", version, after_long_help = exit::TABLE, propagate_version = true)]
+#[command(name = "stillpoint", version, after_help = exit::TABLE, propagate_version = true)]
 struct Arguments {
     /// Print results and errors as JSON, for programs. No thermometer is drawn then.
     #[arg(long, global = true)]
     json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Import(import::Import),
+    Export(export::Export),
+    Get(get::Get),
+    Put(put::Put),
+    Delete(delete::Delete),
+    Scan(scan::Scan),
+    Tables(tables::Tables),
+    Info(info::Info),
+}
+
+impl Command {
+    fn run(&self, output: Output, stop: &Stop) -> Outcome {
+        match self {
+            Command::Import(command) => command.run(output, stop),
+            Command::Export(command) => command.run(output, stop),
+            Command::Get(command) => command.run(output),
+            Command::Put(command) => command.run(output),
+            Command::Delete(command) => command.run(output),
+            Command::Scan(command) => command.run(output, stop),
+            Command::Tables(command) => command.run(output),
+            Command::Info(command) => command.run(output),
+        }
+    }
 }
 
 /// Runs the command that the arguments of this process name.
 pub(crate) fn main() -> ExitCode {
-    let output = Output { json: Arguments::parse().json };
-    match output.result(&serde_json::json!({}), "") {
-        Ok(()) => exit::Exit::Done.into(),
+    let arguments = Arguments::parse();
+    let output = Output { json: arguments.json };
+    let ended = Stop::at_signals().and_then(|stop| arguments.command.run(output, &stop));
+    match ended {
+        Ok(()) => Exit::Done.into(),
         Err(failure) => {
             failure.print(output.json);
             failure.exit().into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_key_may_begin_with_a_minus() {
+        let parsed = Arguments::try_parse_from(["stillpoint", "get", "d", "t", "-3"]);
+        assert!(matches!(parsed.unwrap().command, Command::Get(_)));
+        let scan = ["stillpoint", "scan", "d", "t", "--from", "-5", "--to", "-3", "--json"];
+        assert!(Arguments::try_parse_from(scan).unwrap().json);
+        let put = ["stillpoint", "put", "d", "t", "-3", "-1.5"];
+        assert!(Arguments::try_parse_from(put).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_refused() {
+        for wrong in [
+            &["stillpoint"][..],
+            &["stillpoint", "import", "d", "t", "f.csv"],
+            &["stillpoint", "backup", "d"],
+            &["stillpoint", "backup", "d", "--to", "b", "--access", "open"],
+            &["stillpoint", "scan", "d", "t", "--limit", "many"],
+        ] {
+            assert!(Arguments::try_parse_from(wrong).is_err(), "{wrong:?}");
         }
     }
 }

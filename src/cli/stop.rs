@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use stillpoint::{Error, ErrorKind};
 
-use super::exit::Outcome;
+use super::exit::{Failure, Outcome};
 
 /// Whether the user asked to stop. Cheap to clone, and to ask.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,11 @@ impl Stop {
         })
         .map_err(|cause| Error::new(ErrorKind::Io, "cannot listen for Ctrl-C").because(cause))?;
         Ok(stop)
+    }
+
+    /// Fails if it was pressed; `left` says what state things are in then.
+    pub(crate) fn check(&self, left: &str) -> Outcome {
+        if self.pressed() { Err(Failure::stopped(left)) } else { Ok(()) }
     }
 
     /// Whether it was pressed.

@@ -51,12 +51,11 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
         let parent = parent.unwrap_or_else(|| Path::new("."));
         disk.sync_dir(parent).map_err(|e| Error::io("sync the folder", parent, e))?;
     }
-    let _lock = lock_dir(disk, dir)?;
-    let data = dir.join(DATA_FILE);
-    if disk.metadata(&data).is_ok() {
-        return Err(Error::new(ErrorKind::Exists, "there is a store already").at(dir));
-    }
+    // Looked at before the lock, whose file would be put among the files of others, and again under it.
     refuse_foreign_files(disk, dir)?;
+    let _lock = lock_dir(disk, dir)?;
+    refuse_foreign_files(disk, dir)?;
+    let data = dir.join(DATA_FILE);
     remove_if_there(disk, &dir.join(DATA_PARTIAL))?;
     let log_dir = dir.join(LOG_DIR);
     if disk.metadata(&log_dir).is_err() {
@@ -75,6 +74,9 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
 
 /// A folder with other things in it is somebody's work: nothing is put among them.
 fn refuse_foreign_files(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
+    if disk.metadata(&dir.join(DATA_FILE)).is_ok() {
+        return Err(Error::new(ErrorKind::Exists, "there is a store already").at(dir));
+    }
     let names = disk.list(dir).map_err(|e| Error::io("list the store's folder", dir, e))?;
     let ours = [DATA_PARTIAL, LOG_DIR, LOCK_FILE];
     let foreign = names.iter().find(|name| {
@@ -141,21 +143,25 @@ pub(super) fn open(
     match disk.metadata(dir) {
         Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
         Ok(_) => {}
-        Err(e) => return Err(no_store(dir).because(e)),
+        Err(e) => return Err(no_store(dir, e)),
     }
     let data_path = dir.join(DATA_FILE);
-    if let Err(e) = disk.metadata(&data_path) {
-        return Err(no_store(dir).because(e));
-    }
+    disk.metadata(&data_path).map_err(|e| no_store(dir, e))?;
     let lock = lock_dir(&disk, dir)?;
     let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
     let found = recover(&disk, dir, &options, data, checkpoint)?;
     Ok((Arc::new(Core::new(disk, dir.to_path_buf(), options, found)), lock))
 }
 
-fn no_store(dir: &Path) -> Error {
+/// Why the store cannot be seen: it is not there, or the system does not let us look.
+fn no_store(dir: &Path, cause: std::io::Error) -> Error {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    if !matches!(cause.kind(), NotFound | NotADirectory) {
+        return Error::io("look at the store's folder", dir, cause);
+    }
     Error::new(ErrorKind::NotFound, "there is no store")
         .at(dir)
+        .because(cause)
         .hint("Opening never creates a store: check the path, or create one.")
 }
 

@@ -44,8 +44,13 @@ pub(crate) struct Stream(BufWriter<StdoutLock<'static>>);
 impl Stream {
     /// Writes `line` and a line feed.
     pub(crate) fn line(&mut self, line: &str) -> Outcome {
-        self.0.write_all(line.as_bytes()).map_err(Failure::output)?;
-        self.0.write_all(b"\n").map_err(Failure::output)
+        self.text(line)?;
+        self.text("\n")
+    }
+
+    /// Writes `text` as it is.
+    pub(crate) fn text(&mut self, text: &str) -> Outcome {
+        self.0.write_all(text.as_bytes()).map_err(Failure::output)
     }
 
     /// Flushes; the end of the results.

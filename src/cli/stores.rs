@@ -1,0 +1,34 @@
+//! Stores and tables as the commands meet them: opened by name, missing ones told with advice.
+
+use std::path::Path;
+
+use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, ReadHandle, Store, WriteHandle};
+
+use super::exit::{Failure, Outcome};
+
+/// Opens the store in `folder`, which must be there.
+pub(crate) fn open(folder: &Path) -> Outcome<Store> {
+    Ok(Store::open(folder)?)
+}
+
+/// The table `name` in `read`, which must be there.
+pub(crate) fn table<'h>(read: &'h ReadHandle, name: &str) -> Outcome<DynTable<'h>> {
+    read.dyn_table(name)?.ok_or_else(|| no_table(name))
+}
+
+/// The table `name` in `write`, which must be there.
+pub(crate) fn table_to_write<'w>(write: &'w WriteHandle, name: &str) -> Outcome<DynWriteTable<'w>> {
+    write.dyn_table(name)?.ok_or_else(|| no_table(name))
+}
+
+fn no_table(name: &str) -> Failure {
+    Error::new(ErrorKind::NotFound, format!("there is no table \"{name}\""))
+        .hint("`stillpoint tables DIR` lists those that there are; `stillpoint import` makes one.")
+        .into()
+}
+
+/// The failure of a command that needs the record `key` of `table`.
+pub(crate) fn no_record(table: &str, key: &str) -> Failure {
+    Error::new(ErrorKind::NotFound, format!("there is no record \"{key}\" in table \"{table}\""))
+        .into()
+}

@@ -1,0 +1,63 @@
+//! Wrong use and bad input: a clear error, the right exit code, nothing changed.
+
+use super::Shop;
+
+#[test]
+fn arguments_that_make_no_sense_are_wrong_use() {
+    let shop = Shop::new();
+    for arguments in [&["fly"][..], &["get", "s"], &["import", "s", "t", "f.csv"], &[]] {
+        assert_eq!(shop.run(arguments).code, 2, "{arguments:?}");
+    }
+    assert_eq!(shop.run(&["--help"]).code, 0);
+    assert!(shop.done(&["--help"]).contains("75  not now"));
+}
+
+#[test]
+fn a_store_that_is_not_there_is_not_made() {
+    let shop = Shop::new();
+    for arguments in [
+        &["get", "none", "t", "k"][..],
+        &["put", "none", "t", "k", "1"],
+        &["delete", "none", "t", "k"],
+        &["scan", "none", "t"],
+        &["tables", "none"],
+        &["info", "none"],
+        &["export", "none", "t"],
+    ] {
+        let error = shop.fails(4, arguments);
+        assert!(error["hint"].is_string() && error["path"].is_string(), "{arguments:?}: {error}");
+        assert_eq!(shop.names("."), Vec::<String>::new(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_folder_or_file_that_is_no_store_is_told_so_and_left_alone() {
+    let shop = Shop::new();
+    std::fs::create_dir(shop.path("photos")).unwrap();
+    shop.file("photos/a.jpg", "not a store");
+    shop.file("text", "not a store");
+    for place in ["photos", "text"] {
+        let ended = shop.run(&["tables", place]);
+        assert_ne!(ended.code, 0);
+        assert!(ended.err.starts_with("error: "), "{}", ended.err);
+        assert!(ended.err.contains("\nhint: "), "{}", ended.err);
+    }
+    let rows = shop.file("rows.csv", "id\n1\n");
+    assert_ne!(shop.run(&["import", "photos", "t", rows, "--key", "id"]).code, 0);
+    assert_eq!(shop.names("photos"), ["a.jpg"]);
+}
+
+#[test]
+fn a_table_that_is_not_there_is_told_by_every_command() {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "t", shop.file("a.csv", "id\n1\n"), "--key", "id"]);
+    for command in ["get", "delete", "scan", "export"] {
+        let key = ["1"];
+        let key: &[&str] = if matches!(command, "get" | "delete") { &key } else { &[] };
+        let error = shop.fails(4, &[&[command, "s", "u"], key].concat());
+        assert!(error["message"].as_str().unwrap().contains("\"u\""), "{error}");
+    }
+    shop.fails(4, &["put", "s", "u", "1", "{}"]);
+    shop.fails(2, &["get", "s", "t", "one"]);
+    shop.fails(2, &["put", "s", "t", "1", "{"]);
+}
