@@ -10,6 +10,7 @@
 pub(crate) mod atomic;
 #[cfg(test)]
 mod conformance;
+mod process;
 mod real;
 mod sim;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use process::this_process;
 pub use real::RealDisk;
 pub use sim::{Call, Fault, FaultPlan, HangGuard, SimDisk, Survival};
 

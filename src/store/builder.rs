@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::inner::{Inner, Settings};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk, this_process};
 use crate::engine::{Durability, Engine, EngineOptions};
 use crate::lock::StoreMode;
 use crate::{ErrorKind, Result};
@@ -146,7 +146,7 @@ impl StoreBuilder {
 
     fn prepared(&self) -> (Arc<dyn Disk>, PathBuf, EngineOptions) {
         let mut options = self.engine.clone();
-        for (name, value) in whoami() {
+        for (name, value) in this_process() {
             options.context.entry(name.to_owned()).or_insert(value);
         }
         (self.disk.clone(), self.path.clone(), options)
@@ -165,11 +165,4 @@ impl fmt::Debug for StoreBuilder {
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
-}
-
-/// Who writes, as far as the system says.
-fn whoami() -> [(&'static str, String); 3] {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    [("process", std::process::id().to_string()), ("user", user), ("host", host)]
 }

@@ -1,3 +1,5 @@
+//! Keys: order, identity, and what is refused.
+
 use super::{AsKey, AsPrefix, Key, KeyType, after_prefix, decode, encode};
 use crate::ErrorKind;
 use proptest::prelude::*;

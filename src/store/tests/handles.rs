@@ -1,3 +1,5 @@
+//! What read and write handles promise by themselves, one thread at a time.
+
 use super::{COUNTS, NAMES, builder, get, put, store};
 use crate::disk::SimDisk;
 use crate::{Durability, ErrorKind, ReadHandle, Store, StructureHandle, WriteHandle, WriteTicket};

@@ -1,3 +1,5 @@
+//! Tables that are made, renamed and dropped.
+
 use super::{COUNTS, NAMES, builder, get, put, store, until, waiting_for_locks};
 use crate::disk::SimDisk;
 use crate::{ErrorKind, Store, TableDef};

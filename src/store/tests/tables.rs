@@ -1,3 +1,5 @@
+//! Typed tables, tables without types, and what is too much for one.
+
 use super::{COUNTS, NAMES, builder, get, put, store};
 use crate::disk::SimDisk;
 use crate::{Bytes, ErrorKind, KeyType, ReadTable, Readable, Result, Store, TableDef, ValueType};
