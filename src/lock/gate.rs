@@ -7,7 +7,8 @@
 //! that the closer did not see, and a write that sees a closed gate leaves again and queues.
 //!
 //! The slot belongs to the owner, not to the thread: an owner may be dropped anywhere. Its word is
-//! the owner's id, so that the slots are also the list of who is inside.
+//! the owner's number, so that the slots are also the list of who is inside, and counts the turns, so
+//! that no number is used twice.
 //!
 //! Leaving is one release store and a look at the gate, without a full fence: it costs half of what
 //! a counter would. The price is that a leaver whose store is still in its processor's buffer may
@@ -24,7 +25,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) const SLOTS: usize = 128;
 /// How many slots a write tries before it goes to the manager.
 const PROBES: usize = 8;
-const SLOT_BITS: u32 = SLOTS.trailing_zeros();
+/// The bit of a slot's word that says that somebody is inside.
+const OCCUPIED: u64 = 1;
+/// One turn in a slot's word, above the bit and the slot's number.
+const TURN: u64 = 2 * SLOTS as u64;
 
 /// Reads wait: a hold has the data exclusively.
 const READS: u64 = 1;
@@ -33,10 +37,9 @@ const WRITES: u64 = 1 << 1;
 
 #[derive(Default)]
 struct Slot<W> {
-    /// The id of the owner inside, 0 when free.
+    /// How many owners the slot has had, shifted by [`TURN`]; while one is inside, that owner's
+    /// number, which is the same with the slot's number and [`OCCUPIED`].
     word: W,
-    /// How many owners this slot has had; written by the owner inside only.
-    turns: W,
     /// The thread that used the owner inside last.
     thread: W,
 }
@@ -84,21 +87,16 @@ impl<W: Word> Gate<W> {
         for probe in 0..PROBES.min(self.slots.len()) {
             let index = (thread as usize).wrapping_add(probe) & mask;
             let slot = &self.slots[index];
-            if slot.word.load(Ordering::Acquire) != 0 {
+            let free = slot.word.load(Ordering::Relaxed);
+            if free & OCCUPIED != 0 {
                 continue;
             }
-            let turns = slot.turns.load(Ordering::Relaxed);
-            let owner = OwnerId::from_raw(turns.wrapping_add(1) << SLOT_BITS | index as u64);
-            if !slot.word.compare_exchange(0, owner.raw(), Ordering::SeqCst) {
+            let owner = OwnerId::from_raw(free | (index as u64) << 1 | OCCUPIED);
+            if !slot.word.compare_exchange(free, owner.raw(), Ordering::SeqCst) {
                 continue;
             }
-            // Another may have come and gone between the two looks; its id is not used twice.
-            let fresh = slot.turns.load(Ordering::Relaxed) == turns;
-            if fresh {
-                slot.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
-                slot.thread.store(thread, Ordering::Relaxed);
-            }
-            if !self.writes_open() || !fresh {
+            slot.thread.store(thread, Ordering::Relaxed);
+            if !self.writes_open() {
                 return Err(self.leave(owner));
             }
             return Ok(owner);
@@ -110,12 +108,13 @@ impl<W: Word> Gate<W> {
     /// Returns whether somebody waits, who must then be told.
     #[inline]
     pub(crate) fn leave(&self, owner: OwnerId) -> bool {
-        self.slot(owner).word.store(0, Ordering::Release);
+        let free = (owner.raw() & !(TURN - 1)).wrapping_add(TURN);
+        self.slot(owner).word.store(free, Ordering::Release);
         !self.writes_open()
     }
 
     fn slot(&self, owner: OwnerId) -> &Slot<W> {
-        &self.slots[owner.raw() as usize & (SLOTS - 1)]
+        &self.slots[(owner.raw() >> 1) as usize & (SLOTS - 1)]
     }
 
     /// Notes that `thread` uses `owner`, which is inside.
@@ -137,7 +136,8 @@ impl<W: Word> Gate<W> {
     pub(crate) fn inside(&self) -> impl Iterator<Item = (OwnerId, u64)> + '_ {
         self.slots.iter().filter_map(|slot| {
             let id = slot.word.load(Ordering::SeqCst);
-            (id != 0).then(|| (OwnerId::from_raw(id), slot.thread.load(Ordering::Relaxed)))
+            (id & OCCUPIED != 0)
+                .then(|| (OwnerId::from_raw(id), slot.thread.load(Ordering::Relaxed)))
         })
     }
 

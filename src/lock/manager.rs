@@ -42,7 +42,8 @@ pub struct LockOptions {
     pub transaction_timeout: Duration,
     /// The seed of the hashes of records; random, so that nobody can choose keys that collide.
     pub seed: u64,
-    /// The clock: time since any fixed moment, never going back.
+    /// The clock: time since any fixed moment, never going back. It is asked under the manager's
+    /// mutex, so it must not use the manager.
     pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
 

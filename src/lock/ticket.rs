@@ -284,18 +284,18 @@ impl Future for WriteTicket {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Owner>> {
         let core = self.core.clone();
+        // To copy or drop a waker is foreign code, so neither is done under the mutex.
+        let waker = context.waker().clone();
         let mut central = core.lock();
         central.tick();
-        match self.take(&mut central) {
-            Some(end) => {
-                drop(central);
-                Poll::Ready(end)
-            }
-            None => {
-                *self.ticket.waker.lock() = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if let Some(end) = self.take(&mut central) {
+            drop(central);
+            return Poll::Ready(end);
         }
+        let former = self.ticket.waker.lock().replace(waker);
+        drop(central);
+        drop(former);
+        Poll::Pending
     }
 }
 

@@ -88,7 +88,7 @@ impl Model {
         let mut granted = BTreeSet::new();
         while let Some(at) = self.waiting.iter().position(|(o, _)| self.blockers(*o).is_empty()) {
             let (owner, wants) = self.waiting.remove(at);
-            wants.into_iter().for_each(|(g, _, mode)| drop(self.held.insert((g, owner), mode)));
+            self.held.extend(wants.into_iter().map(|(g, _, mode)| ((g, owner), mode)));
             granted.insert(owner);
         }
         granted

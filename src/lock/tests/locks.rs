@@ -125,6 +125,40 @@ fn a_lock_that_is_not_granted_in_time_leaves_nothing_behind() {
 }
 
 #[test]
+fn blind_writes_that_are_locked_in_order_wait_for_one_another_and_never_in_a_circle() {
+    let rig = Rig::new();
+    let keys: Vec<[u8; 2]> = (0..2000_u16).map(u16::to_be_bytes).collect();
+    let commit = |skip: usize| {
+        for _ in 0..5 {
+            let owner = rig.begin();
+            let records = keys.iter().skip(skip).step_by(skip + 1);
+            owner.lock_all_sorted(records.map(|key| (1, key.as_slice()))).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = [0, 1, 2].map(|skip| {
+            scope.spawn({
+                let commit = &commit;
+                move || commit(skip)
+            })
+        });
+        threads.map(|thread| thread.join().unwrap());
+    });
+    assert!(rig.is_idle());
+}
+
+#[test]
+fn handles_and_tokens_may_go_to_other_threads() {
+    fn is_send<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    is_send::<Owner>();
+    is_send::<WriteTicket>();
+    is_shared::<LockManager>();
+    is_shared::<Hold>();
+    is_shared::<HoldToken>();
+}
+
+#[test]
 fn a_panic_in_an_owner_gives_its_locks_back() {
     let rig = Rig::new();
     let manager = rig.manager.clone();
