@@ -7,6 +7,7 @@
 use super::*;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -75,10 +76,12 @@ fn run(parts: &[Part<'_>], plan: &[usize]) -> Vec<(usize, usize)> {
             let turns = turns.clone();
             scope.spawn(move || {
                 ME.set(Some((turns.clone(), me)));
-                part();
+                // A part that fails ends like any other, or the controller would wait for it.
+                let result = catch_unwind(AssertUnwindSafe(part));
                 ME.set(None);
                 turns.threads.lock().0[me] = Thread::Ended;
                 turns.changed.notify_all();
+                result.unwrap_or_else(|panic| resume_unwind(panic));
             });
         }
         loop {

@@ -315,6 +315,22 @@ fn a_backup_waits_for_all_of_its_roots_and_holds_none_before() {
 }
 
 #[test]
+fn a_hold_is_spared_even_where_it_is_the_youngest_of_a_cycle() {
+    let mut table: LockTable = LockTable::new();
+    let ask = |owner, granule, mode, hold| Request {
+        owner: OwnerId(owner),
+        wants: vec![(granule, mode)],
+        age: Age(owner),
+        hold,
+        inside: false,
+    };
+    assert_eq!(table.request(ask(2, Structure, X, true)).0, Outcome::Granted);
+    assert_eq!(table.request(ask(1, Data, IX, false)).0, Outcome::Granted);
+    assert_eq!(table.request(ask(2, Data, S, true)).0, Outcome::Waiting);
+    assert_eq!(table.request(ask(1, Structure, IX, false)).0, Outcome::Deadlock);
+}
+
+#[test]
 fn waiting_requests_are_granted_in_order_of_arrival() {
     let mut table: LockTable = LockTable::new();
     let ask = |owner, mode, hold| Request {
