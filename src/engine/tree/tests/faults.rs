@@ -276,3 +276,83 @@ fn a_file_that_was_cut_short_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 }
+
+/// A disk that was killed in the checkpoint of LSN 2, at the first call at which `stage` holds for
+/// what a killed process leaves and what a power cut leaves.
+fn killed_when(stage: impl Fn(&SimDisk, &SimDisk) -> bool) -> Arc<SimDisk> {
+    let states = states();
+    for call in 1..100 {
+        let disk = SimDisk::new(17);
+        create(&*disk, 4096);
+        run(&disk, &states[..2], &mut Progress::default()).expect("LSN 1");
+        disk.crash_at(disk.calls() + call);
+        run(&disk, &states[..3], &mut Progress::default()).expect_err("it was killed");
+        if stage(&disk.reboot(Survival::Everything), &disk.reboot(Survival::Nothing)) {
+            return disk;
+        }
+    }
+    panic!("the checkpoint has no such stage");
+}
+
+#[test]
+fn a_crash_after_a_checkpoint_with_one_meta_loses_nothing_of_it() {
+    let states = states();
+    let killed = killed_when(|_, durable| open(durable).0.pins() == [2, 3]);
+    let start = killed.reboot(Survival::Nothing);
+    assert_eq!(open(&*start).1.lsn(), 2);
+    for call in 1..40 {
+        for seed in 0..6 {
+            let disk = start.image();
+            disk.crash_at(disk.calls() + call);
+            let mut progress = Progress { acknowledged: 2, tried: 2, moved: 0 };
+            let _ = run(&disk, &states[..4], &mut progress);
+            disk.crash_now();
+            check(&disk.reboot(Survival::Random(call * 10 + seed)), &states, progress);
+        }
+    }
+}
+
+#[test]
+fn a_meta_that_a_killed_process_left_unsynced_is_made_durable_before_the_other_is_touched() {
+    let states = states();
+    let killed = killed_when(|seen, durable| open(seen).1.lsn() == 2 && open(durable).1.lsn() == 1);
+    for call in 1..20 {
+        for seed in 0..16 {
+            let disk = killed.reboot(Survival::Everything);
+            let (file, newest) = open(&*disk);
+            disk.crash_at(disk.calls() + call);
+            // Nothing changes, so no page is written that would have to be synced.
+            let _ = file.checkpoint(&newest, &mut Batch::default().source(), params(2));
+            disk.crash_now();
+            let progress = Progress { acknowledged: 1, tried: 2, moved: 0 };
+            check(&disk.reboot(Survival::Random(call * 100 + seed)), &states, progress);
+        }
+    }
+}
+
+#[test]
+fn a_page_that_is_used_again_is_checked_again() {
+    let disk = SimDisk::new(18);
+    let (file, mut newest, mut model) = sample(&disk);
+    for lsn in 10..16u8 {
+        let mut batch = Batch::default();
+        (0..600).for_each(|n| batch.put(1, format!("record {n:04}").as_bytes(), &[lsn; 90]));
+        batch.play(&mut model);
+        let next = file.checkpoint(&newest, &mut batch.source(), params(lsn.into())).expect("w");
+        newest = next;
+        if lsn < 15 {
+            assert_holds(&newest, &model);
+        }
+    }
+    let dead = newest.verify().expect("verify").dead;
+    for page in (2..newest.meta().page_count).filter(|p| !dead.iter().any(|d| d.contains(p))) {
+        disk.corrupt(PATH, page * 4096 + 1000, 3).expect("flip");
+    }
+    let error = read_all(&newest).expect_err("every page is damaged");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let mut cursor = newest.cursor(1);
+    for n in 0..600 {
+        let key = format!("record {n:04}");
+        assert!(newest.get(1, key.as_bytes()).is_err() && cursor.seek_ge(key.as_bytes()).is_err());
+    }
+}
