@@ -16,7 +16,7 @@ use super::meta::Meta;
 use super::page::{LeafValue, MAX_LEVEL, Node, u32_at};
 use super::pointer::{Pointer, RunRef, TableRoot};
 use super::source::{PageSource, Reader};
-use super::space::{ListRef, read_list};
+use super::space::ListRef;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Pages under one checksum, within a run.

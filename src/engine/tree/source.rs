@@ -138,13 +138,16 @@ impl PageSource for Mapped {
 /// Pages that a [`Reader`] keeps.
 const CACHED: usize = 256;
 
+/// A page and the pointer that it was read by.
+type Kept = (Pointer, Arc<[u8]>);
+
 /// Pages read with `read_at`, each checked; the last few are kept.
 pub(crate) struct Reader {
     file: Arc<dyn File>,
     path: PathBuf,
     page_size: usize,
     end: u64,
-    cache: Mutex<Vec<Option<(Pointer, Arc<[u8]>)>>>,
+    cache: Mutex<Vec<Option<Kept>>>,
 }
 
 impl Reader {
@@ -225,7 +228,7 @@ impl Reader {
 impl PageSource for Reader {
     type Page<'a> = Arc<[u8]>;
 
-    fn page<'a>(&'a self, pointer: &Pointer, level: u8) -> Result<Arc<[u8]>> {
+    fn page(&self, pointer: &Pointer, level: u8) -> Result<Arc<[u8]>> {
         let slot = (pointer.page % CACHED as u64) as usize;
         if let Some((held, page)) = &self.cache.lock()[slot]
             && held == pointer
