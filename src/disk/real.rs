@@ -41,6 +41,17 @@ impl RealDisk {
     }
 }
 
+/// A lock on a file. It is let go by name and not by closing: a process that another thread of ours is
+/// just starting has the file open too until it runs its program, and would keep the lock so long.
+struct Locked(fs::File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Should it fail, closing the file does it.
+        let _ = self.0.unlock();
+    }
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
@@ -149,7 +160,7 @@ impl Disk for RealDisk {
         }
         file.write_all_at(note.as_bytes(), 0)?;
         file.set_len(note.len() as u64)?;
-        Ok(Box::new(file))
+        Ok(Box::new(Locked(file)))
     }
 
     fn free_space(&self, path: &Path) -> io::Result<u64> {

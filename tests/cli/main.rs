@@ -2,6 +2,7 @@
 
 mod records;
 mod rows;
+mod stopping;
 mod wrong;
 
 use std::path::{Path, PathBuf};

@@ -61,3 +61,36 @@ fn a_table_that_is_not_there_is_told_by_every_command() {
     shop.fails(2, &["get", "s", "t", "one"]);
     shop.fails(2, &["put", "s", "t", "1", "{"]);
 }
+
+#[test]
+fn a_store_that_is_open_elsewhere_is_told_with_who_has_it() {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "t", shop.file("a.csv", "id\n1\n"), "--key", "id"]);
+    let open = stillpoint::Store::open(shop.path("s")).unwrap();
+    let error = shop.fails(75, &["get", "s", "t", "1"]);
+    let holder = format!("process {}", std::process::id());
+    assert!(error["message"].as_str().unwrap().contains(&holder), "{error}");
+    assert_eq!(error["retryable"], true);
+    open.close().unwrap();
+    shop.done(&["get", "s", "t", "1"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_utf_8_is_as_good_as_any() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let shop = Shop::new();
+    let file = shop.file("a.csv", "id\n1\n");
+    let folder = OsStr::from_bytes(b"st\xffre");
+    let run = |arguments: &[&OsStr]| {
+        let output = shop.command(&[]).args(arguments).output().unwrap();
+        super::Ended::of(output)
+    };
+    let word = OsStr::new;
+    let import = [word("import"), folder, word("t"), word(file), word("--key"), word("id")];
+    assert_eq!(run(&import).code, 0);
+    let got = run(&[word("get"), folder, word("t"), word("1")]);
+    assert_eq!((got.code, got.out.trim()), (0, r#"{"id":"1"}"#));
+    assert_eq!(run(&[word("get"), folder, word("t"), word("2")]).code, 4);
+}

@@ -9,7 +9,7 @@ use super::columns::Layout;
 
 /// Writes records to `W` in one of the formats.
 pub(crate) enum RowWriter<W: Write> {
-    Csv(csv::Writer<W>, Layout),
+    Csv(Box<csv::Writer<W>>, Layout),
     Jsonl(W, Layout),
 }
 
@@ -24,7 +24,7 @@ impl<W: Write> RowWriter<W> {
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
                 writer.write_record(layout.header()).map_err(io_error)?;
-                Ok(RowWriter::Csv(writer, layout))
+                Ok(RowWriter::Csv(Box::new(writer), layout))
             }
         }
     }

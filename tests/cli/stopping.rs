@@ -1,0 +1,58 @@
+//! Ctrl-C is the Stop button, and leaves nothing behind.
+#![cfg(unix)]
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Shop, sample_csv};
+
+fn start(shop: &Shop, arguments: &[&str]) -> Child {
+    let mut command = shop.command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+}
+
+/// Waits until `ready`, presses Ctrl-C, and gives the exit code and what the command said.
+fn stop_when(mut child: Child, ready: impl Fn() -> bool) -> (Option<i32>, String) {
+    while !ready() {
+        let ended = child.try_wait().expect("the child can be asked");
+        assert!(ended.is_none(), "it ended before it was stopped");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status().expect("there is a kill");
+    assert!(sent.success());
+    let status = child.wait().expect("the child ends");
+    let mut said = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is UTF-8");
+    (status.code(), said)
+}
+
+#[test]
+fn a_stopped_import_takes_back_the_store_that_it_made() {
+    let shop = Shop::new();
+    let file = shop.file("in.csv", sample_csv(300_000));
+    let child = start(&shop, &["import", "s", "t", file, "--key", "id"]);
+    let (code, said) = stop_when(child, || shop.path("s/store.data").exists());
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("[1406]"), "{said}");
+    assert_eq!(shop.names("."), ["in.csv"]);
+}
+
+#[test]
+fn a_stopped_import_takes_back_the_table_that_it_made() {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "kept", shop.file("a.csv", "id\n1\n"), "--key", "id"]);
+    let before = std::fs::metadata(shop.path("s/log")).unwrap().modified().unwrap();
+    let file = shop.file("in.csv", sample_csv(300_000));
+    let child = start(&shop, &["import", "s", "t", file, "--key", "id"]);
+    // The log gets a new segment with the first commit, which makes the table.
+    let began = || std::fs::metadata(shop.path("s/log")).unwrap().modified().unwrap() > before;
+    let (code, said) = stop_when(child, began);
+    assert_eq!(code, Some(6), "{said}");
+    let tables = shop.json(&["tables", "s"]);
+    assert_eq!(tables.as_array().unwrap().len(), 1, "{tables}");
+    assert_eq!(tables[0]["name"], json!("kept"));
+}
