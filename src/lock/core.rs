@@ -14,15 +14,14 @@
 use super::gate::Gate;
 use super::granule::{Granule, Id, record_hash};
 use super::hold::{Expiry, Lease};
-use super::manager::LockOptions;
 use super::mode::Mode;
+use super::options::LockOptions;
 use super::owner::OwnerInfo;
 use super::refuse;
 use super::report::BackupProgressInfo;
 use super::shards::Shards;
-use super::table::{Age, Effects, LockTable, OwnerId, Request};
+use super::table::{Age, Effects, LockTable, OwnerId};
 use super::ticket::Ticket;
-use crate::error::Error;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Deref, DerefMut};
@@ -84,7 +83,7 @@ pub(crate) struct Central {
     adopted: BTreeSet<OwnerId>,
     gate_closed: bool,
     frozen: bool,
-    wakers: Vec<Waker>,
+    pub(crate) wakers: Vec<Waker>,
     numbers: u64,
 }
 
@@ -222,58 +221,6 @@ impl Locked<'_> {
         }
     }
 
-    /// Asks the table for the locks of a ticket, which is told of the grant or waits in line.
-    pub(crate) fn line_up(&mut self, ticket: &Arc<Ticket>) {
-        let owner = ticket.owner;
-        let (outcome, effects) = self.table.request(Request {
-            owner,
-            wants: ticket.wants(),
-            age: ticket.age,
-            hold: false,
-            inside: false,
-        });
-        match outcome {
-            super::table::Outcome::Granted => self.granted(owner, ticket),
-            _ => {
-                self.queued += 1;
-                if let Some(deadline) = ticket.deadline {
-                    self.deadlines.insert((deadline, owner));
-                }
-                let wait = (Waiter::Ticket(ticket.clone()), ticket.wake.clone());
-                self.waits.insert(owner, wait);
-            }
-        }
-        self.finish(effects);
-    }
-
-    /// Ends the wait of a ticket with an error; false if it does not wait.
-    pub(crate) fn refuse_ticket(&mut self, ticket: &Ticket, error: Error) -> bool {
-        let now = self.core.now();
-        if !ticket.refuse(error) {
-            return false;
-        }
-        for lease in self.all_holds() {
-            lease.note_wait(ticket.since, now);
-        }
-        self.wakers.extend(ticket.waker.lock().take());
-        self.withdraw(ticket);
-        true
-    }
-
-    /// Removes a ticket that was cancelled, whatever it holds or waits for.
-    pub(crate) fn withdraw(&mut self, ticket: &Ticket) {
-        if self.waits.remove(&ticket.owner).is_some() {
-            self.queued -= 1;
-        }
-        self.tickets.remove(&ticket.owner);
-        if let Some(deadline) = ticket.deadline {
-            self.deadlines.remove(&(deadline, ticket.owner));
-        }
-        let (_, effects) = self.table.release_all(ticket.owner);
-        self.finish(effects);
-        ticket.wake.notify_all();
-    }
-
     /// Ends a hold that is granted, and lets the others go on in order.
     pub(crate) fn end_hold(&mut self, lease: &Lease, why: Option<Expiry>, now: Duration) -> bool {
         if !self.holds.iter().any(|held| held.owner == lease.owner) || !lease.end(why) {
@@ -337,16 +284,6 @@ impl Locked<'_> {
                 self.end_wait(owner, WaitEnd::Granted);
             }
         }
-    }
-
-    /// A ticket's locks were granted: it is told, unless it was cancelled at the same moment.
-    /// Then whoever cancelled it gives the locks back.
-    fn granted(&mut self, owner: OwnerId, ticket: &Arc<Ticket>) {
-        if ticket.grant() {
-            self.owners.insert(owner, ticket.info.clone());
-            self.wakers.extend(ticket.waker.lock().take());
-        }
-        ticket.wake.notify_all();
     }
 
     fn end_wait(&mut self, owner: OwnerId, how: WaitEnd) {

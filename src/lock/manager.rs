@@ -4,21 +4,20 @@
 //! to whom is decided by [`LockTable`](super::LockTable) alone. It knows no store, no disk and no
 //! clock of its own.
 
-use super::access::{Access, Contents, StoreMode, roots};
+use super::access::{Access, Contents, roots};
 use super::callback::{self, CallbackScope};
-use super::core::{Core, Locked, WaitEnd, Waiter};
+use super::core::Core;
 use super::gate::thread_number;
-use super::granule::{Granule, Id};
-use super::hold::{AtLimit, Hold, HoldKind, HoldRequest, HoldToken, Lease, StopToken};
+use super::granule::Granule;
 use super::mode::Mode;
+use super::options::{LockOptions, WriteRequest};
 use super::owner::{Owner, OwnerInfo, Purpose};
 use super::refuse;
 use super::report::{BackupProgressInfo, LockReport, PendingWrite};
-use super::table::{Age, Outcome, OwnerId, Request};
+use super::table::OwnerId;
 use super::ticket::{Ticket, TicketState, WriteTicket};
 use crate::error::Result;
 use crossbeam_utils::CachePadded;
-use parking_lot::Condvar;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,54 +27,6 @@ pub(crate) type Shared = Arc<CachePadded<Arc<Core>>>;
 
 /// How many separate counts of references there are.
 const HANDLES: usize = 64;
-
-/// How a manager behaves.
-#[derive(Clone)]
-pub struct LockOptions {
-    /// How the store is opened.
-    pub mode: StoreMode,
-    /// How many writes may wait at once.
-    pub queue_limit: usize,
-    /// How long an owner waits for a table, a name or a record.
-    pub record_timeout: Duration,
-    /// How long [`LockManager::hold_writes`] waits for open handles.
-    pub transaction_timeout: Duration,
-    /// The seed of the hashes of records; random, so that nobody can choose keys that collide.
-    pub seed: u64,
-    /// The clock: time since any fixed moment, never going back. It is asked under the manager's
-    /// mutex, so it must not use the manager.
-    pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
-}
-
-impl LockOptions {
-    /// The defaults, with this clock: a server store, 10,000 waiting writes, ten seconds for a
-    /// record, a minute for open handles.
-    pub fn new(clock: Arc<dyn Fn() -> Duration + Send + Sync>) -> LockOptions {
-        LockOptions {
-            mode: StoreMode::Server,
-            queue_limit: 10_000,
-            record_timeout: Duration::from_secs(10),
-            transaction_timeout: Duration::from_secs(60),
-            seed: 0,
-            clock,
-        }
-    }
-}
-
-/// What a write asks for.
-#[derive(Clone, Debug, Default)]
-pub struct WriteRequest {
-    /// What it comes for.
-    pub purpose: Purpose,
-    /// The job that it belongs to, for those who watch the queue.
-    pub job: Option<String>,
-    /// How many commits that job has done.
-    pub commits_done: u64,
-    /// How long it may wait in the queue, whoever watches it.
-    pub timeout: Option<Duration>,
-    /// The age of an earlier try of the same work.
-    pub age: Option<Age>,
-}
 
 /// The one turn that a store has for backups, whatever their access. Ends when it is dropped.
 #[must_use = "another backup may start when it is dropped"]
@@ -89,7 +40,7 @@ impl Drop for BackupTurn {
 
 /// See the module's own words.
 pub struct LockManager {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     handles: Box<[Shared]>,
 }
 
@@ -250,144 +201,6 @@ impl LockManager {
         Ok(BackupTurn(self.core.clone()))
     }
 
-    /// Waits for open handles to end, and then keeps others waiting.
-    ///
-    /// # Locks
-    /// The request's roots, all or nothing, in one entry of the queue. New writes queue behind it.
-    ///
-    /// # Errors
-    /// For a backup `BackupFailed`, code 1405, for others `Timeout`, when handles stay open too long;
-    /// `Invalid`, code 1404, when this thread has one open; `BackupInProgress`, code 2004, for a
-    /// second backup, and 2005 from inside a callback; `Stopped`, code 1406; `Closed`.
-    pub fn hold(&self, request: HoldRequest) -> Result<Hold> {
-        let roots = wanted_roots(&request)?;
-        let (core, thread) = (&self.core, thread_number());
-        if callback::is_inside(core.number) {
-            return Err(refuse::from_callback());
-        }
-        let mut central = core.lock();
-        central.tick();
-        if central.closed {
-            return Err(refuse::closed());
-        }
-        let is_backup = |lease: &Arc<Lease>| lease.kind == HoldKind::Backup;
-        if request.kind == HoldKind::Backup && central.all_holds().any(is_backup) {
-            return Err(refuse::second_backup());
-        }
-        if roots.iter().any(|(id, _)| *id == Id::Data) {
-            central.close_gate();
-        }
-        if central.is_blocked_by_thread(&roots, thread) {
-            central.finish(Default::default());
-            return Err(refuse::own_transaction());
-        }
-        let lease = Arc::new(Lease::new(central.new_owner(), &request, thread, core.now()));
-        let wake = Arc::new(Condvar::new());
-        central.pending_holds.push(lease.clone());
-        let waiter = Waiter::Hold { end: None, lease: lease.clone() };
-        central.waits.insert(lease.owner, (waiter, wake.clone()));
-        self.ask_for_hold(&mut central, &lease, &roots);
-        self.wait_for_hold(&mut central, &lease, &request, &wake)?;
-        Ok(Hold::new(HoldToken::new(core.clone(), lease)))
-    }
-
-    /// Queues the hold, and takes back what was granted and not taken up.
-    fn ask_for_hold(&self, central: &mut Locked<'_>, lease: &Lease, roots: &[(Id, Mode)]) {
-        let (outcome, mut effects) = central.table.request(Request {
-            owner: lease.owner,
-            wants: roots.to_vec(),
-            age: self.core.new_age(),
-            hold: true,
-            inside: false,
-        });
-        if outcome == Outcome::Granted {
-            effects.granted.push(lease.owner);
-        }
-        central.finish(effects);
-        let in_the_way = |ticket: &&Arc<Ticket>| {
-            let (root, mode) = ticket.info.purpose.root();
-            roots.iter().any(|(id, hold)| *id == root && !hold.goes_with(mode))
-        };
-        let granted = central.tickets.values().filter(in_the_way);
-        let revoked: Vec<_> = granted.filter(|ticket| ticket.revoke()).cloned().collect();
-        for ticket in &revoked {
-            central.owners.remove(&ticket.owner);
-            let (_, effects) = central.table.release_all(ticket.owner);
-            central.finish(effects);
-        }
-        for ticket in &revoked {
-            central.line_up(ticket);
-        }
-    }
-
-    fn wait_for_hold(
-        &self,
-        central: &mut Locked<'_>,
-        lease: &Lease,
-        request: &HoldRequest,
-        wake: &Condvar,
-    ) -> Result<()> {
-        let core = &self.core;
-        let until = core.now().saturating_add(request.transaction_timeout);
-        let error = loop {
-            let end = match &central.waits[&lease.owner].0 {
-                Waiter::Hold { end, .. } => *end,
-                Waiter::Lock { .. } | Waiter::Ticket(_) => None,
-            };
-            match end {
-                Some(WaitEnd::Granted) => {
-                    central.waits.remove(&lease.owner);
-                    return Ok(());
-                }
-                Some(WaitEnd::Closed | WaitEnd::Deadlock) => break refuse::closed(),
-                None => {}
-            }
-            if request.stop.is_set() {
-                break refuse::stopped();
-            }
-            if core.now() >= until {
-                let who = central.describe_blockers(lease.owner);
-                break refuse::transaction_timeout(lease.kind == HoldKind::Backup, &who);
-            }
-            let next = central.next_end(Some(until), None);
-            central.park(wake, next);
-            central.tick();
-        };
-        central.waits.remove(&lease.owner);
-        central.pending_holds.retain(|pending| pending.owner != lease.owner);
-        let effects = central.table.cancel(lease.owner);
-        central.finish(effects);
-        Err(error)
-    }
-
-    /// Keeps writes waiting for the application's own use, for `limit` at most. The thread that holds
-    /// them may hold them again; writes go on when the last of its holds is dropped.
-    ///
-    /// # Errors
-    /// As [`LockManager::hold`].
-    pub fn hold_writes(&self, limit: Duration) -> Result<Hold> {
-        let thread = thread_number();
-        let mut central = self.core.lock();
-        central.tick();
-        let own = |l: &&Arc<Lease>| l.kind == HoldKind::Application && l.thread == thread;
-        if let Some(lease) = central.holds.iter().find(own).cloned() {
-            lease.depth.fetch_add(1, Ordering::SeqCst);
-            lease.extend(self.core.now().saturating_add(limit));
-            return Ok(Hold::new(HoldToken::new(self.core.clone(), lease)));
-        }
-        drop(central);
-        self.hold(HoldRequest {
-            roots: vec![(Granule::Structure, Mode::S), (Granule::Data, Mode::S)],
-            kind: HoldKind::Application,
-            transaction_timeout: self.core.options.transaction_timeout,
-            limit: Some(limit),
-            at_limit: AtLimit::Abort,
-            stall_limit: Duration::MAX,
-            number: 0,
-            stop: StopToken::new(),
-        })
-    }
-
     /// Whether anybody holds writes: a backup or the application. Never waits.
     pub fn locked(&self) -> bool {
         let mut central = self.core.lock();
@@ -459,25 +272,4 @@ impl Drop for Entry<'_> {
             self.core.left();
         }
     }
-}
-
-fn wanted_roots(request: &HoldRequest) -> Result<Vec<(Id, Mode)>> {
-    if request.roots.is_empty() {
-        return Err(refuse::invalid(
-            "a hold without roots holds nothing: a live backup takes none",
-        ));
-    }
-    let mut roots: Vec<(Id, Mode)> = Vec::new();
-    for (granule, mode) in &request.roots {
-        let id = match granule {
-            Granule::Structure => Id::Structure,
-            Granule::Data => Id::Data,
-            other => return Err(refuse::invalid(format!("a hold is on roots, not on {other}"))),
-        };
-        if !matches!(mode, Mode::S | Mode::X) || roots.iter().any(|(have, _)| *have == id) {
-            return Err(refuse::invalid("a hold takes S or X, once on each root"));
-        }
-        roots.push((id, *mode));
-    }
-    Ok(roots)
 }

@@ -14,6 +14,7 @@
 //! `docs/locking.md` has the structures, the rules and the hazards.
 
 mod access;
+mod acquire;
 mod callback;
 mod core;
 mod gate;
@@ -21,7 +22,9 @@ mod granule;
 mod hold;
 mod manager;
 mod mode;
+mod options;
 mod owner;
+mod queue;
 mod refuse;
 mod report;
 mod shards;
@@ -29,6 +32,7 @@ mod status;
 mod sync;
 mod table;
 mod ticket;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -37,8 +41,9 @@ pub use access::{ACCESS_TABLE, Access, AccessRow, Contents, StoreMode, roots};
 pub use callback::CallbackScope;
 pub use granule::{Granule, Resource};
 pub use hold::{AtLimit, Expiry, Hold, HoldKind, HoldRequest, HoldState, HoldToken, StopToken};
-pub use manager::{BackupTurn, Entry, LockManager, LockOptions, WriteRequest};
+pub use manager::{BackupTurn, Entry, LockManager};
 pub use mode::{MODES, Mode};
+pub use options::{LockOptions, WriteRequest};
 pub use owner::{Owner, Purpose};
 pub use report::{
     BackupProgressInfo, HeldLock, LockReport, LockedThing, OwnerReport, PendingWrite, WaitedLock,
