@@ -23,7 +23,7 @@ pub enum Mode {
     X,
 }
 
-/// All modes, in the order of their bits in a [`ModeSet`].
+/// All modes, from weak to strong; S and IX, SIX and U cannot be compared.
 pub const MODES: [Mode; 6] = [Mode::IS, Mode::IX, Mode::S, Mode::SIX, Mode::U, Mode::X];
 
 const IS: u8 = 1;

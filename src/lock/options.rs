@@ -15,7 +15,7 @@ pub struct LockOptions {
     pub queue_limit: usize,
     /// How long an owner waits for a table, a name or a record.
     pub record_timeout: Duration,
-    /// How long [`LockManager::hold_writes`] waits for open handles.
+    /// How long [`LockManager::hold_writes`](super::LockManager::hold_writes) waits for open handles.
     pub transaction_timeout: Duration,
     /// The seed of the hashes of records; random, so that nobody can choose keys that collide.
     pub seed: u64,

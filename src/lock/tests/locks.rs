@@ -142,7 +142,7 @@ fn blind_writes_that_are_locked_in_order_wait_for_one_another_and_never_in_a_cir
                 move || commit(skip)
             })
         });
-        threads.map(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert!(rig.is_idle());
 }
