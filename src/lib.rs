@@ -52,21 +52,30 @@
 //! - Errors: [`Error`] says by its [`kind`](Error::kind) what to do.
 
 pub mod archive;
+mod backup;
 pub mod disk;
 pub(crate) mod engine;
 mod error;
 pub mod lock;
+mod restore;
 mod store;
 
-pub use engine::{CommitInfo, Durability, EngineStats, Lsn, TableId};
+pub use archive::Compression;
+pub use backup::{
+    BackupBuilder, BackupHandle, BackupReport, BackupStart, Progress, SavedFile, Stage,
+};
+pub use engine::{CommitInfo, Durability, EngineStats, Lsn, StoreId, TableId, Timeline};
 pub use error::{Error, ErrorKind, Result, code};
 pub use lock::{
-    Access, BackupProgressInfo, Hold, LockReport, PendingWrite, StoreMode as Mode, TicketState,
+    Access, AtLimit, BackupProgressInfo, Contents, Hold, LockReport, PendingWrite,
+    StoreMode as Mode, TicketState,
 };
+pub use restore::{Archive, RestoreBuilder, RestoreReport, StoreCheck, verify_store};
 pub use store::{
-    AsKey, AsPrefix, Bytes, CancelOutcome, DynRange, DynRecord, DynTable, DynWriteTable, Guard,
-    Job, Key, KeyBuf, KeyReader, KeyType, LiveTable, MAX_VALUE_BYTES, Range, ReadHandle, ReadTable,
-    Readable, Rejected, Store, StoreBuilder, StoreEvent, StoreStats, StrGuard, StructureHandle,
-    SubmitTicket, Table, TableDef, TableDescription, Value, ValueType, WaitError, WriteHandle,
+    AsKey, AsPrefix, BackupHeader, BackupResults, BackupStatus, Bytes, CancelOutcome, DynRange,
+    DynRecord, DynTable, DynWriteTable, Guard, Job, Key, KeyBuf, KeyReader, KeyType, LiveTable,
+    MAX_VALUE_BYTES, Range, ReadHandle, ReadTable, Readable, Rejected, Store, StoreBuilder,
+    StoreEvent, StoreStats, StrGuard, StructureHandle, SubmitTicket, Table, TableDef,
+    TableDescription, TablePaper, TimelinePaper, Value, ValueType, WaitError, WriteHandle,
     WriteTable, WriteTicket,
 };

@@ -32,7 +32,7 @@ pub use catalogue::{Catalogue, TableInfo};
 pub use engine::CommitInfo;
 pub(crate) use engine::Engine;
 pub(crate) use merge::MergeCursor;
-pub(crate) use open::{DATA_FILE, LOCK_FILE, LOG_DIR, lock_dir};
+pub(crate) use open::{DATA_FILE, LOG_DIR, inspect};
 pub use options::{Durability, EngineOptions};
 pub(crate) use pin::Pin;
 pub(crate) use snapshot::Snapshot;

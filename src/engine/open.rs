@@ -9,7 +9,7 @@
 //! that the store knows: after a discarded tail, and in a store that came out of an archive. It
 //! becomes durable with that commit, in the header of the new log segment.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
@@ -18,7 +18,7 @@ use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::leader::{FIRST_CONTEXT, Leader};
 use super::log::{self, Context, Log, LogParams, Recovered, RecoveryBase};
 use super::options::EngineOptions;
-use super::snapshot::catalogue_of;
+use super::snapshot::{Snapshot, catalogue_of};
 use super::tree::{Checkpoint, DataFile, DataParams};
 use super::view::{View, Views};
 use super::{CATALOGUE, Change, Lsn, TableId, Timeline};
@@ -35,7 +35,7 @@ pub(crate) const LOG_DIR: &str = "log";
 pub(crate) const LOCK_FILE: &str = "lock";
 
 /// The lock on a store's folder; goes with the value and with the process.
-pub(super) type DirLock = Box<dyn Send + Sync>;
+pub(crate) type DirLock = Box<dyn Send + Sync>;
 
 /// Makes an empty store in `dir`, which must not hold one. The folder itself may exist.
 pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<()> {
@@ -151,6 +151,12 @@ pub(super) fn open(
     let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
     let found = recover(&disk, dir, &options, data, checkpoint)?;
     Ok((Arc::new(Core::new(disk, dir.to_path_buf(), options, found)), lock))
+}
+
+/// Reads the store in `dir` as an opening would, log and all, and starts nothing: a check.
+pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Snapshot, DirLock)> {
+    let (core, lock) = open(disk.clone(), dir, EngineOptions::default())?;
+    Ok((Snapshot::new(core.views.current()), lock))
 }
 
 /// Why the store cannot be seen: it is not there, or the system does not let us look.
@@ -286,9 +292,4 @@ impl Replay {
         self.writer.insert(table, key, lsn, change);
         Ok(())
     }
-}
-
-/// Where the parts of a store lie.
-pub(crate) fn data_path(dir: &Path) -> PathBuf {
-    dir.join(DATA_FILE)
 }

@@ -45,6 +45,11 @@ impl Snapshot {
         &self.view.catalogue
     }
 
+    /// The checkpoint under it.
+    pub(crate) fn checkpoint(&self) -> &Arc<Checkpoint> {
+        &self.view.checkpoint
+    }
+
     /// The value of a record, or `None`.
     pub(crate) fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Value<'_>>> {
         if !self.view.deltas.is_empty() {

@@ -20,6 +20,25 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl LockManager {
+    /// Refuses what [`hold`](LockManager::hold) on `roots` would refuse because of a handle that this
+    /// very thread has open: for whoever asks for the hold on another thread.
+    ///
+    /// # Errors
+    /// `Invalid`, code 1404; `BackupInProgress`, code 2005, from inside a callback.
+    pub fn check_own_handles(&self, roots: &[(Granule, Mode)]) -> Result<()> {
+        if callback::is_inside(self.core.number) {
+            return Err(refuse::from_callback());
+        }
+        let roots = root_ids(roots)?;
+        let mut central = self.core.lock();
+        if roots.iter().any(|(id, _)| *id == Id::Data) {
+            central.close_gate();
+        }
+        let blocked = central.is_blocked_by_thread(&roots, thread_number());
+        central.finish(Default::default());
+        if blocked { Err(refuse::own_transaction()) } else { Ok(()) }
+    }
+
     /// Waits for open handles to end, and then keeps others waiting.
     ///
     /// # Locks
@@ -165,8 +184,12 @@ fn wanted_roots(request: &HoldRequest) -> Result<Vec<(Id, Mode)>> {
             "a hold without roots holds nothing: a live backup takes none",
         ));
     }
+    root_ids(&request.roots)
+}
+
+fn root_ids(wanted: &[(Granule, Mode)]) -> Result<Vec<(Id, Mode)>> {
     let mut roots: Vec<(Id, Mode)> = Vec::new();
-    for (granule, mode) in &request.roots {
+    for (granule, mode) in wanted {
         let id = match granule {
             Granule::Structure => Id::Structure,
             Granule::Data => Id::Data,

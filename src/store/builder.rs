@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::inner::{Inner, Settings};
+use super::papers;
 use crate::disk::{Disk, RealDisk, this_process};
 use crate::engine::{Durability, Engine, EngineOptions};
 use crate::lock::StoreMode;
@@ -113,7 +114,9 @@ impl StoreBuilder {
     /// for files that cannot be trusted or understood.
     pub fn open(self) -> Result<Store> {
         let (disk, path, options) = self.prepared();
-        Ok(self.running(Engine::open(disk, &path, options)?))
+        let engine = Engine::open(disk.clone(), &path, options)?;
+        papers::set_aside(&*disk, &path)?;
+        Ok(self.running(engine))
     }
 
     /// Makes an empty store and opens it. There must be nothing, or an empty folder.

@@ -19,6 +19,7 @@ mod inner;
 mod job;
 mod json;
 mod key;
+pub(crate) mod papers;
 mod range;
 mod read;
 mod readable;
@@ -43,9 +44,12 @@ pub use bytes::Bytes;
 pub use describe::TableDescription;
 pub use dyn_table::{DynRange, DynRecord, DynTable, DynWriteTable};
 pub use events::StoreEvent;
+pub(crate) use inner::Inner;
 pub use inner::MAX_VALUE_BYTES;
 pub use job::Job;
 pub use key::{AsKey, AsPrefix, Key, KeyBuf, KeyReader, KeyType};
+pub(crate) use papers::RESTORED_FROM;
+pub use papers::{BackupHeader, BackupResults, BackupStatus, TablePaper, TimelinePaper};
 pub use range::Range;
 pub use read::ReadHandle;
 pub use readable::{LiveTable, ReadTable, Readable};
@@ -60,12 +64,11 @@ pub use write::WriteHandle;
 pub use write_table::WriteTable;
 
 use crate::Result;
-use crate::engine::{Engine, Lsn};
+use crate::engine::Lsn;
 use crate::lock::{
     Age, Hold, LockManager, LockReport, PendingWrite, Purpose, StoreMode, WriteRequest,
 };
 use crossbeam_channel::Receiver;
-use inner::Inner;
 use job::Label;
 use std::fmt;
 use std::path::Path;
@@ -165,6 +168,10 @@ impl Store {
         self.inner.check_open()?;
         let owner = self.inner.locks.structure_owner(Purpose::Structure, None)?;
         Ok(StructureHandle::new(self.inner.clone(), owner))
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     pub(crate) fn begin_as(
@@ -280,19 +287,6 @@ impl Store {
     /// in the log.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
-    }
-
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.inner.engine
-    }
-
-    pub(crate) fn lock_manager(&self) -> &Arc<LockManager> {
-        &self.inner.locks
-    }
-
-    /// Tells listeners.
-    pub(crate) fn tell(&self, event: impl FnOnce() -> StoreEvent) {
-        self.inner.events.tell(event);
     }
 }
 

@@ -282,7 +282,7 @@ fn a_hold_waits_for_open_handles_and_may_be_taken_again_by_its_thread() {
 
 /// What a backup of everything holds while it copies.
 fn backup_holds(store: &Store, access: Option<Access>) -> Hold {
-    let locks = store.lock_manager();
+    let locks = store.inner().locks.clone();
     let roots = locks.roots(Contents { structure: true, data: true }, access);
     locks.hold(HoldRequest::backup(roots, 3)).unwrap()
 }
@@ -293,7 +293,7 @@ fn a_wait_that_is_cancelled_because_of_a_backup_has_the_documented_code() {
     put(&store, "a", 1);
     let hold = backup_holds(&store, None);
     let progress = BackupProgressInfo { number: 3, per_cent: 40.0, remaining: None };
-    store.lock_manager().set_progress(progress.clone());
+    store.inner().locks.set_progress(progress.clone());
     let ticket = store.request_write().unwrap();
     let submitted = store.submit(|_| Ok(())).unwrap();
     assert_eq!(ticket.waits_for(), Some(progress));
@@ -342,7 +342,7 @@ fn a_frozen_store_keeps_reads_waiting_also_on_handles_opened_before() {
 fn making_a_table_waits_only_for_a_backup_that_holds_the_structure() {
     let store = store();
     put(&store, "a", 1);
-    let locks = store.lock_manager();
+    let locks = store.inner().locks.clone();
     let data = locks.roots(Contents { structure: false, data: true }, None);
     let hold = locks.hold(HoldRequest::backup(data, 1)).unwrap();
     let structure = store.begin_structure().unwrap();

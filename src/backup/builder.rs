@@ -1,0 +1,236 @@
+//! What a backup is asked to do.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::handle::{BackupHandle, Shared};
+use super::progress::Progress;
+use super::report::BackupReport;
+use super::run;
+use crate::archive::Compression;
+use crate::error::{Error, Result};
+use crate::lock::{Access, AtLimit, Contents};
+use crate::store::{Inner, Store};
+
+/// Asked before a backup begins; an error's code refuses it.
+pub(super) type StartupHook = Box<dyn FnOnce(&BackupStart) -> Result<(), i32> + Send>;
+/// Told when a backup has ended: 0, or the code of what stopped it.
+pub(super) type ShutdownHook = Box<dyn FnOnce(i32) + Send>;
+/// Told how far the backup is; may stop it.
+pub(super) type ProgressHook = Box<dyn FnMut(&Progress) -> ControlFlow<()> + Send>;
+
+/// What a startup hook is told.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct BackupStart {
+    /// Number of the backup.
+    pub number: u32,
+    /// The archive that it will write.
+    pub archive: PathBuf,
+    /// What others are allowed meanwhile.
+    pub access: Access,
+}
+
+/// The options of a backup; [`start`](BackupBuilder::start) or [`run`](BackupBuilder::run) it.
+#[must_use = "a backup does nothing until it is started"]
+pub struct BackupBuilder {
+    pub(super) inner: Arc<Inner>,
+    pub(super) destination: PathBuf,
+    pub(super) options: Options,
+    pub(super) startup: Option<StartupHook>,
+    pub(super) shutdown: Option<ShutdownHook>,
+    pub(super) progress: Option<ProgressHook>,
+}
+
+#[derive(Clone)]
+pub(super) struct Options {
+    pub(super) access: Access,
+    pub(super) contents: Contents,
+    pub(super) attachments: Vec<PathBuf>,
+    pub(super) hold_for_attachments: Option<Duration>,
+    pub(super) compression: Compression,
+    pub(super) workers: usize,
+    pub(super) name: Option<String>,
+    pub(super) transaction_timeout: Duration,
+    pub(super) hold_limit: Option<Duration>,
+    pub(super) at_limit: AtLimit,
+    pub(super) stall_limit: Duration,
+    pub(super) bytes_per_second: Option<u64>,
+    pub(super) verify: bool,
+}
+
+impl Store {
+    /// A backup of this store into the folder `destination`, which must be there and not lie within
+    /// the store. It contains structure and data, and gives others the access that the store's mode
+    /// sets: reads go on in a server store, everything waits in a single-user store.
+    pub fn backup(&self, destination: impl AsRef<Path>) -> BackupBuilder {
+        let inner = self.inner().clone();
+        let options = Options {
+            access: inner.settings.mode.default_access(),
+            contents: Contents { structure: true, data: true },
+            attachments: Vec::new(),
+            hold_for_attachments: None,
+            compression: Compression::Fast,
+            workers: 0,
+            name: None,
+            transaction_timeout: Duration::from_secs(60),
+            hold_limit: None,
+            at_limit: AtLimit::ContinueLive,
+            stall_limit: Duration::from_secs(60),
+            bytes_per_second: None,
+            verify: true,
+        };
+        BackupBuilder {
+            inner,
+            destination: destination.as_ref().to_path_buf(),
+            options,
+            startup: None,
+            shutdown: None,
+            progress: None,
+        }
+    }
+}
+
+impl BackupBuilder {
+    /// What others may do meanwhile.
+    pub fn access(mut self, access: Access) -> Self {
+        self.options.access = access;
+        self
+    }
+
+    /// Structure, data, or both. An archive of the structure alone holds the tables' definitions and
+    /// no records.
+    pub fn contents(mut self, contents: Contents) -> Self {
+        self.options.contents = contents;
+        self
+    }
+
+    /// A file or folder of the application's own, to be saved with the store. May be said repeatedly.
+    pub fn attachment(mut self, path: impl AsRef<Path>) -> Self {
+        self.options.attachments.push(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// With [`Access::Live`]: holds writes while the attachments are copied, for `limit` at most.
+    /// Without this they are copied while work goes on.
+    pub fn hold_for_attachments(mut self, limit: Duration) -> Self {
+        self.options.hold_for_attachments = Some(limit);
+        self
+    }
+
+    /// How hard the archive is packed.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.options.compression = compression;
+        self
+    }
+
+    /// Threads that pack; 0, the default, takes one for each processor.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.options.workers = workers;
+        self
+    }
+
+    /// The name of the archive, without its number; by default that of the store's folder.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = Some(name.into());
+        self
+    }
+
+    /// How long to wait for the open write handles of others before giving up (1405). A minute by
+    /// default.
+    pub fn transaction_timeout(mut self, limit: Duration) -> Self {
+        self.options.transaction_timeout = limit;
+        self
+    }
+
+    /// How long others may be held at most, and what happens then. Without it a hold lasts as long as
+    /// the copy makes progress.
+    pub fn hold_limit(mut self, limit: Duration, then: AtLimit) -> Self {
+        self.options.hold_limit = Some(limit);
+        self.options.at_limit = then;
+        self
+    }
+
+    /// How long a hold may go without a byte written before it is broken. A minute by default.
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.options.stall_limit = limit;
+        self
+    }
+
+    /// Bounds the speed of the copy, in bytes of the source a second.
+    pub fn throttle(mut self, bytes_per_second: u64) -> Self {
+        self.options.bytes_per_second = Some(bytes_per_second);
+        self
+    }
+
+    /// Whether the archive is read back from the medium before it gets its name; it is by default.
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.options.verify = verify;
+        self
+    }
+
+    /// Asked before anything is locked. An error refuses the backup, and its code is the backup's.
+    ///
+    /// # Locks
+    /// Called outside all locks, on the backup's thread. Starting a backup from it is refused.
+    pub fn on_startup(
+        mut self,
+        hook: impl FnOnce(&BackupStart) -> Result<(), i32> + Send + 'static,
+    ) -> Self {
+        self.startup = Some(Box::new(hook));
+        self
+    }
+
+    /// Told 0, or the code of what stopped the backup, after everything else.
+    ///
+    /// # Locks
+    /// As [`on_startup`](BackupBuilder::on_startup).
+    pub fn on_shutdown(mut self, hook: impl FnOnce(i32) + Send + 'static) -> Self {
+        self.shutdown = Some(Box::new(hook));
+        self
+    }
+
+    /// Told how far the backup is, some times a second; `Break` is its Stop button.
+    ///
+    /// # Locks
+    /// Called on the backup's thread, outside internal locks, while others may be held: an operation
+    /// on the same store that would wait for this backup is refused at once (2005).
+    pub fn on_progress(
+        mut self,
+        hook: impl FnMut(&Progress) -> ControlFlow<()> + Send + 'static,
+    ) -> Self {
+        self.progress = Some(Box::new(hook));
+        self
+    }
+
+    /// Begins the backup on a thread of its own.
+    ///
+    /// # Errors
+    /// What can be told before anything is touched: a second backup (2004), a write handle of the
+    /// calling thread (1404), a destination that is none (1407), a store that is closed.
+    pub fn start(self) -> Result<BackupHandle> {
+        self.inner.check_open()?;
+        let turn = self.inner.locks.claim_backup()?;
+        let roots = crate::lock::roots(self.options.contents, self.options.access);
+        self.inner.locks.check_own_handles(&roots)?;
+        let place = super::preflight::run(&self)?;
+        let shared = Shared::new(&self.inner, place.number());
+        let handle = BackupHandle::new(shared.clone());
+        let dir = self.destination.clone();
+        std::thread::Builder::new()
+            .name("stillpoint-backup".into())
+            .spawn(move || run::run(self, place, &shared, turn))
+            .map_err(|e| Error::io("start the thread of the backup", &dir, e))?;
+        Ok(handle)
+    }
+
+    /// Makes the backup and waits for its end.
+    ///
+    /// # Errors
+    /// Those of [`start`](BackupBuilder::start) and [`BackupHandle::wait`].
+    pub fn run(self) -> Result<BackupReport> {
+        self.start()?.wait()
+    }
+}

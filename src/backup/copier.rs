@@ -1,0 +1,334 @@
+//! The copier: streams the pinned checkpoint and the attachments into the archive.
+//!
+//! Pages go in file order, each checked against its parent's checksum as it is read; dead pages are
+//! zeros. So the archive is right, or the source is damaged and the error says which page. Reading
+//! here, packing and writing in the archive's own threads overlap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attachments::{ATTACHMENTS, Attachment, Attachments};
+use super::builder::BackupBuilder;
+use super::preflight::Place;
+use super::report::{BackupStatus, SavedFile};
+use super::run::{Held, failed};
+use super::throttle::Throttle;
+use crate::archive::{ArchiveOptions, ArchiveWriter, EntryMeta};
+use crate::disk::{Disk, EntryKind, OpenMode};
+use crate::engine::tree::{Checkpoint, CopyPlan};
+use crate::engine::{DATA_FILE, LOG_DIR, Snapshot};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::papers::{BackupHeader, BackupResults, TablePaper};
+
+/// The entry that stands for the store where only its structure is saved.
+pub(crate) const CATALOGUE_FILE: &str = "catalogue.json";
+
+/// Bytes of an attachment that are read at once.
+const PIECE: usize = 256 << 10;
+
+/// Called after each piece with the bytes of the source moved and those written to the destination
+/// since the last call; an error ends the copy.
+pub(super) type Step<'s> = dyn FnMut(u64, u64) -> Result<()> + 's;
+
+/// What the copy came to.
+pub(super) struct Copied {
+    pub(super) source_bytes: u64,
+    pub(super) archive_bytes: u64,
+    pub(super) files: Vec<SavedFile>,
+    pub(super) problems: Vec<Error>,
+    pub(super) held: Held,
+}
+
+pub(super) struct Copier {
+    disk: Arc<dyn Disk>,
+    writer: ArchiveWriter,
+    /// How much of `writer.written()` the last step was told.
+    told: u64,
+    throttle: Throttle,
+    time: i64,
+    store: StorePart,
+    attachments: Attachments,
+    changed: Vec<String>,
+    bytes_total: u64,
+}
+
+enum StorePart {
+    Data(CopyPlan),
+    Structure(Vec<u8>),
+}
+
+impl Copier {
+    /// Plans the copy and creates the unfinished file.
+    pub(super) fn begin(
+        backup: &BackupBuilder,
+        place: &Place,
+        checkpoint: &Arc<Checkpoint>,
+        attachments: Attachments,
+        started: i64,
+    ) -> Result<Copier> {
+        let tables = tables(checkpoint)?;
+        let store = if backup.options.contents.data {
+            StorePart::Data(checkpoint.copy_plan().map_err(source_error)?)
+        } else {
+            StorePart::Structure(to_json(&tables)?)
+        };
+        let store_bytes = match &store {
+            StorePart::Data(plan) => plan.page_count() * plan.page_size() as u64,
+            StorePart::Structure(catalogue) => catalogue.len() as u64,
+        };
+        let bytes_total = store_bytes + attachments.bytes();
+        let header = BackupHeader {
+            program: concat!("stillpoint ", env!("CARGO_PKG_VERSION")).to_owned(),
+            number: place.number(),
+            store_id: backup.inner.engine.store_id(),
+            timeline: checkpoint.timeline().into(),
+            lsn: checkpoint.lsn(),
+            commit_time: checkpoint.meta().time,
+            started,
+            access: backup.options.access,
+            structure: backup.options.contents.structure,
+            data: backup.options.contents.data,
+            page_size: checkpoint.meta().page_size as u32,
+            source_bytes: bytes_total,
+            tables,
+        };
+        let header = serde_json::to_value(&header).map_err(not_json)?;
+        let options = ArchiveOptions {
+            compression: backup.options.compression,
+            workers: backup.options.workers,
+            time: started,
+            ..ArchiveOptions::default()
+        };
+        let disk = backup.inner.engine.disk().clone();
+        let writer =
+            ArchiveWriter::create(&*disk, &place.partial, &options, header).map_err(failed)?;
+        let throttle = Throttle::new(backup.options.bytes_per_second, disk.elapsed());
+        let (time, changed) = (started, Vec::new());
+        Ok(Copier {
+            disk,
+            writer,
+            told: 0,
+            throttle,
+            time,
+            store,
+            attachments,
+            changed,
+            bytes_total,
+        })
+    }
+
+    pub(super) fn bytes_total(&self) -> u64 {
+        self.bytes_total
+    }
+
+    pub(super) fn has_attachments(&self) -> bool {
+        !self.attachments.found.is_empty()
+    }
+
+    /// Copies the store: its data file, or its catalogue.
+    pub(super) fn copy_store(&mut self, step: &mut Step<'_>) -> Result<()> {
+        let store = std::mem::replace(&mut self.store, StorePart::Structure(Vec::new()));
+        match &store {
+            StorePart::Structure(catalogue) => {
+                let len = catalogue.len() as u64;
+                let meta = EntryMeta::file(CATALOGUE_FILE, len, self.time);
+                self.writer.begin_entry(meta).map_err(failed)?;
+                self.writer.write(catalogue).map_err(failed)?;
+                self.writer.end_entry().map_err(failed)?;
+                self.moved(len, step)
+            }
+            StorePart::Data(plan) => {
+                self.writer.begin_entry(EntryMeta::dir(LOG_DIR, self.time)).map_err(failed)?;
+                self.writer.end_entry().map_err(failed)?;
+                self.copy_pages(plan, step)
+            }
+        }
+    }
+
+    fn copy_pages(&mut self, plan: &CopyPlan, step: &mut Step<'_>) -> Result<()> {
+        let page_size = plan.page_size();
+        let len = plan.page_count() * page_size as u64;
+        let meta = EntryMeta::file(DATA_FILE, len, self.time);
+        self.writer.begin_entry(meta).map_err(failed)?;
+        let mut page = 0;
+        while page < plan.page_count() {
+            let mut source = Ok(());
+            // Frames are cut at multiples of the largest page, so the room is whole pages.
+            let filled = self.writer.fill(|room| {
+                source = plan.read(page, room);
+                source.clone().map(|()| room.len())
+            });
+            source.map_err(source_error)?;
+            let filled = filled.map_err(failed)?;
+            page += (filled / page_size) as u64;
+            self.moved(filled as u64, step)?;
+        }
+        self.writer.end_entry().map_err(failed)
+    }
+
+    /// Copies the attachments. What is missing by now makes the backup partial.
+    pub(super) fn copy_attachments(&mut self, step: &mut Step<'_>) -> Result<()> {
+        let found = std::mem::take(&mut self.attachments.found);
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.writer.begin_entry(EntryMeta::dir(ATTACHMENTS, self.time)).map_err(failed)?;
+        self.writer.end_entry().map_err(failed)?;
+        for attachment in &found {
+            match attachment.found.kind {
+                EntryKind::Dir => {
+                    let meta = EntryMeta::dir(&*attachment.name, attachment.found.modified);
+                    self.writer.begin_entry(meta).map_err(failed)?;
+                    self.writer.end_entry().map_err(failed)?;
+                }
+                EntryKind::Symlink => self.copy_link(attachment)?,
+                EntryKind::File | EntryKind::Other => self.copy_file(attachment, step)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_link(&mut self, attachment: &Attachment) -> Result<()> {
+        let target = match self.disk.read_link(&attachment.source) {
+            Ok(target) => target,
+            Err(e) => {
+                self.attachments.missing(&attachment.source, e);
+                return Ok(());
+            }
+        };
+        let target = target.to_string_lossy().into_owned();
+        let meta = EntryMeta::symlink(&*attachment.name, &*target, attachment.found.modified);
+        match self.writer.begin_entry(meta) {
+            Ok(()) => self.writer.end_entry().map_err(failed),
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                let out = std::io::Error::other("the link points out of the archive");
+                self.attachments.missing(&attachment.source, out);
+                Ok(())
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The size at opening is a promise: a file that shrinks is filled with zeros, one that grows is
+    /// cut, and either way the manifest says that it changed.
+    fn copy_file(&mut self, attachment: &Attachment, step: &mut Step<'_>) -> Result<()> {
+        let source = &attachment.source;
+        let opened = self.disk.open(source, OpenMode::Read).and_then(|file| {
+            let len = file.len()?;
+            Ok((file, len))
+        });
+        let (file, len) = match opened {
+            Ok(opened) => opened,
+            Err(e) => {
+                self.attachments.missing(source, e);
+                return Ok(());
+            }
+        };
+        let mut meta = EntryMeta::file(&*attachment.name, len, attachment.found.modified);
+        meta.mode = attachment.found.mode & 0o7777;
+        self.writer.begin_entry(meta).map_err(failed)?;
+        let mut piece = vec![0; PIECE];
+        let mut at = 0;
+        while at < len {
+            let want = usize::try_from(len - at).map_or(PIECE, |left| left.min(PIECE));
+            let read = file
+                .read_at(&mut piece[..want], at)
+                .map_err(|e| failed(Error::io("read an attachment", source, e)))?;
+            if read == 0 {
+                self.writer.pad_entry().map_err(failed)?;
+                break;
+            }
+            self.writer.write(&piece[..read]).map_err(failed)?;
+            at += read as u64;
+            self.moved(read as u64, step)?;
+        }
+        self.writer.end_entry().map_err(failed)?;
+        let same = self.disk.metadata(source).is_ok_and(|after| {
+            after.len == len && after.modified == attachment.found.modified && at == len
+        });
+        if !same {
+            self.changed.push(attachment.name.clone());
+        }
+        Ok(())
+    }
+
+    /// Tells what was moved, and sleeps off what the throttle asks for.
+    fn moved(&mut self, bytes: u64, step: &mut Step<'_>) -> Result<()> {
+        let written = self.writer.written();
+        step(bytes, written - self.told)?;
+        self.told = written;
+        self.throttle.moved(bytes);
+        while let Some(nap) = self.throttle.nap(self.disk.elapsed()) {
+            std::thread::sleep(nap);
+            // A throttled copy makes progress as it was asked to: the lease is renewed.
+            step(0, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest and makes the content durable.
+    pub(super) fn finish(self, held: Held, pin: Duration) -> Result<Copied> {
+        let problems = self.attachments.problems;
+        let status =
+            if problems.is_empty() { BackupStatus::Complete } else { BackupStatus::Partial };
+        let results = BackupResults {
+            status,
+            pin_micros: micros(pin),
+            hold_micros: micros(held.time),
+            longest_wait_micros: micros(held.longest_wait),
+            went_live: held.went_live,
+            changed_while_read: self.changed.clone(),
+            problems: problems.iter().map(Error::to_string).collect(),
+        };
+        let mut files = Vec::new();
+        let changed = self.changed;
+        let finished = self.writer.finish(|entries| {
+            files = entries.iter().map(|entry| saved(&entry.meta, &changed)).collect();
+            serde_json::to_value(&results).map_err(not_json)
+        });
+        let finished = finished.map_err(failed)?;
+        let source_bytes = self.bytes_total;
+        Ok(Copied { source_bytes, archive_bytes: finished.bytes, files, problems, held })
+    }
+}
+
+fn saved(meta: &EntryMeta, changed: &[String]) -> SavedFile {
+    let path = meta.path.as_path().to_string_lossy().into_owned();
+    let changed_while_read = changed.contains(&path);
+    SavedFile { path, bytes: meta.size, changed_while_read }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn tables(checkpoint: &Arc<Checkpoint>) -> Result<Vec<TablePaper>> {
+    let snapshot = Snapshot::of_checkpoint(checkpoint.clone())?;
+    let paper = |table: &Arc<crate::engine::TableInfo>| TablePaper {
+        id: table.id,
+        name: table.name.clone(),
+        key_encoding: table.key_encoding.clone(),
+        value_encoding: table.value_encoding.clone(),
+        records: checkpoint.table(table.id).map_or(0, |root| root.records),
+    };
+    Ok(snapshot.catalogue().iter().map(paper).collect())
+}
+
+fn to_json(tables: &[TablePaper]) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(tables).map_err(not_json)
+}
+
+fn not_json(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::BackupFailed, "the papers of the backup cannot be written").because(error)
+}
+
+/// Damage in the source is told apart from every other failure: no second attempt will mend it.
+fn source_error(error: Error) -> Error {
+    if error.kind() != ErrorKind::Corrupt {
+        return failed(error);
+    }
+    Error::new(ErrorKind::Corrupt, "the store itself is damaged; the backup was given up")
+        .with_code(code::SOURCE_CORRUPT)
+        .because(error)
+        .hint("Verify the store, and restore the last good archive.")
+}

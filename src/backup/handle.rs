@@ -1,0 +1,128 @@
+//! A backup that runs: its progress, its Stop button, its result.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::progress::{Progress, ProgressCell};
+use super::report::BackupReport;
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::lock::{HoldToken, LockManager, StopToken};
+use crate::store::Inner;
+
+/// What the thread of a backup and its handle share. It does not keep the store open.
+pub(super) struct Shared {
+    pub(super) number: u32,
+    pub(super) began: Duration,
+    pub(super) cell: ProgressCell,
+    pub(super) stop: StopToken,
+    /// The hold, while there is one: Stop lets go of it without waiting for the copier.
+    pub(super) hold: Mutex<Option<HoldToken>>,
+    disk: Arc<dyn Disk>,
+    locks: Arc<LockManager>,
+    result: Mutex<Option<Result<BackupReport>>>,
+    done: Condvar,
+}
+
+impl Shared {
+    pub(super) fn new(inner: &Inner, number: u32) -> Arc<Shared> {
+        let began = inner.now();
+        Arc::new(Shared {
+            number,
+            began,
+            cell: ProgressCell::new(began),
+            stop: StopToken::new(),
+            hold: Mutex::new(None),
+            disk: inner.engine.disk().clone(),
+            locks: inner.locks.clone(),
+            result: Mutex::new(None),
+            done: Condvar::new(),
+        })
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.disk.elapsed()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let waiting = self.locks.pending_writes().len();
+        self.cell.at(self.number, self.began, self.now(), waiting)
+    }
+
+    /// The error of a backup that was stopped, if it was.
+    pub(super) fn check_stop(&self) -> Result<()> {
+        if self.stop.is_set() {
+            return Err(stopped());
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&self, result: Result<BackupReport>) {
+        *self.result.lock() = Some(result);
+        self.done.notify_all();
+    }
+}
+
+pub(super) fn stopped() -> Error {
+    Error::new(ErrorKind::Stopped, "the backup was stopped by the user").with_code(code::STOPPED)
+}
+
+/// A running backup. Dropping it lets the backup run on.
+#[must_use = "the backup runs on, but nobody learns how it ended"]
+pub struct BackupHandle {
+    shared: Arc<Shared>,
+}
+
+impl BackupHandle {
+    pub(super) fn new(shared: Arc<Shared>) -> BackupHandle {
+        BackupHandle { shared }
+    }
+
+    /// Number of the backup.
+    pub fn number(&self) -> u32 {
+        self.shared.number
+    }
+
+    /// How far it is. Never waits.
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
+    }
+
+    /// The Stop button: others go on at once; the copier ends at its next step, with code 1406, and
+    /// leaves nothing behind. Never waits, works from any thread, does nothing after the end.
+    pub fn stop(&self) {
+        self.shared.stop.set();
+        if let Some(token) = &*self.shared.hold.lock() {
+            token.release();
+        }
+    }
+
+    /// A Stop button that can be given to somebody else.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
+        let other = BackupHandle { shared: self.shared.clone() };
+        move || other.stop()
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.shared.result.lock().is_some()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// Why there is no archive: stopped (1406), refused by the startup hook (its own code), open
+    /// transactions (1405), the destination (1407), the copy (1409), the check (1411), a damaged
+    /// source (2002), a broken hold (2003).
+    pub fn wait(self) -> Result<BackupReport> {
+        let mut result = self.shared.result.lock();
+        loop {
+            if let Some(result) = &*result {
+                return result.clone();
+            }
+            self.shared.done.wait(&mut result);
+        }
+    }
+}

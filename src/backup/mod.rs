@@ -1,0 +1,30 @@
+//! One backup: from the question whether it may begin to the archive that has its name.
+//!
+//! The way of a backup: preflight, startup hook, locks, pin, copy, release, verify, seal, shutdown
+//! hook. Each stage is a step of `run.rs`; what it holds is released by its end, by Stop, by the end
+//! of its lease, and by a panic.
+//!
+//! Invariants: the archive equals the store at the pinned commit, and at no other; nothing has the
+//! name of an archive before it is complete and (unless that was declined) read back from the
+//! medium; the callbacks of the application are called outside all locks and cannot block the
+//! backup's own hold.
+//!
+//! It deliberately keeps no history and deletes no archive: that is the regime's work.
+
+mod attachments;
+mod builder;
+mod copier;
+mod handle;
+mod preflight;
+mod progress;
+mod report;
+mod run;
+mod throttle;
+
+#[cfg(test)]
+mod tests;
+
+pub use builder::{BackupBuilder, BackupStart};
+pub use handle::BackupHandle;
+pub use progress::{Progress, Stage};
+pub use report::{BackupReport, BackupStatus, SavedFile};

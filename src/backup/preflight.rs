@@ -1,0 +1,112 @@
+//! Before anything is touched: name, number, destination, space, what a dead run left behind.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::builder::BackupBuilder;
+use crate::archive::{ArchiveName, Compression, list_partials, next_number};
+use crate::disk::{Disk, EntryKind};
+use crate::error::{Error, ErrorKind, Result, code};
+
+/// Where an archive will be written.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) folder: PathBuf,
+    pub(super) name: ArchiveName,
+    /// The file while it is unfinished; its name tells whose it is.
+    pub(super) partial: PathBuf,
+    /// The file once it is sealed.
+    pub(super) archive: PathBuf,
+}
+
+impl Place {
+    pub(super) fn number(&self) -> u32 {
+        self.name.number()
+    }
+}
+
+pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
+    let engine = &backup.inner.engine;
+    let (disk, folder) = (engine.disk(), &backup.destination);
+    check_folder(disk, folder, engine.dir())?;
+    let store_id = engine.store_id();
+    let partials = list_partials(&**disk, folder, store_id).map_err(unusable)?;
+    for left_over in partials {
+        disk.remove_file(&left_over)
+            .map_err(|e| unusable(Error::io("remove an unfinished archive", &left_over, e)))?;
+    }
+    let set = match &backup.options.name {
+        Some(name) => name.clone(),
+        None => default_name(engine.dir()),
+    };
+    let number = next_number(&**disk, folder, &set, 1).map_err(unusable)?;
+    let name = ArchiveName::new(set, number)?;
+    check_space(backup)?;
+    Ok(Place {
+        folder: folder.clone(),
+        partial: folder.join(name.partial(store_id)),
+        archive: folder.join(name.to_string()),
+        name,
+    })
+}
+
+fn default_name(dir: &Path) -> String {
+    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.filter(|name| crate::archive::check_set_name(name).is_ok())
+        .unwrap_or_else(|| "store".to_owned())
+}
+
+fn unusable(error: Error) -> Error {
+    error
+        .with_kind(ErrorKind::BackupFailed)
+        .with_code(code::DESTINATION)
+        .hint("Choose a folder that is there and can be written.")
+}
+
+fn check_folder(disk: &Arc<dyn Disk>, folder: &Path, store: &Path) -> Result<()> {
+    let found =
+        disk.metadata(folder).and_then(|found| disk.canonical(folder).map(|path| (found, path)));
+    let (found, real) = found.map_err(|e| unusable(Error::io("use the destination", folder, e)))?;
+    let is_folder = match found.kind {
+        EntryKind::Symlink => disk.metadata(&real).is_ok_and(|m| m.kind == EntryKind::Dir),
+        kind => kind == EntryKind::Dir,
+    };
+    if !is_folder {
+        let error = Error::new(ErrorKind::BackupFailed, "the destination is not a folder");
+        return Err(unusable(error.at(folder)));
+    }
+    let store = disk.canonical(store).map_err(|e| Error::io("find the store", store, e))?;
+    if real.starts_with(&store) {
+        let error = Error::new(ErrorKind::BackupFailed, "the destination lies within the store")
+            .with_code(code::DESTINATION)
+            .at(folder)
+            .hint("Choose a folder outside the store, best on another disk.");
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Refuses a destination that surely cannot hold the archive: one that is as big as the store where
+/// nothing is packed, an eighth of it where it is.
+fn check_space(backup: &BackupBuilder) -> Result<()> {
+    let engine = &backup.inner.engine;
+    let stats = engine.stats();
+    let live = stats.data_file_bytes.saturating_sub(stats.free_bytes);
+    let needed = match backup.options.compression {
+        Compression::None => live,
+        _ => live / 8,
+    };
+    let folder = &backup.destination;
+    let free = engine
+        .disk()
+        .free_space(folder)
+        .map_err(|e| unusable(Error::io("measure the destination", folder, e)))?;
+    if free < needed {
+        let message = format!("the backup needs about {needed} bytes, and {free} are free");
+        return Err(Error::new(ErrorKind::StorageFull, message)
+            .with_code(code::DESTINATION)
+            .at(folder)
+            .hint("Remove what is not needed there, or choose another destination."));
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! From an archive to a store: opening it, looking into it, checking it, making a store of it.
+//!
+//! Invariants: a restore goes into a new folder only, which has its name when everything is in it and
+//! durable; an unfinished one is never taken for a store. What comes out of an archive is checked
+//! against its digests before it counts. A restored store begins a timeline of its own with its
+//! first commit, so that its history is never taken for that of its source.
+//!
+//! It deliberately applies no logs yet: that comes with the log archives.
+
+mod archive;
+mod target;
+mod verify;
+
+pub use archive::{Archive, RestoreBuilder, RestoreReport};
+pub use verify::{StoreCheck, verify_store};

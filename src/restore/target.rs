@@ -1,0 +1,216 @@
+//! The folder that a restore fills.
+//!
+//! It is built beside its place under another name, made durable file by file, and renamed as the
+//! last act. Links come last of all, so that nothing is ever written through one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::archive::{Entry, EntryKind, HEADER_NAME, MANIFEST_NAME, Unpack};
+use crate::disk::atomic::{parent, remove_tree};
+use crate::disk::{Disk, File, OpenMode};
+use crate::engine::{Batch, DATA_FILE, Durability, Engine, EngineOptions, TableInfo};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::papers::TablePaper;
+
+/// Pieces of an entry are gathered to writes of about this size.
+const WRITE_BYTES: usize = 1 << 20;
+
+pub(super) struct Target {
+    disk: Arc<dyn Disk>,
+    /// Where the store will be.
+    dir: PathBuf,
+    /// Where it is built.
+    partial: PathBuf,
+    open: Option<Open>,
+    folders: Vec<PathBuf>,
+    links: Vec<(PathBuf, PathBuf)>,
+    files: usize,
+    bytes: u64,
+}
+
+struct Open {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    at: u64,
+    gathered: Vec<u8>,
+}
+
+impl Target {
+    pub(super) fn begin(disk: &Arc<dyn Disk>, dir: &Path, bytes: u64) -> Result<Target> {
+        if disk.metadata(dir).is_ok() {
+            return Err(Error::new(
+                ErrorKind::Exists,
+                "there is something at the restore's target",
+            )
+            .at(dir)
+            .hint("A restore makes a new folder and never writes into one that is there."));
+        }
+        let above = parent(dir).to_path_buf();
+        let free = disk
+            .free_space(&above)
+            .map_err(|e| Error::io("measure the restore's target", &above, e))?;
+        if free < bytes {
+            let message = format!("the restore needs {bytes} bytes, and {free} are free");
+            return Err(Error::new(ErrorKind::StorageFull, message).at(&above));
+        }
+        let name = dir.file_name().ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "the restore's target has no name").at(dir)
+        })?;
+        let mut partial_name = name.to_os_string();
+        partial_name.push(".restoring");
+        let partial = dir.with_file_name(partial_name);
+        // What a killed restore left: it has this name only while it is unfinished.
+        remove_tree(&**disk, &partial)
+            .map_err(|e| Error::io("remove an unfinished restore", &partial, e))?;
+        disk.create_dir(&partial).map_err(|e| Error::io("create the folder", &partial, e))?;
+        Ok(Target {
+            disk: disk.clone(),
+            dir: dir.to_path_buf(),
+            folders: vec![partial.clone()],
+            partial,
+            open: None,
+            links: Vec::new(),
+            files: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Where an entry goes. The papers of the archive are kept, out of the store's way.
+    fn place(&self, entry: &Entry) -> PathBuf {
+        let path = entry.meta.path.as_path();
+        match path.to_str() {
+            Some(MANIFEST_NAME) => self.partial.join(crate::store::RESTORED_FROM),
+            _ => self.partial.join(path),
+        }
+    }
+
+    fn make_folders_above(&mut self, path: &Path) -> Result<()> {
+        let above = parent(path).to_path_buf();
+        if above == self.partial || self.disk.metadata(&above).is_ok() {
+            return Ok(());
+        }
+        self.make_folders_above(&above)?;
+        self.make_folder(above)
+    }
+
+    fn make_folder(&mut self, path: PathBuf) -> Result<()> {
+        if self.disk.metadata(&path).is_err() {
+            self.disk.create_dir(&path).map_err(|e| Error::io("create a folder", &path, e))?;
+        }
+        if !self.folders.contains(&path) {
+            self.folders.push(path);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if !open.gathered.is_empty() {
+            open.file
+                .write_at(&open.gathered, open.at)
+                .map_err(|e| Error::io("write a restored file", &open.path, e))?;
+            open.at += open.gathered.len() as u64;
+            open.gathered.clear();
+        }
+        Ok(())
+    }
+
+    /// Where the archive holds the structure alone: an empty store with its tables.
+    pub(super) fn make_structure(&mut self, tables: &[TablePaper]) -> Result<()> {
+        if self.disk.metadata(&self.partial.join(DATA_FILE)).is_ok() {
+            return Ok(());
+        }
+        let store = self.partial.with_extension("structure");
+        remove_tree(&*self.disk, &store)
+            .map_err(|e| Error::io("remove an unfinished restore", &store, e))?;
+        let engine = Engine::create(self.disk.clone(), &store, EngineOptions::default())?;
+        let mut batch = Batch::default();
+        for table in tables {
+            batch.define(&TableInfo {
+                id: engine.new_table_id(),
+                name: table.name.clone(),
+                key_encoding: table.key_encoding.clone(),
+                value_encoding: table.value_encoding.clone(),
+            });
+        }
+        engine.commit(batch, Durability::Immediate)?;
+        engine.close()?;
+        drop(engine);
+        for name in self.disk.list(&store).map_err(|e| Error::io("list", &store, e))? {
+            let (from, to) = (store.join(&name), self.partial.join(&name));
+            self.disk.rename(&from, &to).map_err(|e| Error::io("move", &from, e))?;
+        }
+        self.disk.remove_dir(&store).map_err(|e| Error::io("remove", &store, e))
+    }
+
+    /// Makes everything durable and gives it its name.
+    pub(super) fn finish(&mut self) -> Result<(usize, u64)> {
+        for (path, target) in std::mem::take(&mut self.links) {
+            self.make_folders_above(&path)?;
+            self.disk
+                .symlink(&target, &path)
+                .map_err(|e| Error::io("make a symbolic link", &path, e))?;
+        }
+        for folder in self.folders.iter().rev() {
+            self.disk.sync_dir(folder).map_err(|e| Error::io("sync a folder", folder, e))?;
+        }
+        let (from, to) = (&self.partial, &self.dir);
+        self.disk.rename_new(from, to).map_err(|e| Error::io("name the restored store", to, e))?;
+        let above = parent(to);
+        self.disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))?;
+        Ok((self.files, self.bytes))
+    }
+
+    /// Leaves nothing behind, as far as the disk lets it.
+    pub(super) fn give_up(&mut self) {
+        self.open = None;
+        let _left_over = remove_tree(&*self.disk, &self.partial);
+    }
+}
+
+impl Unpack for Target {
+    fn begin(&mut self, entry: &Entry) -> Result<()> {
+        let path = self.place(entry);
+        if entry.meta.path.as_bytes() == HEADER_NAME.as_bytes() {
+            return Ok(());
+        }
+        match &entry.meta.kind {
+            EntryKind::Dir => {
+                self.make_folders_above(&path)?;
+                self.make_folder(path)
+            }
+            EntryKind::Symlink(target) => {
+                self.links.push((path, target.as_path().to_path_buf()));
+                Ok(())
+            }
+            EntryKind::File => {
+                self.make_folders_above(&path)?;
+                let opened = self.disk.open(&path, OpenMode::CreateNew);
+                let file = opened.map_err(|e| Error::io("create a restored file", &path, e))?;
+                if entry.meta.size > 0 {
+                    file.allocate(0, entry.meta.size)
+                        .map_err(|e| Error::io("make room for a restored file", &path, e))?;
+                }
+                self.open = Some(Open { file, path, at: 0, gathered: Vec::new() });
+                Ok(())
+            }
+        }
+    }
+
+    fn content(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.gathered.extend_from_slice(bytes);
+        if open.gathered.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn end(&mut self, entry: &Entry) -> Result<()> {
+        self.flush()?;
+        if let Some(open) = self.open.take() {
+            open.file.sync().map_err(|e| Error::io("sync a restored file", &open.path, e))?;
+            self.files += 1;
+            self.bytes += entry.meta.size;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! What a backup says of the store that it saved: the application's part of header and manifest.
+//!
+//! Both stand as JSON in the archive. The header says what is known at the pin, the results what is
+//! known at the end. Numbers of 128 bits are written as hexadecimal text, since JSON's numbers do not
+//! hold them. Written by `backup/`, read by `restore/` and by whoever opens the archive with `tar`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::engine::{Lsn, StoreId, Timeline};
+use crate::error::{Error, Result};
+use crate::lock::Access;
+
+/// Where a restored store keeps the manifest of the archive that it came out of.
+pub(crate) const RESTORED_FROM: &str = "restored-from.json";
+
+/// Moves the papers of an archive aside in a store that `tar` unpacked: from now on the store goes
+/// its own way, and an old manifest must not be taken for a description of it.
+pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let (header, manifest) = (dir.join("header.json"), dir.join("manifest.json"));
+    if disk.metadata(&manifest).is_ok() {
+        let aside = dir.join(RESTORED_FROM);
+        disk.rename(&manifest, &aside)
+            .map_err(|e| Error::io("move the archive's manifest aside", &manifest, e))?;
+        if disk.metadata(&header).is_ok() {
+            disk.remove_file(&header)
+                .map_err(|e| Error::io("remove the archive's header", &header, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// A timeline as the papers write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelinePaper {
+    /// Its identity.
+    #[serde(with = "hex")]
+    pub id: u128,
+    /// The timeline that it left, or 0.
+    #[serde(with = "hex")]
+    pub parent: u128,
+    /// The last commit that it shares with its parent.
+    pub fork: Lsn,
+}
+
+impl From<Timeline> for TimelinePaper {
+    fn from(timeline: Timeline) -> TimelinePaper {
+        TimelinePaper { id: timeline.id, parent: timeline.parent, fork: timeline.fork }
+    }
+}
+
+/// A table as the header lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablePaper {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// How its keys are encoded.
+    pub key_encoding: String,
+    /// How its values are encoded.
+    pub value_encoding: String,
+    /// How many records it has in the archive.
+    pub records: u64,
+}
+
+/// Whether everything that was asked for is in the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackupStatus {
+    /// Everything is.
+    Complete,
+    /// The store is, but some attachment is not.
+    Partial,
+}
+
+/// What is known when the commit is pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupHeader {
+    /// The program that wrote it, with its version.
+    pub program: String,
+    /// Number of the backup.
+    pub number: u32,
+    /// The store.
+    #[serde(with = "hex")]
+    pub store_id: StoreId,
+    /// The timeline of the commit.
+    pub timeline: TimelinePaper,
+    /// The commit that the archive equals.
+    pub lsn: Lsn,
+    /// Its time, in microseconds since the Unix epoch.
+    pub commit_time: i64,
+    /// The backup's start, in microseconds since the Unix epoch.
+    pub started: i64,
+    /// What others were allowed meanwhile.
+    #[serde(with = "access_name")]
+    pub access: Access,
+    /// Whether the structure is in it.
+    pub structure: bool,
+    /// Whether the records are in it.
+    pub data: bool,
+    /// Bytes of a page of the data file.
+    pub page_size: u32,
+    /// Bytes of content to come.
+    pub source_bytes: u64,
+    /// Every table.
+    pub tables: Vec<TablePaper>,
+}
+
+/// What is known at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupResults {
+    /// Whether everything that was asked for is in the archive.
+    pub status: BackupStatus,
+    /// How long the commit line stood still, in microseconds.
+    pub pin_micros: u64,
+    /// How long others were held, in microseconds.
+    pub hold_micros: u64,
+    /// The longest that one of them waited, in microseconds.
+    pub longest_wait_micros: u64,
+    /// Whether the hold ended before the copy did.
+    pub went_live: bool,
+    /// Attachments that changed while they were copied.
+    pub changed_while_read: Vec<String>,
+    /// What is missing of a partial backup.
+    pub problems: Vec<String>,
+}
+
+mod hex {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(id: &u128, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&format_args!("{id:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(input)?;
+        u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+    }
+}
+
+mod access_name {
+    use super::*;
+
+    const NAMES: [(&str, Access); 3] =
+        [("frozen", Access::Frozen), ("read-only", Access::ReadOnly), ("live", Access::Live)];
+
+    pub(super) fn serialize<S: Serializer>(access: &Access, out: S) -> Result<S::Ok, S::Error> {
+        let name = NAMES.iter().find(|(_, a)| a == access).map_or("live", |(name, _)| name);
+        out.serialize_str(name)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Access, D::Error> {
+        let text = String::deserialize(input)?;
+        let found = NAMES.iter().find(|(name, _)| *name == text).map(|(_, access)| *access);
+        found.ok_or_else(|| serde::de::Error::custom("not frozen, read-only or live"))
+    }
+}
