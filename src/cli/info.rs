@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
+use stillpoint::{Archive, BackupStatus};
 
+use super::backup::AccessName;
 use super::exit::Outcome;
 use super::show::{Output, human};
 use super::stores;
@@ -20,6 +22,13 @@ pub(crate) struct Info {
 
 impl Info {
     pub(crate) fn run(&self, output: Output) -> Outcome {
+        match self.what.is_file() {
+            true => self.archive(output),
+            false => self.store(output),
+        }
+    }
+
+    fn store(&self, output: Output) -> Outcome {
         let store = stores::open(&self.what)?;
         let read = store.begin_read()?;
         let list = TableList::of(&read)?;
@@ -49,6 +58,43 @@ impl Info {
             human::count(stats.checkpoint_lsn),
             human::bytes(stats.data_file_bytes),
             human::bytes(stats.free_bytes),
+            list.as_text(),
+        );
+        output.result(&object, text)
+    }
+
+    /// What the archive's papers say: nothing is unpacked for it.
+    fn archive(&self, output: Output) -> Outcome {
+        let archive = Archive::open(&self.what)?;
+        let (header, results) = (archive.header(), archive.results());
+        let list = TableList::of_archive(header);
+        let (tables, records) = list.totals();
+        let files: Vec<Value> =
+            archive.files().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
+        let object = json!({
+            "kind": "archive",
+            "path": archive.path().display().to_string(),
+            "bytes": archive.bytes(),
+            "tables": tables,
+            "records": records,
+            "header": header,
+            "results": results,
+            "files": files,
+            "contents": list.as_json(),
+        });
+        let text = format!(
+            "archive {}\n  backup {}, {}, made with access {}\n  the store at LSN {}: {} in {}\n  \
+             {} packed to {}, in {}\n\n{}",
+            archive.path().display(),
+            header.number,
+            if results.status == BackupStatus::Complete { "complete" } else { "PARTIAL" },
+            AccessName::of(header.access),
+            human::count(header.lsn),
+            human::counted(records, "record"),
+            human::counted(tables, "table"),
+            human::bytes(header.source_bytes),
+            human::bytes(archive.bytes()),
+            human::counted(files.len() as u64, "file"),
             list.as_text(),
         );
         output.result(&object, text)

@@ -4,21 +4,26 @@
 //! could not do otherwise). A command opens what it needs, does one thing, prints a result to the
 //! standard output, and returns; [`exit`] says how it ends. It keeps no state between runs.
 
+mod backup;
 mod delete;
+mod demo;
 mod exit;
 mod export;
 mod get;
 mod import;
 mod info;
 mod put;
+mod restore;
 mod rows;
 mod scan;
 mod show;
 mod stop;
 mod stores;
 mod tables;
+mod verify;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -47,6 +52,10 @@ enum Command {
     Scan(scan::Scan),
     Tables(tables::Tables),
     Info(info::Info),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Verify(verify::Verify),
+    Demo(demo::Demo),
 }
 
 impl Command {
@@ -60,8 +69,17 @@ impl Command {
             Command::Scan(command) => command.run(output, stop),
             Command::Tables(command) => command.run(output),
             Command::Info(command) => command.run(output),
+            Command::Backup(command) => command.run(output, stop),
+            Command::Restore(command) => command.run(output, stop),
+            Command::Verify(command) => command.run(output, stop),
+            Command::Demo(command) => command.run(output, stop),
         }
     }
+}
+
+/// A duration as JSON has it.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Runs the command that the arguments of this process name.

@@ -4,6 +4,7 @@
 //! with the code for *stopped*. A second press ends the process at once, for the case that a step
 //! hangs; what is left behind then is what a crash would leave, and the next run deals with it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +33,11 @@ impl Stop {
     /// Fails if it was pressed; `left` says what state things are in then.
     pub(crate) fn check(&self, left: &str) -> Outcome {
         if self.pressed() { Err(Failure::stopped(left)) } else { Ok(()) }
+    }
+
+    /// The answer of a callback that may stop what calls it.
+    pub(crate) fn flow(&self) -> ControlFlow<()> {
+        if self.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Whether it was pressed.

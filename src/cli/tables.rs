@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stillpoint::ReadHandle;
+use stillpoint::{BackupHeader, ReadHandle};
 
 use super::exit::Outcome;
 use super::show::table::{Align, Table};
@@ -39,6 +39,12 @@ impl TableList {
             list.push((table.name, keys, values, records));
         }
         Ok(TableList(list))
+    }
+
+    /// The tables that an archive says it contains, with the encodings that it names.
+    pub(crate) fn of_archive(header: &BackupHeader) -> TableList {
+        let tables = header.tables.iter().cloned();
+        TableList(tables.map(|t| (t.name, t.key_encoding, t.value_encoding, t.records)).collect())
     }
 
     /// How many tables there are, and how many records in all.

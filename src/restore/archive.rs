@@ -141,7 +141,9 @@ impl Archive {
 /// Damage and absence of an archive have numbers of their own.
 fn numbered(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => error.with_code(code::ARCHIVE_MISSING),
+        ErrorKind::NotFound => {
+            error.with_code(code::ARCHIVE_MISSING).hint("Check the path of the archive.")
+        }
         ErrorKind::Corrupt => error.with_code(code::CHECK),
         _ => error,
     }

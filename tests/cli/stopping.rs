@@ -56,3 +56,18 @@ fn a_stopped_import_takes_back_the_table_that_it_made() {
     assert_eq!(tables.as_array().unwrap().len(), 1, "{tables}");
     assert_eq!(tables[0]["name"], json!("kept"));
 }
+
+#[test]
+fn a_stopped_backup_leaves_nothing_in_its_destination() {
+    let shop = Shop::new();
+    let file = shop.file("in.csv", sample_csv(20_000));
+    shop.done(&["import", "s", "t", file, "--key", "id"]);
+    std::fs::create_dir(shop.path("b")).unwrap();
+    let child = start(&shop, &["backup", "s", "--to", "b", "--throttle", "65536"]);
+    let (code, said) = stop_when(child, || !shop.names("b").is_empty());
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("[1406]"), "{said}");
+    assert_eq!(shop.names("b"), Vec::<String>::new());
+    let told = shop.json(&["backup", "s", "--to", "b"]);
+    assert_eq!(told["number"], json!(1), "the stopped one took no number");
+}

@@ -23,6 +23,9 @@ fn a_store_that_is_not_there_is_not_made() {
         &["tables", "none"],
         &["info", "none"],
         &["export", "none", "t"],
+        &["verify", "none"],
+        &["restore", "none", "copy"],
+        &["backup", "none", "--to", "b"],
     ] {
         let error = shop.fails(4, arguments);
         assert!(error["hint"].is_string() && error["path"].is_string(), "{arguments:?}: {error}");

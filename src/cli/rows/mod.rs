@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 pub(crate) use columns::{Columns, Layout};
-pub(crate) use key::{KeyCell, KeyKind, KeyScout, as_text, key_cell};
+pub(crate) use key::{KeyKind, KeyScout, as_text, key_cell};
 pub(crate) use read::{Bytes, Rows, read_from};
 pub(crate) use write::RowWriter;
 

@@ -39,7 +39,7 @@ impl Reading {
 
     /// One line for a person.
     pub(crate) fn line(&self) -> String {
-        let mut parts = vec![format!("{:<8}", self.stage)];
+        let mut parts = vec![format!("{:<9}", self.stage)];
         match (self.share(), self.total) {
             (Some(share), Some(total)) => {
                 parts.push(format!("[{}] {:>3} %", bar(share), (share * 100.0).floor()));
@@ -50,7 +50,7 @@ impl Reading {
         if let Some(rate) = self.rate {
             parts.push(format!("{}/s", human::bytes(rate)));
         }
-        if let Some(left) = self.left {
+        if let Some(left) = self.left.filter(|left| !left.is_zero()) {
             parts.push(format!("{} left", human::duration(left)));
         }
         match self.waiting {
@@ -142,7 +142,7 @@ mod tests {
         };
         assert_eq!(
             reading.line(),
-            "copy      [██████████▋         ]  53 %  34.0 MiB of 64.0 MiB  10.0 MiB/s  3.00 s left  \
+            "copy       [██████████▋         ]  53 %  34.0 MiB of 64.0 MiB  10.0 MiB/s  3.00 s left  \
              2 writers wait"
         );
     }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_shown() {
         let reading = Reading { stage: "pin".to_owned(), ..Reading::default() };
-        assert_eq!(reading.line(), "pin       0 B");
+        assert_eq!(reading.line(), "pin        0 B");
     }
 
     #[test]

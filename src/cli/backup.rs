@@ -1,0 +1,180 @@
+//! `stillpoint backup`: an archive of the store at one commit.
+//!
+//! The store must not be open elsewhere: a process that has it open backs it up itself. Ctrl-C stops
+//! the backup and leaves neither an archive nor a part of one.
+
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use stillpoint::{Access, BackupReport, BackupStatus, Compression, Progress};
+
+use super::exit::Outcome;
+use super::show::thermometer::{Reading, Thermometer};
+use super::show::{Output, human};
+use super::stop::Stop;
+use super::{micros, stores};
+
+/// How often the thermometer and the Stop button are looked at.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Save the store, as it is at one commit, into an archive.
+///
+/// The archive is a tar file packed with zstd that any tar can open. It is read back and verified
+/// before it gets its name.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The folder of the store.
+    #[arg(value_name = "DIR")]
+    store: PathBuf,
+    /// The folder for the archives; it must be there. They are numbered.
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    /// What others may do meanwhile; if not given, as the mode of the store says.
+    #[arg(long, value_enum)]
+    access: Option<AccessName>,
+    /// How hard to pack.
+    #[arg(long, value_enum, default_value_t = CompressionName::Fast)]
+    compression: CompressionName,
+    /// At most so many bytes a second, so that the disk is left to others.
+    #[arg(long, value_name = "BYTES")]
+    throttle: Option<u64>,
+}
+
+/// [`Access`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessName {
+    /// Nobody waits.
+    Live,
+    /// Reads go on, writes wait.
+    ReadOnly,
+    /// Reads and writes wait.
+    Frozen,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompressionName {
+    /// Not at all.
+    None,
+    /// Fast.
+    Fast,
+    /// Small.
+    Compact,
+}
+
+impl AccessName {
+    pub(crate) fn access(self) -> Access {
+        match self {
+            AccessName::Live => Access::Live,
+            AccessName::ReadOnly => Access::ReadOnly,
+            AccessName::Frozen => Access::Frozen,
+        }
+    }
+
+    /// The name as it is typed.
+    pub(crate) fn of(access: Access) -> &'static str {
+        match access {
+            Access::Live => "live",
+            Access::ReadOnly => "read-only",
+            Access::Frozen => "frozen",
+        }
+    }
+}
+
+impl CompressionName {
+    fn compression(self) -> Compression {
+        match self {
+            CompressionName::None => Compression::None,
+            CompressionName::Fast => Compression::Fast,
+            CompressionName::Compact => Compression::Compact,
+        }
+    }
+}
+
+impl Backup {
+    pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
+        let store = stores::open(&self.store)?;
+        let mut backup = store.backup(&self.to).compression(self.compression.compression());
+        if let Some(access) = self.access {
+            backup = backup.access(access.access());
+        }
+        if let Some(bytes) = self.throttle {
+            backup = backup.throttle(bytes);
+        }
+        let running = backup.start()?;
+        let thermometer = Thermometer::new(output.json);
+        while !running.is_finished() {
+            if stop.pressed() {
+                running.stop();
+            }
+            thermometer.show(&Reading::of(&running.progress()));
+            sleep(GLANCE);
+        }
+        drop(thermometer);
+        let report = running.wait()?;
+        output.result(&as_json(&report), as_text(&report))
+    }
+}
+
+impl Reading {
+    /// What the thermometer shows of a backup.
+    pub(crate) fn of(progress: &Progress) -> Reading {
+        let known = progress.bytes_total > 0;
+        Reading {
+            stage: progress.stage.to_string(),
+            done: progress.bytes_done,
+            total: known.then_some(progress.bytes_total),
+            rate: (progress.bytes_per_second > 0).then_some(progress.bytes_per_second),
+            left: progress.time_left,
+            waiting: Some(progress.writers_waiting as u64),
+        }
+    }
+}
+
+fn as_json(report: &BackupReport) -> Value {
+    json!({
+        "number": report.number,
+        "archive": report.archive.display().to_string(),
+        "status": report.status,
+        "access": AccessName::of(report.access),
+        "lsn": report.lsn,
+        "pin_us": micros(report.pin),
+        "hold_us": micros(report.hold),
+        "longest_wait_us": micros(report.longest_wait),
+        "duration_us": micros(report.duration),
+        "source_bytes": report.source_bytes,
+        "archive_bytes": report.archive_bytes,
+        "verified": report.verified,
+        "problems": report.problems.iter().map(|error| error.to_string()).collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(report: &BackupReport) -> String {
+    let state = match (report.status, report.verified) {
+        (BackupStatus::Complete, true) => "complete and verified",
+        (BackupStatus::Complete, false) => "complete, not verified",
+        (BackupStatus::Partial, _) => "PARTIAL",
+    };
+    let mut text = format!(
+        "backup {} is {state}: {}\n  the store at LSN {}, access {}, {} in {} ({} packed)\n",
+        report.number,
+        report.archive.display(),
+        human::count(report.lsn),
+        AccessName::of(report.access),
+        human::bytes(report.source_bytes),
+        human::duration(report.duration),
+        human::bytes(report.archive_bytes),
+    );
+    text.push_str(&format!(
+        "  commit line held {}, others held {}, longest wait {}\n",
+        human::duration(report.pin),
+        human::duration(report.hold),
+        human::duration(report.longest_wait),
+    ));
+    for problem in &report.problems {
+        text.push_str(&format!("  missing: {problem}\n"));
+    }
+    text
+}

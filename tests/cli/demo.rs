@@ -1,0 +1,34 @@
+//! The demo, as a newcomer runs it.
+
+use serde_json::json;
+
+use super::Shop;
+
+#[test]
+fn the_demo_proves_every_backup_and_leaves_nothing_behind() {
+    let shop = Shop::new();
+    std::fs::create_dir(shop.path("tmp")).unwrap();
+    let output = shop
+        .command(&["demo", "--json"])
+        .env("TMPDIR", shop.path("tmp"))
+        .output()
+        .expect("the binary runs");
+    let ended = super::Ended::of(output);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let told: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(told["records"], json!(28_298));
+    let acts = told["backups"].as_array().unwrap();
+    let accesses: Vec<_> = acts.iter().map(|act| act["access"].as_str().unwrap()).collect();
+    assert_eq!(accesses, ["frozen", "read-only", "live"]);
+    for act in acts {
+        assert_eq!(act["right"], json!(true), "{act}");
+        assert!(act["restored"]["same"].as_u64().unwrap() >= 28_298, "{act}");
+    }
+    let code = |act: usize| acts[act]["cancelled_code"].as_i64();
+    assert_eq!((code(0), code(1), code(2)), (Some(-9976), Some(-9976), None));
+    assert!(acts[1]["reads"].as_u64().unwrap() > 0, "reads go on while writes wait");
+    assert!(acts[2]["writes"].as_u64().unwrap() > 0, "writes go on during a live backup");
+    assert_eq!(acts[0]["writes"], json!(0));
+    assert_eq!(acts[1]["writes"], json!(0));
+    assert_eq!(shop.names("tmp"), Vec::<String>::new());
+}
