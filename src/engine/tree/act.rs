@@ -176,9 +176,19 @@ impl DataFile {
     fn put_meta(&self, state: &mut WriterState, slot: usize, meta: &Meta) -> Result<()> {
         let page = meta.encode();
         let offset = (slot * page.len()) as u64;
+        // Readers rely on the map showing what was written: the first meta of a session proves it.
         // Also a full disk leaves the meta in doubt here.
         self.write("write a meta of the data file", |file| file.write_at(&page, offset))
             .inspect_err(|_| self.latch())?;
+        if self.map().slice(offset, page.len()) != Some(page.as_slice()) {
+            self.latch();
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a write does not show in the file's map",
+            )
+            .at(self.path())
+            .hint("This file system cannot hold a store. Move it to a local one."));
+        }
         self.sync(&mut state.stats)?;
         state.stats.written_bytes += page.len() as u64;
         self.pin(meta.number, meta.page_count);

@@ -12,7 +12,7 @@ use super::file::{DataFile, short_file};
 use super::meta::{Meta, Metas};
 use super::pointer::{ROOT_LEN, TableRoot};
 use super::source::{Mapped, PageSource, Reader};
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, OpenMode};
 use crate::engine::value::Value;
 use crate::engine::{Lsn, TableId, Timeline};
 use crate::error::{Error, Result};
@@ -47,7 +47,18 @@ impl DataFile {
     /// `Unsupported` where this is no data file or of another format; `Corrupt` where no meta is
     /// valid, the file is too short, or the catalogue is damaged; what the disk says.
     pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<(Arc<DataFile>, Arc<Checkpoint>)> {
-        let (file, meta) = DataFile::open_file(disk, path)?;
+        let file = disk
+            .open(path, OpenMode::Write)
+            .map_err(|e| Error::io("open the data file", path, e))?;
+        DataFile::open_with(file, path)
+    }
+
+    /// [`DataFile::open`] for a file that is open already.
+    pub(super) fn open_with(
+        file: Arc<dyn File>,
+        path: &Path,
+    ) -> Result<(Arc<DataFile>, Arc<Checkpoint>)> {
+        let (file, meta) = DataFile::open_file(file, path)?;
         let source = Mapped { file: file.clone(), end: meta.page_count };
         let tables = read_catalogue(&source, &meta.catalogue)?;
         Ok((file, Checkpoint::new(source, meta, tables)))

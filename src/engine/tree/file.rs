@@ -44,7 +44,7 @@ pub(crate) struct DataStats {
     pub(crate) free_bytes: u64,
     /// Bytes of pages that wait for a pin to go.
     pub(crate) waiting_bytes: u64,
-    /// Bytes that the newest checkpoint reaches, metas included.
+    /// Bytes that the newest checkpoint reaches; 0 until the first one since the file was opened.
     pub(crate) live_bytes: u64,
     /// Bytes written by checkpoints since the file was opened.
     pub(crate) written_bytes: u64,
@@ -126,10 +126,7 @@ impl DataFile {
     }
 
     /// Opens the data file and its metas. Writes nothing.
-    pub(super) fn open_file(disk: &dyn Disk, path: &Path) -> Result<(Arc<DataFile>, Meta)> {
-        let file = disk
-            .open(path, OpenMode::Write)
-            .map_err(|e| Error::io("open the data file", path, e))?;
+    pub(super) fn open_file(file: Arc<dyn File>, path: &Path) -> Result<(Arc<DataFile>, Meta)> {
         let metas = Metas::read(&*file, path)?;
         let map = Map::new(&*file, path)?;
         let allocated = map.valid() / metas.page_size as u64;

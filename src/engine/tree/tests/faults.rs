@@ -356,3 +356,53 @@ fn a_page_that_is_used_again_is_checked_again() {
         assert!(newest.get(1, key.as_bytes()).is_err() && cursor.seek_ge(key.as_bytes()).is_err());
     }
 }
+
+/// A file whose map shows another file: what some network file systems come down to.
+struct Incoherent {
+    file: Arc<dyn File>,
+    mapped: Arc<dyn File>,
+}
+
+impl File for Incoherent {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.file.set_len(len)
+    }
+    fn allocate(&self, offset: u64, len: u64) -> std::io::Result<()> {
+        self.file.allocate(offset, len)
+    }
+    fn sync(&self) -> std::io::Result<()> {
+        self.file.sync()
+    }
+    fn drop_cache(&self, offset: u64, len: u64) {
+        self.file.drop_cache(offset, len);
+    }
+    fn map(&self, reserve: u64) -> std::io::Result<memmap2::MmapRaw> {
+        self.mapped.map(reserve)
+    }
+}
+
+#[test]
+fn a_map_that_does_not_show_writes_is_refused() {
+    let disk = SimDisk::new(19);
+    create(&*disk, 4096);
+    let stale = disk.open(Path::new("stale"), OpenMode::CreateNew).expect("create");
+    let file = disk.open(Path::new(PATH), OpenMode::Write).expect("open");
+    let mut pages = vec![0; 8192];
+    file.read_exact_at(&mut pages, 0).expect("read");
+    stale.write_at(&pages, 0).expect("write");
+    let (data, newest) =
+        DataFile::open_with(Arc::new(Incoherent { file, mapped: stale }), Path::new(PATH))
+            .expect("open");
+    let result = data.checkpoint(&newest, &mut Batch::default().source(), params(1));
+    assert_eq!(result.err().map(|error| error.kind()), Some(ErrorKind::Unsupported));
+    assert!(data.checkpoint(&newest, &mut Batch::default().source(), params(1)).is_err());
+}
