@@ -81,7 +81,7 @@ impl Import {
         };
         let thermometer = Thermometer::new(silent);
         let pass = Pass { import: self, format, stop, thermometer: &thermometer };
-        let keys = pass.check(kept.as_ref())?;
+        let (keys, rows) = pass.check(kept.as_ref())?;
         let folder_was_there = std::fs::symlink_metadata(&self.store).is_ok();
         let store = match store {
             Some(store) => store,
@@ -90,7 +90,7 @@ impl Import {
         if kept.is_none() {
             make_table(&store, &self.table, keys)?;
         }
-        match pass.write(&store) {
+        match pass.write(&store, rows) {
             Ok(done) => Ok(done),
             Err((_, failure)) if !there => {
                 take_back_store(store, &self.store, folder_was_there).and(Err(failure))
@@ -160,40 +160,57 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Reads the whole file, changes nothing, and gives the type of the keys: `kept`, if the table is
-    /// there and every key fits it, else the one that fits every key.
-    fn check(&self, kept: Option<&KeyType>) -> Outcome<KeyType> {
+    /// Reads the whole file, changes nothing, and gives the type of the keys and the number of rows.
+    /// The type is `kept`, if the table is there and every key fits it, else the one that fits all.
+    fn check(&self, kept: Option<&KeyType>) -> Outcome<(KeyType, u64)> {
         let mut scout = KeyScout::new();
-        self.each_row("check", |row| {
+        let mut rows = 0;
+        self.each_row("checking", |row| {
             let key = key_cell(&row, &self.import.key, self.format)?;
             scout.see(&key);
+            rows += 1;
             if let Some(kept) = kept {
                 kept.encode_text(&key.into_text()).map_err(|cause| misfit(&row, kept, cause))?;
             }
             Ok(())
         })?;
-        Ok(kept.cloned().unwrap_or(match scout.kind() {
+        let fitting = match scout.kind() {
             KeyKind::Signed => KeyType::I64,
             KeyKind::Unsigned => KeyType::U64,
             KeyKind::Text => KeyType::Str,
-        }))
+        };
+        Ok((kept.cloned().unwrap_or(fitting), rows))
     }
 
-    /// Puts every row into the table; a failure comes with what was committed before it.
-    fn write(&self, store: &Store) -> Result<Imported, (Imported, Failure)> {
+    /// Puts every row into the table, as many as were `checked`; a failure comes with what was
+    /// committed before it.
+    fn write(&self, store: &Store, checked: u64) -> Result<Imported, (Imported, Failure)> {
         let mut done = Imported::default();
         let mut batch = Vec::with_capacity(BATCH);
-        let read = self.each_row("write", |row| {
-            batch.push((key_cell(&row, &self.import.key, self.format)?.into_text(), row));
-            match batch.len() < BATCH {
-                true => Ok(()),
-                false => put_rows(store, &self.import.table, &mut batch, &mut done),
-            }
-        });
-        match read.and_then(|()| put_rows(store, &self.import.table, &mut batch, &mut done)) {
+        let table = &self.import.table;
+        let written = self
+            .each_row("writing", |row| {
+                batch.push((key_cell(&row, &self.import.key, self.format)?.into_text(), row));
+                match batch.len() < BATCH {
+                    true => Ok(()),
+                    false => put_rows(store, table, &mut batch, &mut done),
+                }
+            })
+            .and_then(|()| put_rows(store, table, &mut batch, &mut done))
+            .and_then(|()| self.check_count(checked, done.rows));
+        match written {
             Ok(()) => Ok(done),
             Err(failure) => Err((done, failure)),
         }
+    }
+
+    fn check_count(&self, checked: u64, written: u64) -> Outcome {
+        if checked == written {
+            return Ok(());
+        }
+        let message =
+            format!("the file changed: {checked} rows at first, {written} when read again");
+        Err(Error::new(ErrorKind::Invalid, message).at(&self.import.file).into())
     }
 
     fn each_row(&self, stage: &str, mut see: impl FnMut(Row) -> Outcome) -> Outcome {

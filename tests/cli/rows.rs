@@ -98,3 +98,33 @@ fn the_packed_airports_are_imported_as_they_are() {
         (&json!("CDG"), &json!("49.0128"))
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_twice_is_refused() {
+    use std::process::Stdio;
+    let shop = Shop::new();
+    let arguments = ["import", "s", "t", "/dev/stdin", "--format", "csv", "--key", "id"];
+    let mut command = shop.command(&arguments);
+    let child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = super::Ended::of(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(!shop.path("s").exists());
+}
+
+#[test]
+fn two_rows_with_one_key_leave_the_later_one() {
+    let shop = Shop::new();
+    let file = shop.file("a.csv", "id,x\na,1\nb,2\na,3\n");
+    let told = shop.json(&["import", "s", "t", file, "--key", "id"]);
+    assert_eq!((&told["added"], &told["replaced"]), (&json!(2), &json!(1)));
+    assert_eq!(shop.done(&["export", "s", "t"]), "id,x\na,3\nb,2\n");
+}
+
+#[test]
+fn a_key_that_is_too_long_takes_back_what_the_import_made() {
+    let shop = Shop::new();
+    let text = format!("id,x\na,1\n{},2\n", "k".repeat(5_000));
+    shop.fails(1, &["import", "s", "t", shop.file("a.csv", text), "--key", "id"]);
+    assert_eq!(shop.names("."), ["a.csv"]);
+}

@@ -21,7 +21,7 @@ use crate::cli::show::thermometer::Reading;
 use crate::cli::stop::Stop;
 
 /// The demo slows its backups down to so many bytes a second, so that waiting can be seen.
-const SLOW: u64 = 4 << 20;
+const SLOW: u64 = 3 << 20;
 /// How often something is looked at that is waited for.
 const GLANCE: Duration = Duration::from_millis(2);
 /// Writes before the backup is asked for.
@@ -160,7 +160,7 @@ impl Scene<'_> {
     /// Asks for a write in the middle of the copy, says what it waits for, and cancels it from outside
     /// as a person would; the code that its caller was given.
     fn cancel_one(&self, watch: &Watch) -> Outcome<Option<i32>> {
-        if !watch.until_copied(40.0) {
+        if !watch.until_copied(20.0) {
             return Ok(None);
         }
         let store = &self.ground.store;

@@ -69,6 +69,9 @@ impl Demo {
             acts.push(scene.perform(access)?);
         }
         let tar = scene.open_with_tar(&acts)?;
+        if let Some(folder) = &self.keep {
+            narrator.say(&format!("Everything stays in {}.\n", folder.display()));
+        }
         let took = began.elapsed();
         output.result(&as_json(&scene, &acts, &tar, took), as_text(&acts, &tar, took))?;
         verdict(&acts, &tar)

@@ -58,13 +58,17 @@ enum Source {
 impl Rows {
     /// Opens the file at `path`; `bytes` counts what is read of it.
     pub(crate) fn open(path: &Path, format: Format, bytes: &Bytes) -> Outcome<Rows> {
-        let file = File::open(path).map_err(|cause| Error::io("open the file", path, cause))?;
-        let is_file = file.metadata().is_ok_and(|metadata| !metadata.is_dir());
-        if !is_file {
-            return Err(Error::new(ErrorKind::Invalid, "a folder is no file of rows")
-                .at(path)
-                .into());
+        let kind = std::fs::metadata(path).map_err(|e| Error::io("look at the file", path, e))?;
+        if !kind.is_file() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "rows are read from a file, and this is none",
+            )
+            .at(path)
+            .hint("It is read twice: save what comes from a pipe to a file first.")
+            .into());
         }
+        let file = File::open(path).map_err(|cause| Error::io("open the file", path, cause))?;
         let counted = Counted { inner: file, bytes: bytes.clone() };
         let packed = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zst"));
         let reader: Box<dyn BufRead> = if packed {

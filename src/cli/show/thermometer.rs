@@ -23,7 +23,7 @@ pub(crate) struct Reading {
     pub(crate) rate: Option<u64>,
     /// Estimated time to the end.
     pub(crate) left: Option<Duration>,
-    /// Writers that wait, for an operation that keeps writers waiting.
+    /// Writes that wait, for an operation that may keep them waiting.
     pub(crate) waiting: Option<u64>,
 }
 
@@ -37,34 +37,30 @@ impl Reading {
         }
     }
 
-    /// One line for a person.
+    /// One line for a person. What matters least comes last: a narrow terminal cuts it off.
     pub(crate) fn line(&self) -> String {
-        let mut parts = vec![format!("{:<9}", self.stage)];
-        match (self.share(), self.total) {
-            (Some(share), Some(total)) => {
-                parts.push(format!("[{}] {:>3} %", bar(share), (share * 100.0).floor()));
-                parts.push(format!("{} of {}", human::bytes(self.done), human::bytes(total)));
-            }
-            _ => parts.push(human::bytes(self.done)),
-        }
-        if let Some(rate) = self.rate {
-            parts.push(format!("{}/s", human::bytes(rate)));
+        let mut parts = vec![self.stage.clone()];
+        if let (Some(share), Some(total)) = (self.share(), self.total) {
+            parts.push(format!("[{}] {:>3} %", bar(share), (share * 100.0).floor()));
+            parts.push(format!("{} of {}", human::bytes(self.done), human::bytes(total)));
         }
         if let Some(left) = self.left.filter(|left| !left.is_zero()) {
             parts.push(format!("{} left", human::duration(left)));
         }
-        match self.waiting {
-            Some(1) => parts.push("1 writer waits".to_owned()),
-            Some(waiting) => parts.push(format!("{} writers wait", human::count(waiting))),
-            None => {}
+        if let Some(waiting) = self.waiting {
+            let verb = if waiting == 1 { "waits" } else { "wait" };
+            parts.push(format!("{} {verb}", human::counted(waiting, "write")));
+        }
+        if let Some(rate) = self.rate {
+            parts.push(format!("{}/s", human::bytes(rate)));
         }
         parts.join("  ")
     }
 }
 
-/// Twenty cells, in eighths.
+/// Sixteen cells, in eighths.
 fn bar(share: f64) -> String {
-    const CELLS: usize = 20;
+    const CELLS: usize = 16;
     const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let eighths = (share.clamp(0.0, 1.0) * (CELLS * 8) as f64).floor() as usize;
     let mut text = "█".repeat(eighths / 8);
@@ -131,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_has_stage_bytes_rate_time_left_and_writers() {
+    fn the_line_has_stage_bytes_time_left_writes_and_rate() {
         let reading = Reading {
             stage: "copy".to_owned(),
             done: 34 << 20,
@@ -142,23 +138,23 @@ mod tests {
         };
         assert_eq!(
             reading.line(),
-            "copy       [██████████▋         ]  53 %  34.0 MiB of 64.0 MiB  10.0 MiB/s  3.00 s left  \
-             2 writers wait"
+            "copy  [████████▌       ]  53 %  34.0 MiB of 64.0 MiB  3.00 s left  2 writes wait  \
+             10.0 MiB/s"
         );
     }
 
     #[test]
     fn what_is_not_known_is_not_shown() {
         let reading = Reading { stage: "pin".to_owned(), ..Reading::default() };
-        assert_eq!(reading.line(), "pin        0 B");
+        assert_eq!(reading.line(), "pin");
     }
 
     #[test]
-    fn the_bar_is_twenty_cells_wide_at_any_share() {
+    fn the_bar_is_equally_wide_at_any_share() {
         for share in [0.0, 0.001, 0.5, 0.999, 1.0, 7.0] {
-            assert_eq!(bar(share).chars().count(), 20, "{share}");
+            assert_eq!(bar(share).chars().count(), 16, "{share}");
         }
-        assert_eq!(bar(1.0), "█".repeat(20));
+        assert_eq!(bar(1.0), "█".repeat(16));
     }
 
     #[test]
