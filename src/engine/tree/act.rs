@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use super::apply::{ChangeSource, apply};
 use super::checkpoint::{Checkpoint, Source, TableEntry};
+use super::discard::free_table;
 use super::file::{DataFile, WriterState};
 use super::free::Extent;
 use super::meta::Meta;
-use super::page::{LeafValue, Node};
-use super::pointer::{Pointer, TableRoot};
+use super::pointer::TableRoot;
 use super::relocate::{limit, relocate};
-use super::source::{Mapped, PageSource};
+use super::source::Mapped;
 use super::space::{ListRef, SpaceState, write_list};
 use super::writer::PageWriter;
 use crate::engine::{CATALOGUE, Change, Lsn, TableId, Timeline};
@@ -303,37 +303,6 @@ fn apply_table(
     }
     while changes.current().is_some_and(|(next, _, _)| next == table) {
         changes.advance()?;
-    }
-    Ok(())
-}
-
-/// Frees all pages of a table. Leaves are read only where they refer to runs.
-fn free_table(mapped: &Mapped, table: &TableRoot, writer: &mut PageWriter<'_>) -> Result<()> {
-    if table.root.is_null() {
-        return Ok(());
-    }
-    free_subtree(mapped, &table.root, table.level, writer)
-}
-
-fn free_subtree(
-    mapped: &Mapped,
-    pointer: &Pointer,
-    level: u8,
-    writer: &mut PageWriter<'_>,
-) -> Result<()> {
-    writer.free(pointer.page, 1, pointer.birth);
-    if level == 0 && !pointer.holds_runs {
-        return Ok(());
-    }
-    let damaged = || mapped.corrupt(pointer.page, "it changed after it was checked");
-    let node = Node::new(mapped.get(pointer, level)?, level).ok_or_else(damaged)?;
-    for index in 0..node.count() {
-        if level > 0 {
-            let child = node.child(index).ok_or_else(damaged)?;
-            free_subtree(mapped, &child, level - 1, writer)?;
-        } else if let LeafValue::Run(run) = node.leaf_value(index).ok_or_else(damaged)? {
-            writer.free_run(&run)?;
-        }
     }
     Ok(())
 }

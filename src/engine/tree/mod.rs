@@ -22,6 +22,7 @@ mod build;
 mod checkpoint;
 mod copy;
 mod cursor;
+mod discard;
 mod file;
 mod free;
 mod map;

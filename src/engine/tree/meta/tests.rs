@@ -23,7 +23,7 @@ fn meta(number: u64) -> Meta {
         free_list_crc: 5,
         free_list_birth: 2,
         next_table_id: 8,
-        from_archive: number % 2 == 0,
+        from_archive: number.is_multiple_of(2),
     }
 }
 

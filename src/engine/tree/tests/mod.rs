@@ -3,6 +3,7 @@
 mod copy;
 mod faults;
 mod model;
+mod rot;
 mod space;
 
 use std::collections::BTreeMap;

@@ -121,7 +121,7 @@ proptest! {
                 drop(newest);
                 (file, newest) = open(&*disk);
                 assert_holds(&newest, &model);
-            } else if round % 2 == 0 {
+            } else if round.is_multiple_of(2) {
                 held.push((newest.clone(), model.clone()));
             }
             if let Some(moved) = file.tidy(&newest, 115).expect("tidy") {
