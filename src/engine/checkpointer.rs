@@ -23,33 +23,78 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long to wait before a full disk is tried again.
 const RETRY_FULL: Duration = Duration::from_millis(200);
 
+/// What a background tidying lets the data file be, in per cent of what is in it: a store whose every
+/// record is always overwritten then writes a fifth more.
+const TIDY_WHEN_IDLE: u64 = 180;
+
+enum Task {
+    Write(Sealed, Arc<PinSlot>),
+    /// Make the data file at most so many per cent of what is in it.
+    Tidy(u64),
+}
+
 pub(super) fn run(core: &Arc<Core>) {
-    let _guard = PanicGuard(core);
-    while let Some((sealed, slot)) = next(core) {
-        match write(core, &sealed) {
-            Ok(checkpoint) => done(core, &slot, checkpoint),
-            Err(error) if error.kind() == ErrorKind::StorageFull => {
+    let _guard = EndGuard(core);
+    let mut is_tidy = true;
+    while let Some(task) = next(core, is_tidy) {
+        let outcome = match &task {
+            Task::Write(sealed, slot) => write(core, sealed).map(|made| done(core, slot, made)),
+            Task::Tidy(percent) => tidy(core, *percent),
+        };
+        is_tidy = matches!(task, Task::Tidy(_));
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.kind() != ErrorKind::StorageFull => return give_up(core, error),
+            // Tidying needs a little room to make much; without it the file stays as it is.
+            Err(_) if is_tidy => {}
+            Err(error) => {
                 if !pause(core, error) {
                     return;
                 }
             }
-            Err(error) => return give_up(core, error),
+        }
+        if let Task::Tidy(percent) = task {
+            tidied(core, |wanted| wanted == percent);
         }
     }
 }
 
-/// The oldest sealed delta; waits for one. `None` when the engine stops and nothing is left.
-fn next(core: &Core) -> Option<(Sealed, Arc<PinSlot>)> {
+/// What is to be done next; waits for something. `None` when the engine stops and nothing is left.
+fn next(core: &Core, is_tidy: bool) -> Option<Task> {
     let mut pending = core.pending.lock();
     loop {
-        if let Some(front) = pending.sealed.front() {
-            return Some(front.clone());
+        if let Some((sealed, slot)) = pending.sealed.front().cloned() {
+            return Some(Task::Write(sealed, slot));
+        }
+        if let Some(percent) = pending.tidy {
+            return Some(Task::Tidy(percent));
         }
         if pending.stop {
             return None;
         }
+        if !is_tidy {
+            return Some(Task::Tidy(TIDY_WHEN_IDLE));
+        }
         core.pending_changed.wait(&mut pending);
     }
+}
+
+/// Gives free room back to the disk: moves pages down where that pays, then cuts the file's end.
+fn tidy(core: &Core, percent: u64) -> Result<()> {
+    // Moved pages are a new checkpoint of the same commit; the old one goes with its last reader.
+    for _move_then_cut in 0..2 {
+        let newest = core.views.current().0.checkpoint.clone();
+        let Some(moved) = core.data.tidy(&newest, percent)? else { break };
+        drop(newest);
+        core.views.replace(None, |view| View { checkpoint: moved.clone(), ..view.clone() });
+    }
+    Ok(())
+}
+
+fn tidied(core: &Core, which: impl Fn(u64) -> bool) {
+    let mut pending = core.pending.lock();
+    pending.tidy = pending.tidy.filter(|wanted| !which(*wanted));
+    core.pending_changed.notify_all();
 }
 
 fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
@@ -97,21 +142,23 @@ fn give_up(core: &Core, error: Error) {
     core.latch(error.clone());
     let mut pending = core.pending.lock();
     pending.gave_up = Some(error.clone());
+    pending.tidy = None;
     for (_, slot) in pending.sealed.drain(..) {
         slot.fill(Err(error.clone()));
     }
     core.pending_changed.notify_all();
 }
 
-/// Whoever waits for a checkpoint must not wait for a thread that is no more.
-struct PanicGuard<'c>(&'c Core);
+/// Whoever waits for this thread must not wait when it is no more.
+struct EndGuard<'c>(&'c Core);
 
-impl Drop for PanicGuard<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let error = Error::new(ErrorKind::Io, "the writer of checkpoints panicked");
             give_up(self.0, error.at(&self.0.dir));
         }
+        tidied(self.0, |_| true);
     }
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Pending {
     pub(super) sealed: VecDeque<(Sealed, Arc<PinSlot>)>,
     /// The checkpointer found the disk full and tries again; writers without room are refused.
     pub(super) full: Option<Error>,
+    /// Somebody waits until the data file is at most so many per cent of what is in it.
+    pub(super) tidy: Option<u64>,
     /// The checkpointer gave up and fills no more slots.
     pub(super) gave_up: Option<Error>,
     pub(super) stop: bool,

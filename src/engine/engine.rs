@@ -34,6 +34,9 @@ struct Running {
     _lock: DirLock,
 }
 
+/// What the data file may be after an asked-for checkpoint, in per cent of what is in it.
+const TIDY_PERCENT: u64 = 120;
+
 /// What is known of a commit once it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitInfo {
@@ -137,13 +140,31 @@ impl Engine {
         loop {
             let patience = std::time::Duration::from_millis(500);
             match pin.checkpoint(patience)? {
-                Some(checkpoint) => return Ok(checkpoint.lsn()),
+                Some(checkpoint) => {
+                    let lsn = checkpoint.lsn();
+                    drop((pin, checkpoint));
+                    self.tidy();
+                    return Ok(lsn);
+                }
                 None => {
                     if let Some(full) = self.core.pending.lock().full.clone() {
                         return Err(full);
                     }
                 }
             }
+        }
+    }
+
+    /// Waits until the data file has given back what room it can.
+    fn tidy(&self) {
+        let mut pending = self.core.pending.lock();
+        if pending.gave_up.is_some() || pending.stop {
+            return;
+        }
+        pending.tidy = Some(TIDY_PERCENT);
+        self.core.pending_changed.notify_all();
+        while pending.tidy.is_some() {
+            self.core.pending_changed.wait(&mut pending);
         }
     }
 
@@ -155,11 +176,6 @@ impl Engine {
     /// Identity of the store.
     pub(crate) fn store_id(&self) -> StoreId {
         self.core.store_id
-    }
-
-    /// The timeline that the next commit is on.
-    pub(crate) fn timeline(&self) -> Timeline {
-        self.core.timeline
     }
 
     /// The store's folder.
@@ -180,11 +196,6 @@ impl Engine {
     /// Why the store takes no writes, where it does not.
     pub(crate) fn latched(&self) -> Option<Error> {
         self.core.latched()
-    }
-
-    /// Whether the engine was closed.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.running.lock().is_none()
     }
 
     /// Counters and sizes. Never waits for a backup or a sync.
