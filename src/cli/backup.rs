@@ -1,7 +1,7 @@
 //! `stillpoint backup`: an archive of the store at one commit.
 //!
-//! The store must not be open elsewhere: a process that has it open backs it up itself. Ctrl-C stops
-//! the backup and leaves neither an archive nor a part of one.
+//! The store must not be open elsewhere: a process that has it open backs it up itself. Ctrl-C
+//! stops the backup and leaves neither an archive nor a part of one.
 
 use std::path::PathBuf;
 use std::thread::sleep;

@@ -1,8 +1,8 @@
 //! `stillpoint export`: a table as rows, in key order.
 //!
-//! All of it belongs to one commit. The records are read twice: once to find the columns, once to write
-//! them. A file is written under another name and renamed when it is whole, so that a failed or stopped
-//! export leaves nothing behind and an older file untouched.
+//! All of it belongs to one commit. The records are read twice: once to find the columns, once to
+//! write them. A file is written under another name and renamed when it is whole, so that a failed
+//! or stopped export leaves nothing behind and an older file untouched.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -23,8 +23,8 @@ const STEP: u64 = 1_000;
 
 /// Write a table as CSV or JSON lines, in the order of its keys.
 ///
-/// The columns of a CSV are all fields that occur. Where no field says the key in every record, the key
-/// gets a column of its own.
+/// The columns of a CSV are all fields that occur. Where no field says the key in every record, the
+/// key gets a column of its own.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The folder of the store.

@@ -1,9 +1,9 @@
 //! `stillpoint import`: rows of a file become records of a table.
 //!
-//! The file is read twice. The first pass checks every row and finds the type of the keys, so that a
-//! file with a bad row changes nothing; the second writes, [`BATCH`] rows in a transaction. An import
-//! that fails or is stopped takes back the table or the store that it made; where it added to a table
-//! that was there, the batches that are committed stay, and it says how many.
+//! The file is read twice. The first pass checks every row and finds the type of the keys, so that
+//! a file with a bad row changes nothing; the second writes, [`BATCH`] rows in a transaction. An
+//! import that fails or is stopped takes back the table or the store that it made; where it added
+//! to a table that was there, the batches that are committed stay, and it says how many.
 
 use std::path::{Path, PathBuf};
 
@@ -160,8 +160,9 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Reads the whole file, changes nothing, and gives the type of the keys and the number of rows.
-    /// The type is `kept`, if the table is there and every key fits it, else the one that fits all.
+    /// Reads the whole file, changes nothing, and gives the type of the keys and the number of
+    /// rows. The type is `kept`, if the table is there and every key fits it, else the one that
+    /// fits all.
     fn check(&self, kept: Option<&KeyType>) -> Outcome<(KeyType, u64)> {
         let mut scout = KeyScout::new();
         let mut rows = 0;

@@ -48,8 +48,8 @@ impl Info {
             "contents": list.as_json(),
         });
         let text = format!(
-            "store {}\n  {} in {}\n  newest commit: LSN {}; newest checkpoint: number {}, LSN {}\n  \
-             data file: {}, of which {} free\n\n{}",
+            "store {}\n  {} in {}\n  newest commit: LSN {}; newest checkpoint: number {}, \
+             LSN {}\n  data file: {}, of which {} free\n\n{}",
             store.path().display(),
             human::counted(records, "record"),
             human::counted(tables, "table"),

@@ -1,7 +1,7 @@
 //! `stillpoint scan`: records in key order, to look at.
 //!
-//! A person gets a table whose columns are the fields of the first [`HEAD`] records; a program gets one
-//! object a line, as the records come, however many there are.
+//! A person gets a table whose columns are the fields of the first [`HEAD`] records; a program gets
+//! one object a line, as the records come, however many there are.
 
 use std::path::PathBuf;
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Value, json};
-use stillpoint::{BackupHeader, ReadHandle};
+use stillpoint::{BackupHeader, ReadHandle, TablePaper};
 
 use super::exit::Outcome;
 use super::show::table::{Align, Table};
@@ -27,41 +28,58 @@ impl Tables {
     }
 }
 
-/// The tables of a store at one commit, with how many records each has.
-pub(crate) struct TableList(Vec<(String, String, String, u64)>);
+/// Tables at one commit.
+pub(crate) struct TableList(Vec<Listed>);
+
+/// A table, its types, and how many records it has.
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    keys: String,
+    values: String,
+    records: u64,
+}
 
 impl TableList {
+    /// The tables that `read` sees.
     pub(crate) fn of(read: &ReadHandle) -> Outcome<TableList> {
         let mut list = Vec::new();
         for table in read.tables()? {
-            let records = stores::table(read, &table.name)?.len()?;
-            let (keys, values) = (table.key_type.to_string(), table.value_type.to_string());
-            list.push((table.name, keys, values, records));
+            list.push(Listed {
+                records: stores::table(read, &table.name)?.len()?,
+                keys: table.key_type.to_string(),
+                values: table.value_type.to_string(),
+                name: table.name,
+            });
         }
         Ok(TableList(list))
     }
 
     /// The tables that an archive says it contains, with the encodings that it names.
     pub(crate) fn of_archive(header: &BackupHeader) -> TableList {
-        let tables = header.tables.iter().cloned();
-        TableList(tables.map(|t| (t.name, t.key_encoding, t.value_encoding, t.records)).collect())
+        let listed = |table: TablePaper| Listed {
+            name: table.name,
+            keys: table.key_encoding,
+            values: table.value_encoding,
+            records: table.records,
+        };
+        TableList(header.tables.iter().cloned().map(listed).collect())
     }
 
     /// How many tables there are, and how many records in all.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        (self.0.len() as u64, self.0.iter().map(|table| table.3).sum())
+        (self.0.len() as u64, self.0.iter().map(|table| table.records).sum())
     }
 
     pub(crate) fn as_json(&self) -> Value {
-        let object = |(name, keys, values, records): &(String, String, String, u64)| json!({"name": name, "keys": keys, "values": values, "records": records});
-        self.0.iter().map(object).collect()
+        json!(self.0)
     }
 
     pub(crate) fn as_text(&self) -> String {
         let columns = ["table", "keys", "values"].map(|name| (name, Align::Left));
         let mut text = Table::new(columns.into_iter().chain([("records", Align::Right)]));
-        for (name, keys, values, records) in &self.0 {
-            text.row([name, keys, values, &human::count(*records)]);
+        for table in &self.0 {
+            text.row([&table.name, &table.keys, &table.values, &human::count(table.records)]);
         }
         text.render()
     }

@@ -157,8 +157,8 @@ impl Scene<'_> {
         Ok((report, seen, cancelled))
     }
 
-    /// Asks for a write in the middle of the copy, says what it waits for, and cancels it from outside
-    /// as a person would; the code that its caller was given.
+    /// Asks for a write in the middle of the copy, says what it waits for, and cancels it from
+    /// outside as a person would; the code that its caller was given.
     fn cancel_one(&self, watch: &Watch) -> Outcome<Option<i32>> {
         if !watch.until_copied(20.0) {
             return Ok(None);
@@ -181,7 +181,7 @@ impl Scene<'_> {
             .map_err(|_| Error::new(ErrorKind::OutcomeUnknown, "the waiting thread panicked"))?;
         let code = ended.err().map(|error| {
             self.narrator.say(&format!(
-                "     cancelled: error {}: {}",
+                "     another thread cancels it: error {}, {}",
                 error.code(),
                 error.message()
             ));

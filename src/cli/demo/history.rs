@@ -1,8 +1,8 @@
 //! The demo's own account of what was committed, and the comparison of a store with it.
 //!
 //! It shares nothing with the library: every writer of the demo says here what it committed and
-//! which LSN it was given, and what a store must contain at an LSN is reckoned from that alone. LSNs
-//! are dense, so a commit that is missing from the account is noticed, not overlooked.
+//! which LSN it was given, and what a store must contain at an LSN is reckoned from that alone.
+//! LSNs are dense, so a commit that is missing from the account is noticed, not overlooked.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};

@@ -1,9 +1,10 @@
 //! `stillpoint demo`: the main job, on real data, with the proof.
 //!
-//! A real data set is imported; readers and writers work on it; a backup is made in each of the three
-//! accesses; each archive is restored and compared, record by record, with the demo's own account of
-//! what was committed ([`history`]); one is opened with plain tar. What it says is what happened: every
-//! figure is measured in the run, and a promise that was not kept makes the command fail.
+//! A real data set is imported; readers and writers work on it; a backup is made in each of the
+//! three accesses; each archive is restored and compared, record by record, with the demo's own
+//! account of what was committed ([`history`]); one is opened with plain tar. What it says is what
+//! happened: every figure is measured in the run, and a promise that was not kept makes the command
+//! fail.
 //!
 //! It works in a folder of its own, which it removes.
 
@@ -47,8 +48,9 @@ const KEY: &str = "icao";
 
 /// See the main job done on real data: backups under traffic, restored and proven.
 ///
-/// Imports 28,298 airports, lets threads read and write, makes a backup in each access, restores each,
-/// and compares every record with what was committed. Takes less than a minute; needs no network.
+/// Imports 28,298 airports, lets threads read and write, makes a backup in each access, restores
+/// each, and compares every record with what was committed. Takes less than a minute; needs no
+/// network.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Work in this new folder and leave it there, to look at.
@@ -176,8 +178,8 @@ fn as_text(acts: &[Act], tar: &Tar, took: Duration) -> String {
     let mut text = report::as_table(acts);
     let right = acts.iter().filter(|act| act.is_right()).count();
     text.push_str(&format!(
-        "\n{right} of {} archives equal the store at exactly one commit, and not an older one than was \
-         acknowledged before.\nPlain tar: {}.\nDone in {}.\n",
+        "\n{right} of {} archives equal the store at exactly one commit, and not an older one than \
+         was acknowledged before.\nPlain tar: {}.\nDone in {}.\n",
         acts.len(),
         told_of_tar(&tar.unpacked, tar.compared),
         human::duration(took),

@@ -32,7 +32,8 @@ pub(crate) struct Act {
     /// The archive, and its size.
     pub(crate) archive: PathBuf,
     pub(crate) archive_bytes: u64,
-    /// The commit that was saved, and the last that was acknowledged before the backup was asked for.
+    /// The commit that was saved, and the last that was acknowledged before the backup was asked
+    /// for.
     pub(crate) lsn: u64,
     pub(crate) acknowledged: u64,
     /// The restored copy against the demo's own account at that LSN, and at the one before.

@@ -1,9 +1,9 @@
 //! The work that goes on while the demo makes its backups: threads that read, threads that write.
 //!
-//! A reader looks up airports. A writer lets an aircraft fly: one transaction that counts a movement at
-//! two airports and adds a flight, and tells the [`History`] what it committed. Both count what they did
-//! and how long it took. They go at a measured pace, so that the demo shows waiting and not the speed
-//! of the disk.
+//! A reader looks up airports. A writer lets an aircraft fly: one transaction that counts a
+//! movement at two airports and adds a flight, and tells the [`History`] what it committed. Both
+//! count what they did and how long it took. They go at a measured pace, so that the demo shows
+//! waiting and not the speed of the disk.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

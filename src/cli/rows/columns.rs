@@ -2,8 +2,8 @@
 //!
 //! The columns are all the names that occur, in the order in which they first occur. The key has a
 //! column too: the first field that says the key in *every* record (as after an import) is that
-//! column; if there is none, the key gets a column of its own before the others. So every record can
-//! be read back with its key, and nothing is written that is not in the store.
+//! column; if there is none, the key gets a column of its own before the others. So every record
+//! can be read back with its key, and nothing is written that is not in the store.
 //!
 //! A value that is no object is one field named `value`.
 

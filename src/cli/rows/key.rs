@@ -1,9 +1,10 @@
 //! The key column of a file of rows, and the type that its table gets.
 //!
-//! The rule: **if every key of the file is an integer, the table's keys are integers, else text.** An
-//! integer of a CSV file is a cell that is written exactly as its number would be (`42`, `-7`; not
-//! `007`, `+1` or ` 1`), so that no key changes on its way in and out. In JSON a number is an integer
-//! and `"42"` is text. Integers that fit are signed (`i64`); a column that needs more is unsigned.
+//! The rule: **if every key of the file is an integer, the table's keys are integers, else text.**
+//! An integer of a CSV file is a cell that is written exactly as its number would be (`42`, `-7`;
+//! not `007`, `+1` or ` 1`), so that no key changes on its way in and out. In JSON a number is an
+//! integer and `"42"` is text. Integers that fit are signed (`i64`); a column that needs more is
+//! unsigned.
 
 use serde_json::{Map, Value};
 use stillpoint::{Error, ErrorKind};

@@ -1,9 +1,9 @@
 //! Records as rows of a file: CSV and JSON lines, read and written.
 //!
 //! One rule keeps both directions honest: **nothing is guessed**. A cell of a CSV file is text and
-//! stays text (`007`, `1e5` and `TRUE` come out as they went in); a JSON value keeps its type; fields
-//! keep their order. Only the key column is looked at, because its type decides the order of the
-//! table: see [`key`].
+//! stays text (`007`, `1e5` and `TRUE` come out as they went in); a JSON value keeps its type;
+//! fields keep their order. Only the key column is looked at, because its type decides the order of
+//! the table: see [`key`].
 //!
 //! A file that ends in `.zst` is unpacked as it is read.
 

@@ -1,7 +1,8 @@
 //! Reading a file of rows.
 //!
-//! A reader goes forward only, holds one row, and names the line of anything that is not right. What
-//! a row may take is bounded by the bytes of the file itself and, for JSON lines, by [`LINE_LIMIT`].
+//! A reader goes forward only, holds one row, and names the line of anything that is not right.
+//! What a row may take is bounded by the bytes of the file itself and, for JSON lines, by
+//! [`LINE_LIMIT`].
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -19,7 +19,8 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{} {}", three_digits(value), UNITS[unit])
 }
 
-/// A duration in its natural unit: `850 ns`, `42.0 µs`, `1.50 ms`, `2.30 s`, `3 min 05 s`, `2 h 07 min`.
+/// A duration in its natural unit: `850 ns`, `42.0 µs`, `1.50 ms`, `2.30 s`, `3 min 05 s`, `2 h 07
+/// min`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if duration.as_nanos() < 1_000 {
