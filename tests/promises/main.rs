@@ -1,0 +1,8 @@
+//! The promises that the library makes, each held by tests from outside, through the public API.
+//!
+//! A file stands for one promise. What is expected is computed by models and checkers of the tests'
+//! own (`support`), which share no code with the library.
+
+mod p1_backups_equal_one_commit;
+
+mod support;

@@ -1,0 +1,7 @@
+//! What the tests of the promises share: a model of a store, a history of commits, a random source.
+//!
+//! Nothing in here uses the library to compute what is expected; `read` alone looks into it.
+
+pub(crate) mod history;
+pub(crate) mod random;
+pub(crate) mod read;
