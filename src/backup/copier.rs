@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::attachments::{ATTACHMENTS, Attachment, Attachments};
 use super::builder::BackupBuilder;
 use super::preflight::Place;
-use super::report::{BackupStatus, SavedFile};
+use super::report::SavedFile;
 use super::run::{Held, failed};
 use super::throttle::Throttle;
 use crate::archive::{ArchiveOptions, ArchiveWriter, EntryMeta};
@@ -18,7 +18,7 @@ use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::engine::tree::{Checkpoint, CopyPlan};
 use crate::engine::{DATA_FILE, LOG_DIR, Snapshot};
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::store::papers::{BackupHeader, BackupResults, TablePaper};
+use crate::store::{BackupHeader, BackupResults, BackupStatus, TablePaper};
 
 /// The entry that stands for the store where only its structure is saved.
 pub(crate) const CATALOGUE_FILE: &str = "catalogue.json";

@@ -27,4 +27,4 @@ mod tests;
 pub use builder::{BackupBuilder, BackupStart};
 pub use handle::BackupHandle;
 pub use progress::{Progress, Stage};
-pub use report::{BackupReport, BackupStatus, SavedFile};
+pub use report::{BackupReport, SavedFile};

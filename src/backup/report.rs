@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::Error;
 use crate::lock::Access;
-pub use crate::store::papers::BackupStatus;
+use crate::store::BackupStatus;
 
 /// One file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -17,12 +17,12 @@ use super::copier::{Copied, Copier};
 use super::handle::{Shared, stopped};
 use super::preflight::Place;
 use super::progress::Stage;
-use super::report::{BackupReport, BackupStatus};
+use super::report::BackupReport;
 use crate::archive::verify_medium;
 use crate::engine::tree::Checkpoint;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, BackupProgressInfo, BackupTurn, Hold, HoldRequest, HoldState, roots};
-use crate::store::StoreEvent;
+use crate::store::{BackupStatus, StoreEvent};
 
 /// How long to wait for the pin's checkpoint before looking at Stop again.
 const PATIENCE: Duration = Duration::from_millis(20);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{Disk, EntryKind, OpenMode};
 
 /// The folder that holds the name `path`; `.` for a bare name.
-pub(crate) fn parent(path: &Path) -> &Path {
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -30,7 +30,7 @@ fn partial(path: &Path) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// The old file is as it was, unless the last sync failed: then either may be there.
-pub(crate) fn write_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = partial(path)?;
     // Left over by a crash of an earlier attempt.
     ignore_missing(disk.remove_file(&partial))?;
@@ -53,7 +53,7 @@ fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the disk; `AlreadyExists` where something else than a directory has the name.
-pub(crate) fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = path;
     // Links are followed: a link to a directory will do.
@@ -84,7 +84,7 @@ pub(crate) fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the disk; part of the tree may be gone then.
-pub(crate) fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     // A stack of our own: the depth of a tree is not ours to choose.
     let mut todo = vec![(path.to_path_buf(), false)];
     while let Some((path, emptied)) = todo.pop() {
@@ -111,7 +111,7 @@ pub(crate) fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// `FileTooLarge` where it is longer: nothing is read then, and no memory taken.
-pub(crate) fn read_whole(disk: &dyn Disk, path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
+pub fn read_whole(disk: &dyn Disk, path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
     let file = disk.open(path, OpenMode::Read)?;
     let len = file.len()?;
     if len > max_len {

@@ -7,7 +7,7 @@
 //! Invariants: no other module names `std::fs`, `std::time` or a source of random bytes (held by
 //! `tests/tidy.rs`). Errors are plain [`std::io::Error`]s: what they mean is decided above.
 
-pub(crate) mod atomic;
+pub mod atomic;
 #[cfg(test)]
 mod conformance;
 mod process;

@@ -17,15 +17,15 @@ const DEFINITION_VERSION: u8 = 1;
 
 /// The definition of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableInfo {
+pub(crate) struct TableInfo {
     /// Its number, never reused.
-    pub id: TableId,
+    pub(crate) id: TableId,
     /// Its name, unique in the store.
-    pub name: String,
+    pub(crate) name: String,
     /// How keys are encoded, for example `u64` or `(str,i32)`.
-    pub key_encoding: String,
+    pub(crate) key_encoding: String,
     /// How values are encoded, for example `msgpack` or `bytes`.
-    pub value_encoding: String,
+    pub(crate) value_encoding: String,
 }
 
 impl TableInfo {
@@ -82,24 +82,24 @@ fn damaged(message: &str) -> Error {
 
 /// All tables at one LSN.
 #[derive(Clone, Debug, Default)]
-pub struct Catalogue {
+pub(crate) struct Catalogue {
     by_id: BTreeMap<TableId, Arc<TableInfo>>,
     by_name: BTreeMap<String, TableId>,
 }
 
 impl Catalogue {
     /// The table of this name.
-    pub fn by_name(&self, name: &str) -> Option<&Arc<TableInfo>> {
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Arc<TableInfo>> {
         self.by_name.get(name).and_then(|id| self.by_id.get(id))
     }
 
     /// The table of this number.
-    pub fn by_id(&self, id: TableId) -> Option<&Arc<TableInfo>> {
+    pub(crate) fn by_id(&self, id: TableId) -> Option<&Arc<TableInfo>> {
         self.by_id.get(&id)
     }
 
     /// All tables, by number.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<TableInfo>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<TableInfo>> {
         self.by_id.values()
     }
 

@@ -17,7 +17,7 @@ use super::pin::Pin;
 use super::snapshot::Snapshot;
 use super::stats::EngineStats;
 use super::tree::DataFile;
-use super::{Lsn, StoreId, TableId, Timeline, checkpointer, keeper};
+use super::{Lsn, StoreId, TableId, checkpointer, keeper};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 

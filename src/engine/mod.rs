@@ -28,16 +28,16 @@ mod view;
 mod tests;
 
 pub(crate) use batch::{Batch, Payload};
-pub use catalogue::{Catalogue, TableInfo};
+pub(crate) use catalogue::{Catalogue, TableInfo};
 pub use engine::CommitInfo;
 pub(crate) use engine::Engine;
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{DATA_FILE, LOG_DIR, inspect};
-pub use options::{Durability, EngineOptions};
-pub(crate) use pin::Pin;
+pub use options::Durability;
+pub(crate) use options::EngineOptions;
 pub(crate) use snapshot::Snapshot;
 pub use stats::EngineStats;
-pub use value::Value;
+pub(crate) use value::Value;
 
 /// Log sequence number of a commit. Dense within a timeline: the first commit is 1, and 0 means that
 /// nothing was committed yet.
@@ -50,7 +50,7 @@ pub type TableId = u32;
 pub type StoreId = u128;
 
 /// The table of definitions: its keys are table ids (big-endian), its values encoded definitions.
-pub const CATALOGUE: TableId = 0;
+pub(crate) const CATALOGUE: TableId = 0;
 
 /// A branch of history. Commits are the same only where timeline ancestry *and* LSN agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ pub struct Timeline {
 
 /// What a commit does to one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change<'a> {
+pub(crate) enum Change<'a> {
     /// The record has this value from now on.
     Put(&'a [u8]),
     /// The record is no more.

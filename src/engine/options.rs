@@ -10,25 +10,25 @@ pub enum Durability {
     #[default]
     Immediate,
     /// After its log records were written to the operating system: it survives the death of the
-    /// process at once, and a power loss once the background sync has passed it (within
-    /// [`EngineOptions::eventual_sync`]). What a power loss takes is always a suffix of history.
+    /// process at once, and a power loss once the background sync has passed it (within the
+    /// store's bound). What a power loss takes is always a suffix of history.
     Eventual,
 }
 
 /// Sizes and bounds of an engine.
 #[derive(Clone, Debug)]
-pub struct EngineOptions {
+pub(crate) struct EngineOptions {
     /// Bytes of a page of the data file; chosen when the store is created, then fixed.
-    pub page_size: u32,
+    pub(crate) page_size: u32,
     /// Bytes of a log segment.
-    pub segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// Bytes of committed records kept in memory before they are turned into pages. At most twice
     /// as much is held (once more while a backup pins), then writers wait.
-    pub delta_bytes: usize,
+    pub(crate) delta_bytes: usize,
     /// Bound of the time between the acknowledgement of an `Eventual` commit and its sync.
-    pub eventual_sync: Duration,
+    pub(crate) eventual_sync: Duration,
     /// Who writes, for the log: process, user, host. Written once a segment.
-    pub context: BTreeMap<String, String>,
+    pub(crate) context: BTreeMap<String, String>,
 }
 
 impl Default for EngineOptions {

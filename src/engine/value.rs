@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// The bytes of a value.
 #[derive(Clone)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// Bytes that lie in the map or in the memory of the snapshot: no copy was made.
     Borrowed(&'a [u8]),
     /// Bytes that were read into memory of their own.

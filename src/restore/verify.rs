@@ -24,8 +24,16 @@ pub struct StoreCheck {
     pub tables: u64,
     /// Records in it.
     pub records: u64,
+    /// Number of that checkpoint.
+    pub checkpoint: u64,
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// Pages of the file up to the last one that the checkpoint reaches.
+    pub pages: u64,
     /// Pages that it reaches.
     pub live_pages: u64,
+    /// Pages that are free: what is in them does not matter, and was not read.
+    pub free_pages: u64,
 }
 
 /// Checks the store in the folder `dir`, which nobody may have open.
@@ -63,7 +71,11 @@ impl StoreCheck {
             checkpoint_lsn: report.lsn,
             tables: report.tables.len() as u64,
             records: report.tables.iter().map(|(_, records)| records).sum(),
+            checkpoint: report.checkpoint,
+            page_size: report.page_size as u64,
+            pages: report.page_count,
             live_pages: report.live_pages,
+            free_pages: report.dead.iter().map(|run| run.end - run.start).sum(),
         }
     }
 }

@@ -65,9 +65,7 @@ pub use write_table::WriteTable;
 
 use crate::Result;
 use crate::engine::Lsn;
-use crate::lock::{
-    Age, Hold, LockManager, LockReport, PendingWrite, Purpose, StoreMode, WriteRequest,
-};
+use crate::lock::{Age, Hold, LockReport, PendingWrite, Purpose, StoreMode, WriteRequest};
 use crossbeam_channel::Receiver;
 use job::Label;
 use std::fmt;

@@ -78,6 +78,7 @@ impl Delta {
 
     /// The newest change of a record that is not younger than `at`, if the delta has one.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn get(&self, table: TableId, key: &[u8], at: Lsn) -> Option<Change<'_>> {
         self.get_hashed(Delta::hash(table, key), table, key, at)
     }

@@ -246,7 +246,9 @@ impl GroupHead {
         let (kind, sound) = match kind {
             1 => (
                 HeadKind::Group,
-                (GROUP_HEAD..=MAX_GROUP).contains(&size) && size % ALIGN == 0 && commits > 0,
+                (GROUP_HEAD..=MAX_GROUP).contains(&size)
+                    && size.is_multiple_of(ALIGN)
+                    && commits > 0,
             ),
             2 => (HeadKind::Trailer, size == GROUP_HEAD && contexts == 0),
             _ => return Err(Malformed::Field),

@@ -26,14 +26,17 @@ mod sync;
 mod upkeep;
 mod writer;
 
-pub(crate) use format::{MAX_GROUP, SegmentEnd, SegmentHeader};
-pub(crate) use group::{BIG_VALUE, Context, GroupBody, LogCommit, LogOp};
-pub(crate) use reader::{Group, SegmentReader, Step};
-pub(crate) use recovery::{Recovered, RecoveryBase, TailCut, recover};
-pub(crate) use segment::{SegmentInfo, list_segments};
-pub(crate) use sync::{SyncSet, Unproven};
+pub(crate) use group::{Context, LogCommit, LogOp};
+pub(crate) use recovery::{Recovered, RecoveryBase, recover};
 pub(crate) use upkeep::Upkeep;
-pub(crate) use writer::{Appended, Log, LogParams};
+pub(crate) use writer::{Log, LogParams};
+
+#[cfg(test)]
+use {
+    reader::{SegmentReader, Step},
+    segment::list_segments,
+    writer::Appended,
+};
 
 #[cfg(test)]
 mod tests;

@@ -67,6 +67,7 @@ impl Supply {
     }
 
     /// Whether a segment is ready.
+    #[cfg(test)]
     pub(crate) fn is_ready(&self) -> bool {
         self.shelf.lock().ready.is_some()
     }

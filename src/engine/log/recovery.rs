@@ -76,10 +76,6 @@ pub(crate) struct Recovered {
     pub(crate) durable_lsn: Lsn,
     /// What may be in the operating system's cache only. The next sync of the log covers it first.
     pub(crate) unproven: Vec<Unproven>,
-    /// Bytes of groups that were read.
-    pub(crate) bytes: u64,
-    /// All segments in the folder.
-    pub(crate) segments: Vec<SegmentInfo>,
 }
 
 /// Reads the log in `dir` and calls `apply` for every operation of every commit after the checkpoint,
@@ -111,7 +107,7 @@ pub(crate) fn recover(
     };
     let known = base.durable_hint.max(remains.synced_through);
     match verdict(ending) {
-        Verdict::End => Ok(replay.found(None, segments)),
+        Verdict::End => Ok(replay.found(None, &segments)),
         Verdict::Tail => {
             let cut = TailCut {
                 first_lsn: replay.last_lsn + 1,
@@ -119,7 +115,7 @@ pub(crate) fn recover(
                 path: place.path.unwrap_or_else(|| dir.to_path_buf()),
                 at: place.at,
             };
-            Ok(replay.found(Some(cut), segments))
+            Ok(replay.found(Some(cut), &segments))
         }
         Verdict::Damage => Err(damaged(place, dir, next, known)),
         Verdict::Missing => Err(Error::corrupt(dir, "the log of the store is missing")

@@ -52,7 +52,6 @@ pub(super) struct Replay<'a> {
     last_time: i64,
     end: Option<SegmentEnd>,
     durable: Lsn,
-    bytes: u64,
     /// What was read and is not known to be durable, oldest first.
     unproven: VecDeque<Stretch>,
     /// Number of the first segment that was read.
@@ -83,7 +82,6 @@ impl<'a> Replay<'a> {
             last_time: base.checkpoint_time,
             end: None,
             durable: base.durable_hint,
-            bytes: 0,
             unproven: VecDeque::new(),
             first_read: None,
         }
@@ -184,7 +182,6 @@ impl<'a> Replay<'a> {
         self.last_time = self.last_time.max(head.time);
         self.durable = self.durable.max(head.synced_through);
         self.end = Some(SegmentEnd { number, chain: group.chain, lsn });
-        self.bytes += u64::from(head.total);
         self.remember(number, at, at + u64::from(head.total), lsn);
         Ok(())
     }
@@ -230,11 +227,11 @@ impl<'a> Replay<'a> {
         parts
     }
 
-    pub(super) fn found(self, tail_cut: Option<TailCut>, segments: Vec<SegmentInfo>) -> Recovered {
+    pub(super) fn found(self, tail_cut: Option<TailCut>, segments: &[SegmentInfo]) -> Recovered {
         // A log that ends before the checkpoint cannot be continued: the commits between are in the
         // tree only. The next segment begins anew.
         let end = self.end.filter(|end| end.number != 0 && end.lsn == self.last_lsn);
-        let unproven = self.unproven(&segments);
+        let unproven = self.unproven(segments);
         Recovered {
             last_lsn: self.last_lsn,
             last_time: self.last_time,
@@ -243,8 +240,6 @@ impl<'a> Replay<'a> {
             timeline: self.lineage.timeline(),
             durable_lsn: self.durable.min(self.last_lsn),
             unproven,
-            bytes: self.bytes,
-            segments,
         }
     }
 }

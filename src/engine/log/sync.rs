@@ -264,6 +264,7 @@ impl SyncSet {
     }
 
     /// What will be durable after [`SyncSet::sync`].
+    #[cfg(test)]
     pub(crate) fn through(&self) -> Lsn {
         self.through
     }

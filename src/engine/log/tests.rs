@@ -79,9 +79,12 @@ fn base() -> RecoveryBase {
     }
 }
 
+/// What was recovered: LSN, time and mark of each commit.
+type Marks = Vec<(Lsn, i64, u64)>;
+
 /// Recovers, checks every operation, and returns the marks in order, each with its LSN and time.
-fn recover_marks(disk: &dyn Disk, base: RecoveryBase) -> Result<(Recovered, Vec<(Lsn, i64, u64)>)> {
-    let mut marks: Vec<(Lsn, i64, u64)> = Vec::new();
+fn recover_marks(disk: &dyn Disk, base: RecoveryBase) -> Result<(Recovered, Marks)> {
+    let mut marks = Marks::new();
     let mut deletes = 0;
     let recovered = recover(disk, &dir(), base, &mut |lsn, time, op| {
         match op.change {

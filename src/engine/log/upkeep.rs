@@ -40,6 +40,7 @@ impl Upkeep {
     }
 
     /// Whether the next segment is ready.
+    #[cfg(test)]
     pub(crate) fn is_prepared(&self) -> bool {
         self.0.supply.is_ready()
     }

@@ -138,6 +138,7 @@ impl Log {
     }
 
     /// LSN of the next commit.
+    #[cfg(test)]
     pub(crate) fn next_lsn(&self) -> Lsn {
         self.next_lsn
     }
@@ -351,6 +352,7 @@ impl Log {
     }
 
     /// The highest LSN that is known to be durable.
+    #[cfg(test)]
     pub(crate) fn durable_lsn(&self) -> Lsn {
         self.shared.sync.durable()
     }

@@ -28,7 +28,8 @@ struct Part {
 
 /// The live pages of one checkpoint, to be copied in file order.
 pub(crate) struct CopyPlan {
-    checkpoint: Arc<Checkpoint>,
+    /// Keeps every page that is copied.
+    _checkpoint: Arc<Checkpoint>,
     reader: Reader,
     metas: Vec<u8>,
     live: PageSet,
@@ -61,7 +62,7 @@ impl Checkpoint {
     /// `Corrupt` where a page of the walk is damaged, `Io` where it cannot be read.
     pub(crate) fn copy_plan(self: &Arc<Self>) -> Result<CopyPlan> {
         let mut plan = CopyPlan {
-            checkpoint: self.clone(),
+            _checkpoint: self.clone(),
             reader: self.reader(),
             metas: self.archive_meta(),
             live: PageSet::default(),
@@ -86,11 +87,6 @@ impl Checkpoint {
 }
 
 impl CopyPlan {
-    /// The checkpoint that is copied.
-    pub(crate) fn checkpoint(&self) -> &Arc<Checkpoint> {
-        &self.checkpoint
-    }
-
     /// Bytes of a page.
     pub(crate) fn page_size(&self) -> usize {
         self.reader.page_size()
@@ -102,6 +98,7 @@ impl CopyPlan {
     }
 
     /// Pages of the copy that are not zeros.
+    #[cfg(test)]
     pub(crate) fn live_pages(&self) -> u64 {
         self.live_pages + FIRST_PAGE
     }

@@ -40,11 +40,12 @@ pub(crate) use act::CheckpointParams;
 pub(crate) use apply::ChangeSource;
 pub(crate) use checkpoint::{Checkpoint, TreeCursor, open_read_only};
 pub(crate) use copy::CopyPlan;
-pub(crate) use file::{DataFile, DataParams, DataStats};
-pub(crate) use meta::Meta;
+pub(crate) use file::{DataFile, DataParams};
 pub(crate) use page::max_key_len;
-pub(crate) use pointer::TableRoot;
-pub(crate) use verify::{Damage, TreeReport, verify_data_file};
+pub(crate) use verify::{TreeReport, verify_data_file};
+
+#[cfg(test)]
+use pointer::TableRoot;
 
 #[cfg(test)]
 mod tests;

@@ -140,10 +140,6 @@ impl<'a> Node<'a> {
         self.count
     }
 
-    pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
     #[inline]
     fn prefix_len(&self) -> usize {
         usize::from(u16_at(self.bytes, 4))

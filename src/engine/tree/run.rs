@@ -51,11 +51,6 @@ impl Shape {
         self.value_pages.div_ceil((PART / self.page_size) as u64)
     }
 
-    /// The table as a part.
-    pub(crate) fn table(&self) -> Part {
-        Part { page: 0, pages: self.table_pages }
-    }
-
     /// Part `index` of the value.
     pub(crate) fn part(&self, index: u64) -> Part {
         let each = (PART / self.page_size) as u64;

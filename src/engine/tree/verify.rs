@@ -56,6 +56,7 @@ pub(crate) struct TreeReport {
 
 impl TreeReport {
     /// Whether nothing is wrong.
+    #[cfg(test)]
     pub(crate) fn is_sound(&self) -> bool {
         self.damage.is_empty()
     }

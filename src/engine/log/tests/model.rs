@@ -20,7 +20,7 @@ enum Step {
     FailedSync,
     Close,
     /// The machine stops after that many calls of the disk, at the latest now.
-    CrashIn(u64, Survival),
+    CrashIn(u64),
     Crash(Survival),
 }
 
@@ -42,7 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Checkpoint),
         1 => Just(Step::FailedSync),
         1 => Just(Step::Close),
-        2 => (1..12u64, survival()).prop_map(|(calls, survival)| Step::CrashIn(calls, survival)),
+        2 => (1..12u64).prop_map(Step::CrashIn),
         2 => survival().prop_map(Step::Crash),
     ]
 }
@@ -136,7 +136,7 @@ impl Model {
                     Err(_) => self.crash(Survival::Everything),
                 }
             }
-            Step::CrashIn(calls, _) => disk.crash_at(disk.calls() + calls),
+            Step::CrashIn(calls) => disk.crash_at(disk.calls() + calls),
             Step::Crash(survival) => self.crash(*survival),
         }
     }

@@ -1,3 +1,5 @@
+//! The free list against a page-by-page model of the reuse rule.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
