@@ -28,6 +28,9 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// A key and its value.
+pub type Record = (Vec<u8>, Vec<u8>);
+
 /// How well the values pack.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Packing {
@@ -61,6 +64,21 @@ impl Data {
         }
         value.truncate(self.value_len);
         value
+    }
+
+    pub fn record(&self, i: u64, version: u64) -> Record {
+        (self.key(i), self.value(i, version))
+    }
+
+    /// Keys of records chosen at random.
+    pub fn some_keys(&self, count: u64, seed: u64) -> Vec<Vec<u8>> {
+        let mut dice = Dice::new(seed);
+        (0..count).map(|_| self.key(dice.below(self.records))).collect()
+    }
+
+    /// Records chosen at random, with new values.
+    pub fn some_records(&self, count: u64, dice: &mut Dice) -> Vec<Record> {
+        (0..count).map(|_| self.record(dice.below(self.records), dice.next())).collect()
     }
 
     /// Bytes of all keys and values.

@@ -1,21 +1,37 @@
 //! Tables as the documents show them, and the medians that go into them.
 
-use std::time::{Duration, Instant};
+use crate::peers::PEERS;
 
 /// A table in Markdown.
 pub struct Table {
     title: String,
+    notes: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub fn new(title: &str, head: &[&str]) -> Table {
-        Table { title: title.into(), rows: vec![head.iter().map(|s| (*s).to_owned()).collect()] }
+    pub fn new(title: impl Into<String>, head: &[&str]) -> Table {
+        let head = head.iter().map(|s| (*s).to_owned()).collect();
+        Table { title: title.into(), notes: Vec::new(), rows: vec![head] }
     }
 
-    pub fn row(&mut self, cells: Vec<String>) {
+    /// A table with a column for each peer, the ratio and the goal.
+    pub fn of_peers(title: impl Into<String>) -> Table {
+        let mut head = vec![""];
+        head.extend(PEERS.iter().map(|(name, _)| *name));
+        head.extend(["ratio", "goal"]);
+        Table::new(title, &head)
+    }
+
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        let cells: Vec<String> = cells.into_iter().map(Into::into).collect();
         eprintln!("  {}", cells.join(" | "));
         self.rows.push(cells);
+    }
+
+    /// A sentence below the table.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
     }
 
     pub fn print(&self) {
@@ -26,43 +42,57 @@ impl Table {
                 println!("|{}", "---|".repeat(row.len()));
             }
         }
+        for note in &self.notes {
+            println!("\n{note}");
+        }
     }
 }
 
-pub fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
+/// What one thing measured, round by round.
+#[derive(Clone, Default)]
+pub struct Series(pub Vec<f64>);
 
-/// Percentile `p` (0 to 1) of unsorted times.
-pub fn percentile(times: &mut [Duration], p: f64) -> Duration {
-    times.sort();
-    times[((times.len() - 1) as f64 * p) as usize]
-}
-
-pub fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
-    let start = Instant::now();
-    let out = work();
-    (out, start.elapsed().as_secs_f64())
-}
-
-/// Pins the calling thread to one core, so that this kernel does not put two on the same one.
-pub fn pin_to_core(core: usize) {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core % cores());
-    let _best_effort = rustix::thread::sched_setaffinity(None, &set);
-}
-
-pub fn unpin() {
-    let mut set = rustix::thread::CpuSet::new();
-    for core in 0..cores() {
-        set.set(core);
+impl Series {
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
     }
-    let _best_effort = rustix::thread::sched_setaffinity(None, &set);
+
+    /// Half of the range, in per cent of the median.
+    fn spread(&self) -> f64 {
+        let most = self.0.iter().copied().fold(f64::MIN, f64::max);
+        let least = self.0.iter().copied().fold(f64::MAX, f64::min);
+        (most - least) / 2.0 / self.median() * 100.0
+    }
+
+    /// The median of the ratios within each round.
+    pub fn over(&self, other: &Series) -> Series {
+        Series(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
+    }
+
+    pub fn show(&self, unit: fn(f64) -> String) -> String {
+        format!("{} ±{:.0}%", unit(self.median()), self.spread())
+    }
 }
 
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get()).max(2)
+/// Measures `count` things by turns, `rounds` times: A B C A B C, not A A B B C C.
+pub fn interleaved(
+    rounds: usize,
+    count: usize,
+    mut measure: impl FnMut(usize) -> f64,
+) -> Vec<Series> {
+    let mut series = vec![Series::default(); count];
+    for _ in 0..rounds {
+        for (i, series) in series.iter_mut().enumerate() {
+            series.0.push(measure(i));
+        }
+    }
+    series
+}
+
+pub fn ratio(x: f64) -> String {
+    format!("{x:.2} x")
 }
 
 pub fn per_second(n: f64) -> String {
@@ -73,6 +103,16 @@ pub fn per_second(n: f64) -> String {
     }
 }
 
-pub fn micros(t: Duration) -> String {
-    format!("{:.1} us", t.as_secs_f64() * 1e6)
+/// A time given in seconds.
+pub fn time(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
+        s if s >= 1e-6 => format!("{:.1} us", s * 1e6),
+        s => format!("{:.1} ns", s * 1e9),
+    }
+}
+
+pub fn megabytes(bytes: f64) -> String {
+    format!("{:.1} MB", bytes / 1e6)
 }
