@@ -79,3 +79,7 @@ pub use store::{
     TableDescription, TablePaper, TimelinePaper, Value, ValueType, WaitError, WriteHandle,
     WriteTable, WriteTicket,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
