@@ -39,6 +39,38 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Backups
+//!
+//! A backup pins one commit and saves exactly that one. What others may do meanwhile is its
+//! [`Access`]: with `Live` nobody waits; with `ReadOnly`, the default of a server store, reads go on
+//! and writes wait in a queue that can be seen and cancelled; with `Frozen`, the default of a
+//! single-user store, both wait. It writes one file that `tar --zstd` opens, reads it back from the
+//! medium, and only then gives it its name.
+//!
+//! ```
+//! use stillpoint::{Access, Archive, Store, TableDef};
+//!
+//! const VISITS: TableDef<str, u64> = TableDef::new("visits");
+//!
+//! # fn main() -> stillpoint::Result<()> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let (dir, backups, copy) =
+//! #     (folder.path().join("store"), folder.path().join("backups"), folder.path().join("copy"));
+//! # std::fs::create_dir(&backups).unwrap();
+//! let store = Store::create(&dir)?;
+//! store.transact(|write| write.table(VISITS)?.put("front page", &1))?;
+//!
+//! let report = store.backup(&backups).access(Access::Live).run()?;
+//! assert_eq!(report.lsn, store.lsn());
+//!
+//! let archive = Archive::open(&report.archive)?;
+//! archive.verify()?; // every byte
+//! let then = archive.read()?; // in place, without restoring
+//! assert_eq!(then.table(VISITS)?.get("front page")?, Some(1));
+//! archive.restore(&copy).run()?; // a new store
+//! # Ok(()) }
+//! ```
+//!
 //! # Where to look
 //! - Opening: [`Store`], [`StoreBuilder`], [`Mode`], [`Durability`].
 //! - Tables: [`TableDef`], with [`Key`]s that keep their order and [`Value`]s that explain
@@ -48,7 +80,12 @@
 //! - Writing: [`WriteHandle`], [`WriteTable`], [`Store::transact`], [`StructureHandle`].
 //! - Waiting: [`WriteTicket`], [`Store::submit`], [`Store::pending_writes`],
 //!   [`Store::hold_writes`].
+//! - Backing up: [`Store::backup`], [`BackupBuilder`], [`BackupHandle`] with its
+//!   [`progress`](BackupHandle::progress) and its Stop button, [`BackupReport`].
+//! - Archives: [`Archive`], to verify, to read in place, to restore; [`verify_store`] and
+//!   [`Store::verify`] for stores; [`archive`] for the file format by itself.
 //! - Watching: [`Store::events`], [`Store::stats`], [`Store::locks`].
+//! - Testing: [`disk::SimDisk`], a disk that crashes and fails as you ask.
 //! - Errors: [`Error`] says by its [`kind`](Error::kind) what to do.
 
 pub mod archive;

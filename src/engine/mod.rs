@@ -43,7 +43,7 @@ pub(crate) use value::Value;
 /// nothing was committed yet.
 pub type Lsn = u64;
 
-/// Number of a table, never reused within a store. [`CATALOGUE`] is the catalogue itself.
+/// Number of a table, never reused within a store. 0 is the catalogue itself.
 pub type TableId = u32;
 
 /// Identity of a store, drawn at random when it is created.

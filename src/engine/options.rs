@@ -10,8 +10,9 @@ pub enum Durability {
     #[default]
     Immediate,
     /// After its log records were written to the operating system: it survives the death of the
-    /// process at once, and a power loss once the background sync has passed it (within the
-    /// store's bound). What a power loss takes is always a suffix of history.
+    /// process at once, and a power loss once the background sync has passed it (within
+    /// [`StoreBuilder::eventual_sync`](crate::StoreBuilder::eventual_sync)). What a power loss takes
+    /// is always a suffix of history.
     Eventual,
 }
 
