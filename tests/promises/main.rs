@@ -4,5 +4,8 @@
 //! own (`support`), which share no code with the library.
 
 mod p1_backups_equal_one_commit;
+mod p5_crash_at_every_call;
+mod p5_kill;
+mod p5_model;
 
 mod support;

@@ -55,7 +55,9 @@ impl Place {
         let store = self.builder("store").create().unwrap();
         let mut changes: Vec<Change> = TABLES.iter().map(|t| Change::Make(t.name())).collect();
         let write = store.begin_write().unwrap();
-        TABLES.iter().for_each(|table| drop(write.table(*table).unwrap()));
+        for table in TABLES {
+            write.table(table).unwrap();
+        }
         for account in 0..ACCOUNTS {
             let value = balance_of(DEPOSIT, &[]);
             write.table(BANK).unwrap().put(&account, &value).unwrap();

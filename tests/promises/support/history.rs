@@ -39,18 +39,18 @@ pub(crate) fn apply(state: &mut State, change: &Change) {
 /// are not lost.
 #[derive(Clone)]
 pub(crate) struct History {
-    /// The state after each commit, from the empty store on. The last may be of a commit that
-    /// was asked for and never acknowledged.
+    /// The state after each commit, from the empty store on. The last may be of a commit that was
+    /// asked for and never acknowledged.
     states: Vec<(Lsn, State)>,
-    /// Acknowledged as durable.
+    /// Survives a power cut.
     durable: Lsn,
-    /// Acknowledged at all.
-    acknowledged: Lsn,
+    /// Survives the end of the process.
+    written: Lsn,
 }
 
 impl History {
     pub(crate) fn new() -> History {
-        History { states: vec![(0, State::new())], durable: 0, acknowledged: 0 }
+        History { states: vec![(0, State::new())], durable: 0, written: 0 }
     }
 
     pub(crate) fn last(&self) -> &State {
@@ -76,7 +76,7 @@ impl History {
     /// Notes that the commit asked for last was acknowledged.
     pub(crate) fn acknowledge(&mut self, lsn: Lsn, durable: bool) {
         assert_eq!(lsn, self.last_lsn(), "the number of the commit");
-        self.acknowledged = lsn;
+        self.written = lsn;
         if durable {
             self.durable = lsn;
         }
@@ -84,20 +84,23 @@ impl History {
 
     /// Everything acknowledged has been made durable.
     pub(crate) fn all_durable(&mut self) {
-        self.durable = self.acknowledged;
+        self.durable = self.written;
     }
 
-    /// After a crash: the store must be at one of the commits, and none may be missing that surely
-    /// survived. Being found makes nothing durable: the next crash may take it.
-    pub(crate) fn settle(&mut self, lsn: Lsn, found: &State, survival: Survival) {
-        let least = match survival {
-            Survival::Everything => self.acknowledged,
-            _ => self.durable,
-        };
-        assert!(lsn >= least, "commit {least} was acknowledged, found {lsn} after {survival:?}");
+    /// Notes a crash.
+    pub(crate) fn crash(&mut self, survival: Survival) {
+        if survival != Survival::Everything {
+            self.written = self.durable;
+        }
+    }
+
+    /// After a crash the store must be at one of the commits, and none may be missing that surely
+    /// survived. Being found makes nothing durable: the next power cut may take it.
+    pub(crate) fn settle(&mut self, lsn: Lsn, found: &State) {
+        assert!(lsn >= self.written, "commit {} was acknowledged, found {lsn}", self.written);
         assert!(lsn <= self.last_lsn(), "commit {lsn} was never made");
-        assert!(self.at(lsn) == found, "the store at commit {lsn} after {survival:?}");
+        assert!(self.at(lsn) == found, "the store is not as commit {lsn} left it");
         self.states.truncate(self.states.iter().take_while(|(at, _)| *at <= lsn).count());
-        self.acknowledged = self.acknowledged.min(lsn);
+        self.written = lsn;
     }
 }

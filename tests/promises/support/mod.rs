@@ -2,6 +2,7 @@
 //!
 //! Nothing in here uses the library to compute what is expected; `read` alone looks into it.
 
+pub(crate) mod driven;
 pub(crate) mod history;
 pub(crate) mod random;
 pub(crate) mod read;
