@@ -106,7 +106,9 @@ impl<'r> Run<'r> {
     fn enter(&self, stage: Stage, total: u64) -> Result<()> {
         self.shared.cell.enter(stage, total, self.shared.now());
         self.shared.check_stop()?;
-        self.teller.tell(&self.backup, true)
+        self.teller.tell(&self.backup, true)?;
+        // Stop may have been pressed while the application was told.
+        self.shared.check_stop()
     }
 
     /// Stage 2.
@@ -188,6 +190,8 @@ impl<'r> Run<'r> {
         let attachments_hold = self.hold_for_attachments(copier.has_attachments())?;
         copier.copy_attachments(&mut step)?;
         drop(attachments_hold);
+        // The last step may have been the one that took too long.
+        hold.as_ref().map_or(Ok(()), Hold::check)?;
         let held = self.release(hold, held_from);
         copier.finish(held, pin)
     }

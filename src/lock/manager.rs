@@ -239,6 +239,18 @@ impl LockManager {
         central.refuse_ticket(&ticket, why)
     }
 
+    /// Refuses a wait of the calling thread for the waiting write `id`, where that would be a wait for
+    /// itself: for whoever lets another thread take the write up. Never waits.
+    ///
+    /// # Errors
+    /// `BackupInProgress`, code 2005, from inside a callback of the backup that is in the way;
+    /// `Invalid`, code 1404, on the thread of the hold or of an open handle that is.
+    pub fn check_wait(&self, id: u64) -> Result<()> {
+        let mut central = self.core.lock();
+        central.tick();
+        central.self_block(OwnerId::from_raw(id)).map_or(Ok(()), Err)
+    }
+
     /// Who holds what, and who waits for whom. Never waits.
     pub fn locks(&self) -> LockReport {
         let mut central = self.core.lock();

@@ -106,8 +106,18 @@ where
     ///
     /// # Errors
     /// [`Rejected`] with the closure: where its wait was cancelled, where the closure returned an
-    /// error, where the commit failed.
+    /// error, where the commit failed; where this thread would wait for itself: from inside a
+    /// callback of the backup (2005), or while it holds what the transaction waits for (1404).
     pub fn wait(self) -> Result<T, Rejected<F>> {
+        let Err(error) = self.store.inner().locks.check_wait(self.id) else { return self.block() };
+        match self.cancel() {
+            Ok(work) => Err(Rejected { error, work: Some(work) }),
+            // It has begun after all.
+            Err(ticket) => ticket.block(),
+        }
+    }
+
+    fn block(self) -> Result<T, Rejected<F>> {
         let mut state = self.slot.state.lock();
         loop {
             match std::mem::replace(&mut *state, State::Spent) {

@@ -58,7 +58,7 @@ impl DataFile {
         changes: &mut dyn ChangeSource,
         params: CheckpointParams,
     ) -> Result<Arc<Checkpoint>> {
-        let mut state = self.writer().lock();
+        let mut state = self.begin_act();
         let outcome = self.advance(&mut state, base, params, |mapped, _, writer| {
             build(base, mapped, changes, writer).map(Some)
         })?;
@@ -80,7 +80,7 @@ impl DataFile {
         newest: &Arc<Checkpoint>,
         percent: u64,
     ) -> Result<Option<Arc<Checkpoint>>> {
-        let mut state = self.writer().lock();
+        let mut state = self.begin_act();
         self.check_latch()?;
         self.cut(&mut state)?;
         let meta = &newest.meta;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::map::{Checked, Map};
 use super::meta::{Meta, Metas, is_page_size};
@@ -85,6 +85,8 @@ pub(crate) struct DataFile {
     pins: Mutex<Pins>,
     latched: AtomicBool,
     writer: Mutex<WriterState>,
+    /// The counts as of the beginning of the checkpoint that is being written, or of the last look.
+    counted: Mutex<DataStats>,
 }
 
 impl DataFile {
@@ -153,6 +155,10 @@ impl DataFile {
                 space,
                 stats: DataStats::default(),
             }),
+            counted: Mutex::new(DataStats {
+                file_bytes: allocated * metas.page_size as u64,
+                ..DataStats::default()
+            }),
             file,
         };
         Ok((Arc::new(data), newest))
@@ -181,13 +187,23 @@ impl DataFile {
         &self.checked
     }
 
-    pub(super) fn writer(&self) -> &Mutex<WriterState> {
-        &self.writer
+    /// What the writer of checkpoints works on, for one act.
+    pub(super) fn begin_act(&self) -> MutexGuard<'_, WriterState> {
+        let state = self.writer.lock();
+        *self.counted.lock() = self.count(&state);
+        state
     }
 
-    /// Counts of the file. Waits for a checkpoint that is being written.
+    /// Counts of the file; those from before it while a checkpoint is being written. Never waits.
     pub(crate) fn stats(&self) -> DataStats {
-        let state = self.writer.lock();
+        let mut counted = self.counted.lock();
+        if let Some(state) = self.writer.try_lock() {
+            *counted = self.count(&state);
+        }
+        *counted
+    }
+
+    fn count(&self, state: &WriterState) -> DataStats {
         DataStats {
             file_bytes: state.allocated * self.page_size as u64,
             free_bytes: state.space.free_pages() * self.page_size as u64,
