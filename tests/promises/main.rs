@@ -4,8 +4,12 @@
 //! own (`support`), which share no code with the library.
 
 mod p1_backups_equal_one_commit;
+mod p2_access_table;
+mod p3_live;
+mod p4_never_stays_locked;
 mod p5_crash_at_every_call;
 mod p5_kill;
 mod p5_model;
 
+mod scene;
 mod support;

@@ -1,0 +1,427 @@
+//! P4: a store never stays locked. Whatever a backup meets, at any stage and at any call of the disk,
+//! a write is granted afterwards, and meanwhile where the lease says so.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use stillpoint::disk::{Call, Fault, FaultPlan};
+use stillpoint::{
+    Access, AtLimit, BackupBuilder, Error, ErrorKind, Mode, Stage, StoreEvent, TicketState,
+};
+
+use crate::scene::{ITEMS, STORE, Scene, Still, TO, all, aside, end, get, open, put, until};
+
+const STAGES: [Stage; 6] =
+    [Stage::StartupHook, Stage::Quiesce, Stage::Pin, Stage::Copy, Stage::Verify, Stage::Seal];
+
+/// A write is granted, a read goes on, and nothing is held.
+#[track_caller]
+fn assert_free(scene: &Scene, what: &str) {
+    let store = scene.store.clone();
+    assert!(!store.locked(), "{what}: locked");
+    assert!(store.pending_writes().is_empty(), "{what}: writes wait");
+    let ticket = store.request_write().unwrap();
+    assert_eq!(ticket.state(), TicketState::Granted, "{what}");
+    drop(ticket);
+    let read = aside(move || {
+        drop(store.begin_write().unwrap());
+        drop(store.begin_structure().unwrap());
+        all(&store).len()
+    });
+    assert!(end(&read) > 0, "{what}");
+}
+
+#[test]
+fn a_fault_at_any_disk_call_of_a_backup_ends_it_and_thaws() {
+    let faults = [Fault::IO, Fault::FULL, Fault::DENIED];
+    for (access, step) in [(Access::ReadOnly, 1), (Access::Frozen, 3), (Access::Live, 3)] {
+        let mut call = 0;
+        loop {
+            let scene = Scene::new(Mode::Server, 300);
+            let before = all(&scene.store);
+            let fault = faults[call as usize % faults.len()];
+            scene.sim.fail(FaultPlan::once(Call::Read, "", fault).any_call().skip(call));
+            let result = scene.store.backup(TO).access(access).run();
+            let spent = !scene.sim.has_faults();
+            scene.sim.heal();
+            let what = format!("{access:?}, {fault:?} at call {call}: {result:?}");
+            assert_free(&scene, &what);
+            assert_eq!(all(&scene.store), before, "{what}");
+            check_end(&scene, result.as_ref().err(), &what);
+            if !spent {
+                assert!(result.is_ok(), "{what}");
+                break;
+            }
+            call += step;
+        }
+        assert!(call > 40, "{access:?}: a backup makes more calls than {call}");
+    }
+}
+
+/// A failed backup says why, and the next one succeeds: at once, or, where the fault met the store's
+/// own files, after it was opened anew.
+fn check_end(scene: &Scene, error: Option<&Error>, what: &str) {
+    if let Some(error) = error {
+        assert!(error.code() != 0 && !error.message().is_empty(), "{what}");
+        let partial = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(".partial");
+        assert!(!scene.destination().iter().any(partial), "{what}: a partial file stayed");
+    }
+    match put(&scene.store, 0, "item 0") {
+        Ok(()) => {
+            let report = scene.store.backup(TO).run().unwrap_or_else(|e| panic!("{what}: {e}"));
+            scene.archive(&report.archive).verify().unwrap();
+        }
+        Err(latched) => {
+            assert_eq!(latched.kind(), ErrorKind::ReadOnly, "{what}: {latched}");
+            let before = all(&scene.store);
+            let _latched = scene.store.close();
+            let again = open(&scene.sim, STORE).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(all(&again), before, "{what}");
+            put(&again, 0, "item 0").unwrap();
+            again.backup(TO).run().unwrap();
+        }
+    }
+}
+
+/// What a panic is told as, without the noise of a panic hook.
+fn panic_quietly() -> ! {
+    std::panic::resume_unwind(Box::new("a bug of the application's"))
+}
+
+#[test]
+fn a_panic_in_any_hook_at_any_stage_ends_the_backup_and_thaws() {
+    for mode in [Mode::Server, Mode::SingleUser] {
+        for stage in STAGES {
+            let scene = Scene::new(mode, 100);
+            let told = Arc::new(AtomicI32::new(0));
+            let heard = told.clone();
+            let error = scene
+                .store
+                .backup(TO)
+                .on_progress(move |progress| match progress.stage == stage {
+                    true => panic_quietly(),
+                    false => ControlFlow::Continue(()),
+                })
+                .on_shutdown(move |code| heard.store(code, Ordering::SeqCst))
+                .run()
+                .unwrap_err();
+            assert_eq!((error.kind(), error.code()), (ErrorKind::BackupFailed, 2006), "{error}");
+            assert!(error.message().contains("a bug of the application's"), "{error}");
+            assert_eq!(told.load(Ordering::SeqCst), 2006, "the shutdown hook is told");
+            assert_free(&scene, &format!("{mode:?}, panic at {stage:?}"));
+            assert!(scene.destination().is_empty(), "{stage:?}");
+        }
+        let scene = Scene::new(mode, 100);
+        let error = scene.store.backup(TO).on_startup(|_| panic_quietly()).run().unwrap_err();
+        assert_eq!(error.code(), 2006);
+        assert_free(&scene, "panic in the startup hook");
+        let backup = scene.store.backup(TO).on_shutdown(|_| panic_quietly());
+        backup.run().expect("the backup was over when its shutdown hook panicked");
+        assert_free(&scene, "panic in the shutdown hook");
+        scene.store.backup(TO).run().unwrap();
+    }
+}
+
+#[test]
+fn stop_lets_the_others_go_at_once_while_the_backup_itself_still_stands() {
+    for mode in [Mode::Server, Mode::SingleUser] {
+        for stage in STAGES {
+            let scene = Scene::new(mode, 300);
+            let (backup, still) = Still::at(stage, scene.store.backup(TO));
+            let backup = backup.start().unwrap();
+            still.reached();
+            let other = scene.store.clone();
+            let write = aside(move || put(&other, 1, "after stop"));
+            let other = scene.store.clone();
+            let read = aside(move || get(&other, 2));
+            backup.stop();
+            // The callback has not returned yet.
+            end(&write).unwrap();
+            end(&read).unwrap();
+            assert!(!scene.store.locked(), "{stage:?}");
+            still.go_on();
+            let error = backup.wait().unwrap_err();
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Stopped, 1406), "{stage:?}");
+            assert!(scene.destination().is_empty(), "{stage:?}");
+            assert_free(&scene, &format!("stop at {stage:?}"));
+        }
+    }
+}
+
+#[test]
+fn stop_ends_the_wait_for_open_handles() {
+    let scene = Scene::new(Mode::Server, 10);
+    let other = scene.store.clone();
+    let open = end(&aside(move || other.begin_write().unwrap()));
+    let backup = scene.store.backup(TO).start().unwrap();
+    let waits = scene.store.request_write().unwrap();
+    until("the backup waits", || backup.progress().stage == Stage::Quiesce);
+    let stop = backup.stopper();
+    stop();
+    assert_eq!(backup.wait().unwrap_err().code(), 1406);
+    waits.wait().unwrap().commit().unwrap();
+    open.commit().unwrap();
+    assert_free(&scene, "stop while waiting for handles");
+}
+
+/// Lets the destination hang, waits until a writer waits, and moves the clock on.
+fn hang_and_pass(
+    scene: &Scene,
+    backup: BackupBuilder,
+    time: Duration,
+) -> stillpoint::Result<stillpoint::BackupReport> {
+    let hang = scene.sim.hang(".partial");
+    let backup = backup.start().unwrap();
+    until("the backup holds", || scene.store.locked());
+    let ticket = scene.store.request_write().unwrap();
+    assert_eq!(ticket.state(), TicketState::Waiting);
+    scene.sim.advance(time);
+    ticket.wait().unwrap().commit().unwrap();
+    put(&scene.store, 1, "while it hangs").unwrap();
+    assert!(!scene.store.locked() && !backup.is_finished());
+    drop(hang);
+    backup.wait()
+}
+
+#[test]
+fn a_hanging_destination_thaws_by_stall_limit_and_by_hold_limit_with_both_outcomes() {
+    type Options = fn(BackupBuilder) -> BackupBuilder;
+    let limits: [(Option<AtLimit>, Options, Duration); 4] = [
+        (None, |b| b, Duration::from_secs(61)),
+        (None, |b| b.stall_limit(Duration::from_secs(5)), Duration::from_secs(6)),
+        (
+            Some(AtLimit::ContinueLive),
+            |b| b.hold_limit(Duration::from_secs(10), AtLimit::ContinueLive),
+            Duration::from_secs(11),
+        ),
+        (
+            Some(AtLimit::Abort),
+            |b| b.hold_limit(Duration::from_secs(10), AtLimit::Abort),
+            Duration::from_secs(11),
+        ),
+    ];
+    for mode in [Mode::Server, Mode::SingleUser] {
+        for (outcome, options, time) in limits {
+            let scene = Scene::new(mode, 3000);
+            let before = all(&scene.store);
+            let result = hang_and_pass(&scene, options(scene.store.backup(TO)), time);
+            match outcome {
+                Some(AtLimit::Abort) => {
+                    let error = result.unwrap_err();
+                    assert_eq!((error.kind(), error.code()), (ErrorKind::BackupFailed, 2003));
+                    assert!(scene.destination().is_empty());
+                }
+                _ => {
+                    let report = result.unwrap();
+                    assert!(report.went_live && report.longest_wait > Duration::ZERO);
+                    let saved = scene.archive(&report.archive);
+                    saved.verify().unwrap();
+                    // What came after the thaw is not in it: it went on from the same commit.
+                    let read = saved.read().unwrap();
+                    assert_eq!(crate::scene::records(&read), before);
+                    assert!(saved.results().went_live);
+                }
+            }
+            assert_free(&scene, "after a hanging destination");
+        }
+    }
+}
+
+#[test]
+fn a_stalled_backup_that_may_not_go_on_live_fails_with_2003() {
+    let scene = Scene::new(Mode::Server, 3000);
+    let backup = scene
+        .store
+        .backup(TO)
+        .stall_limit(Duration::from_secs(5))
+        .hold_limit(Duration::from_secs(3600), AtLimit::Abort);
+    let error = hang_and_pass(&scene, backup, Duration::from_secs(6)).unwrap_err();
+    assert_eq!(error.code(), 2003, "{error}");
+    assert_free(&scene, "after a stall");
+}
+
+#[test]
+fn a_hold_that_ends_in_the_last_step_of_the_copy_still_fails_where_it_was_to_abort() {
+    let scene = Scene::new(Mode::Server, 100);
+    let clock = scene.sim.clone();
+    let backup =
+        scene.store.backup(TO).hold_limit(Duration::from_secs(10), AtLimit::Abort).on_progress(
+            move |progress| {
+                clock.advance(Duration::from_millis(60));
+                if progress.stage == Stage::Copy && progress.bytes_done == progress.bytes_total {
+                    clock.advance(Duration::from_secs(11));
+                }
+                ControlFlow::Continue(())
+            },
+        );
+    let error = backup.run().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::BackupFailed, 2003), "{error}");
+    assert_free(&scene, "after the limit");
+}
+
+#[test]
+fn a_backup_whose_handle_was_dropped_runs_to_its_end_and_thaws() {
+    let scene = Scene::new(Mode::SingleUser, 300);
+    let events = scene.store.events();
+    let (backup, still) = Still::copying(&scene.sim, scene.store.backup(TO));
+    drop(backup.start().unwrap());
+    still.reached();
+    let ticket = scene.store.request_write().unwrap();
+    assert_eq!(ticket.state(), TicketState::Waiting);
+    still.go_on();
+    ticket.wait().unwrap().commit().unwrap();
+    let ended = std::iter::from_fn(|| events.recv_timeout(crate::scene::PATIENCE).ok())
+        .find(|event| matches!(event, StoreEvent::BackupEnded { .. }));
+    assert!(matches!(ended, Some(StoreEvent::BackupEnded { error: None, .. })), "{ended:?}");
+    assert_eq!(scene.destination().len(), 1);
+    assert_free(&scene, "the handle was dropped");
+}
+
+#[test]
+fn a_store_that_is_closed_during_a_backup_refuses_who_waits_and_opens_again() {
+    for mode in [Mode::Server, Mode::SingleUser] {
+        let scene = Scene::new(mode, 300);
+        let before = all(&scene.store);
+        let (backup, still) = Still::copying(&scene.sim, scene.store.backup(TO));
+        let backup = backup.start().unwrap();
+        still.reached();
+        let ticket = scene.store.request_write().unwrap();
+        let store = scene.store.clone();
+        let closing = aside(move || store.close());
+        assert_eq!(ticket.wait().unwrap_err().kind(), ErrorKind::Closed);
+        still.go_on();
+        end(&closing).unwrap();
+        // It has pinned what it needs: it may end well, or say that the store was closed.
+        match backup.wait() {
+            Ok(report) => drop(scene.archive(&report.archive).verify().unwrap()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
+        }
+        let again = open(&scene.sim, STORE).unwrap();
+        assert_eq!(all(&again), before);
+        put(&again, 1, "open again").unwrap();
+    }
+}
+
+/// What an operation from inside a callback is answered with.
+type Answer = (&'static str, Result<(), i32>);
+
+/// Does everything that would wait for the backup.
+fn try_all(store: &stillpoint::Store, read: &stillpoint::ReadHandle) -> Vec<Answer> {
+    let code = |error: Error| error.code();
+    let submitted = store
+        .submit(|write| write.table(ITEMS)?.put(&1, &"submitted".into()))
+        .map_err(|rejected| rejected.error)
+        .and_then(|ticket| ticket.wait().map_err(|rejected| rejected.error));
+    vec![
+        ("begin_write", store.begin_write().map(drop).map_err(code)),
+        ("put", put(store, 1, "x").map_err(code)),
+        ("request_write", store.request_write().and_then(|t| t.wait()).map(drop).map_err(code)),
+        ("transact", store.transact(|_| Ok(())).map_err(code)),
+        ("submit", submitted.map_err(code)),
+        ("begin_structure", store.begin_structure().map(drop).map_err(code)),
+        ("hold_writes", store.hold_writes(Duration::from_secs(1)).map(drop).map_err(code)),
+        ("begin_read", store.begin_read().map(drop).map_err(code)),
+        ("old handle", read.table(ITEMS).unwrap().get(&1).map(drop).map_err(code)),
+        ("backup", store.backup(TO).run().map(drop).map_err(code)),
+    ]
+}
+
+#[test]
+fn an_operation_from_inside_a_callback_that_would_wait_for_the_backup_is_refused_with_2005() {
+    for mode in [Mode::Server, Mode::SingleUser] {
+        let scene = Scene::new(mode, 300);
+        let store = scene.store.clone();
+        let read = store.begin_read().unwrap();
+        let (tell, told) = bounded(1);
+        let (inside, seen) = (store.clone(), tell.clone());
+        let backup = scene.store.backup(TO).on_progress(move |progress| {
+            if progress.stage == Stage::Copy {
+                let _ = seen.try_send(try_all(&inside, &read));
+                // What never waits is let through.
+                assert!(inside.locked() && inside.stats().locked);
+                assert!(inside.pending_writes().is_empty());
+                assert!(!inside.locks().owners.is_empty());
+            }
+            ControlFlow::Continue(())
+        });
+        let done = end(&aside(move || backup.run()));
+        done.unwrap();
+        let waits_too = mode == Mode::SingleUser;
+        for (what, answer) in told.try_recv().unwrap() {
+            let reads = matches!(what, "begin_read" | "old handle");
+            let expected = if reads && !waits_too { Ok(()) } else { Err(2005) };
+            assert_eq!(answer, expected, "{mode:?}: {what}");
+        }
+        drop(tell);
+        assert_free(&scene, "callbacks");
+        assert_eq!(get(&store, 1).as_deref(), Some("item 1"), "nothing was performed");
+    }
+}
+
+#[test]
+fn a_backup_from_inside_any_hook_is_refused_with_2005() {
+    let scene = Scene::new(Mode::Server, 50);
+    let (tell, told) = bounded(3);
+    let again = |tell: &crossbeam_channel::Sender<i32>| {
+        let (store, tell) = (scene.store.clone(), tell.clone());
+        move || {
+            let code = store.backup(TO).run().map_or_else(|error| error.code(), |_| 0);
+            let _full = tell.try_send(code);
+        }
+    };
+    let (first, mut second, last) = (again(&tell), again(&tell), again(&tell));
+    let backup = scene
+        .store
+        .backup(TO)
+        .on_startup(move |_| {
+            first();
+            Ok(())
+        })
+        .on_progress(move |progress| {
+            if progress.stage == Stage::Seal {
+                (&mut second)();
+            }
+            ControlFlow::Continue(())
+        })
+        .on_shutdown(move |_| last());
+    backup.run().unwrap();
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [2005; 3]);
+    assert_free(&scene, "backups in hooks");
+    scene.store.backup(TO).run().unwrap();
+}
+
+#[test]
+fn a_second_backup_is_refused_with_2004_and_the_first_is_not_disturbed() {
+    for access in [Access::Live, Access::ReadOnly] {
+        let scene = Scene::new(Mode::Server, 300);
+        let (backup, still) = Still::copying(&scene.sim, scene.store.backup(TO).access(access));
+        let backup = backup.start().unwrap();
+        still.reached();
+        for second in [Access::Live, Access::ReadOnly, Access::Frozen] {
+            let error = scene.store.backup(TO).access(second).run().unwrap_err();
+            assert_eq!((error.kind(), error.code()), (ErrorKind::BackupInProgress, 2004));
+        }
+        still.go_on();
+        let report = backup.wait().unwrap();
+        scene.archive(&report.archive).verify().unwrap();
+        assert_free(&scene, "a second backup");
+        scene.store.backup(TO).run().unwrap();
+    }
+}
+
+#[test]
+fn a_crash_of_the_disk_during_a_backup_leaves_nobody_waiting() {
+    let scene = Scene::new(Mode::SingleUser, 300);
+    let (backup, still) = Still::copying(&scene.sim, scene.store.backup(TO));
+    let backup = backup.start().unwrap();
+    still.reached();
+    let ticket = scene.store.request_write().unwrap();
+    scene.sim.crash_now();
+    still.go_on();
+    backup.wait().unwrap_err();
+    drop(ticket.wait().unwrap());
+    assert!(!scene.store.locked());
+}
