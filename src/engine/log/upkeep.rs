@@ -21,6 +21,17 @@ pub(crate) struct Shared {
     pub(crate) sync: Arc<SyncState>,
 }
 
+impl Shared {
+    /// Cuts the segments that are closed and durable at their ends.
+    pub(crate) fn trim(&self) -> Result<()> {
+        for trim in self.sync.take_trimmable() {
+            let cut = trim.file.set_len(trim.end);
+            cut.map_err(|e| Error::io("cut a log segment at its end", &trim.path, e))?;
+        }
+        Ok(())
+    }
+}
+
 /// A handle for the upkeep of a log; any number of them, on any threads.
 #[derive(Clone)]
 pub(crate) struct Upkeep(pub(crate) Arc<Shared>);
@@ -32,10 +43,7 @@ impl Upkeep {
     /// [`crate::ErrorKind::StorageFull`] where there is no room: nothing is latched, and a later call
     /// may succeed.
     pub(crate) fn prepare(&self) -> Result<()> {
-        for trim in self.0.sync.take_trimmable() {
-            let cut = trim.file.set_len(trim.end);
-            cut.map_err(|e| Error::io("cut a log segment at its end", &trim.path, e))?;
-        }
+        self.0.trim()?;
         self.0.supply.prepare()
     }
 

@@ -357,12 +357,14 @@ impl Log {
         self.shared.sync.durable()
     }
 
-    /// Ends the log cleanly: all durable, a trailer that says so, nothing prepared left behind. The
-    /// next recovery then need not look for lost commits behind the end.
+    /// Ends the log cleanly: all durable, a trailer that says so, nothing prepared and no room that
+    /// was allocated ahead left behind. The next recovery then need not look for lost commits behind
+    /// the end.
     pub(crate) fn close(&mut self) -> Result<()> {
         self.sync()?;
         self.roll()?;
         self.sync()?;
+        self.shared.trim()?;
         self.shared.supply.discard()
     }
 }
