@@ -31,19 +31,17 @@ pub(super) struct Attachments {
 }
 
 impl Attachments {
-    /// Looks at every listed path, folders with all that is in them.
-    pub(super) fn plan(
-        disk: &Arc<dyn Disk>,
-        listed: &[PathBuf],
-        store_dir: &Path,
-    ) -> Result<Attachments> {
-        let mut plan = Attachments::default();
-        let mut names: Vec<String> = Vec::new();
+    /// Sees that the listed paths can be attachments at all.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that is no text, a name that stands twice, and whatever holds the store.
+    pub(super) fn check(disk: &Arc<dyn Disk>, listed: &[PathBuf], store_dir: &Path) -> Result<()> {
+        let mut names: Vec<&str> = Vec::new();
         for path in listed {
             let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
                 Error::new(ErrorKind::Invalid, "an attachment needs a name in valid text").at(path)
             })?;
-            if names.iter().any(|other| other == name) {
+            if names.contains(&name) {
                 return Err(Error::new(
                     ErrorKind::Invalid,
                     format!("two attachments are called \"{name}\""),
@@ -51,11 +49,20 @@ impl Attachments {
                 .at(path)
                 .hint("Attach the folder that holds them instead."));
             }
-            names.push(name.to_owned());
-            plan.refuse_the_store(disk, path, store_dir)?;
+            names.push(name);
+            refuse_the_store(disk, path, store_dir)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at every listed path, folders with all that is in them.
+    pub(super) fn plan(disk: &Arc<dyn Disk>, listed: &[PathBuf]) -> Attachments {
+        let mut plan = Attachments::default();
+        for path in listed {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
             plan.add(disk, path, &format!("{ATTACHMENTS}/{name}"));
         }
-        Ok(plan)
+        plan
     }
 
     /// Bytes of all files.
@@ -65,18 +72,6 @@ impl Attachments {
             .filter(|attachment| attachment.found.kind == EntryKind::File)
             .map(|attachment| attachment.found.len)
             .sum()
-    }
-
-    fn refuse_the_store(&self, disk: &Arc<dyn Disk>, path: &Path, store: &Path) -> Result<()> {
-        let (Ok(path), Ok(store)) = (disk.canonical(path), disk.canonical(store)) else {
-            return Ok(()); // What cannot be found is reported as missing below.
-        };
-        if path.starts_with(&store) || store.starts_with(&path) {
-            return Err(Error::new(ErrorKind::Invalid, "an attachment may not hold the store")
-                .at(path)
-                .hint("The store itself is always part of the archive."));
-        }
-        Ok(())
     }
 
     fn add(&mut self, disk: &Arc<dyn Disk>, path: &Path, name: &str) {
@@ -117,4 +112,16 @@ impl Attachments {
             .hint("The store itself is in the archive; the backup is partial.");
         self.problems.push(error);
     }
+}
+
+fn refuse_the_store(disk: &Arc<dyn Disk>, path: &Path, store: &Path) -> Result<()> {
+    let (Ok(path), Ok(store)) = (disk.canonical(path), disk.canonical(store)) else {
+        return Ok(()); // What cannot be found is reported as missing below.
+    };
+    if path.starts_with(&store) || store.starts_with(&path) {
+        return Err(Error::new(ErrorKind::Invalid, "an attachment may not hold the store")
+            .at(path)
+            .hint("The store itself is always part of the archive."));
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::attachments::Attachments;
 use super::builder::BackupBuilder;
 use crate::archive::{ArchiveName, Compression, list_partials, next_number};
 use crate::disk::{Disk, EntryKind};
@@ -29,6 +30,7 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     let engine = &backup.inner.engine;
     let (disk, folder) = (engine.disk(), &backup.destination);
     check_folder(disk, folder, engine.dir())?;
+    Attachments::check(disk, &backup.options.attachments, engine.dir())?;
     let store_id = engine.store_id();
     let partials = list_partials(&**disk, folder, store_id).map_err(unusable)?;
     for left_over in partials {

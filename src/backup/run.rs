@@ -54,6 +54,8 @@ pub(super) fn run(mut backup: BackupBuilder, place: Place, shared: &Arc<Shared>,
     let error = result.as_ref().err().cloned();
     inner.events.tell(|| StoreEvent::BackupEnded { number, error });
     drop(turn);
+    // Who waits for the end may close the store next, and must find nobody else holding it.
+    drop(inner);
     shared.finish(result);
 }
 
@@ -172,8 +174,7 @@ impl<'r> Run<'r> {
         held_from: Duration,
     ) -> Result<Copied> {
         let engine = &self.backup.inner.engine;
-        let listed = &self.backup.options.attachments;
-        let attachments = Attachments::plan(engine.disk(), listed, engine.dir())?;
+        let attachments = Attachments::plan(engine.disk(), &self.backup.options.attachments);
         let mut copier =
             Copier::begin(&self.backup, self.place, checkpoint, attachments, self.started)?;
         self.enter(Stage::Copy, copier.bytes_total())?;

@@ -90,6 +90,10 @@ pub(super) struct Found {
     pub(super) sealed: Vec<Sealed>,
 }
 
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store was closed")
+}
+
 impl Core {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
@@ -164,6 +168,9 @@ impl Core {
             }
             if let Some(latched) = self.latched() {
                 return Err(latched);
+            }
+            if pending.stop {
+                return Err(closed());
             }
             waited = true;
             self.pending_changed.wait(&mut pending);

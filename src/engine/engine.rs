@@ -11,6 +11,7 @@ use super::batch::Batch;
 use super::catalogue::Catalogue;
 use super::core::Core;
 use super::line::{self, Outcome, Work};
+use super::log::MAX_GROUP;
 use super::open::{self, DirLock};
 use super::options::{Durability, EngineOptions};
 use super::pin::Pin;
@@ -36,6 +37,12 @@ struct Running {
 
 /// What the data file may be after an asked-for checkpoint, in per cent of what is in it.
 const TIDY_PERCENT: u64 = 120;
+
+/// What one commit may hold: half of the longest group of the log, since others may stand with it.
+const MAX_COMMIT_BYTES: usize = MAX_GROUP as usize / 2;
+
+/// What an operation takes in the log beside its key and value, at most.
+const OP_OVERHEAD: usize = 32;
 
 /// What is known of a commit once it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +99,7 @@ impl Engine {
         if let Some(latched) = self.core.latched() {
             return Err(latched);
         }
+        check_size(&batch)?;
         self.core.wait_for_room()?;
         match line::run(&self.core, Work::Commit { batch, durability })? {
             Outcome::Committed { lsn, time } => Ok(CommitInfo { lsn, time }),
@@ -243,6 +251,16 @@ impl Engine {
             Some(_) => last,
         }
     }
+}
+
+/// A commit that cannot be one group is refused alone, before it joins others in the line.
+fn check_size(batch: &Batch) -> Result<()> {
+    let bytes = batch.bytes() + batch.ops().len() * OP_OVERHEAD;
+    if bytes > MAX_COMMIT_BYTES {
+        let message = format!("a commit takes {bytes} bytes, and {MAX_COMMIT_BYTES} are allowed");
+        return Err(Error::new(ErrorKind::Limit, message).hint("Commit in several transactions."));
+    }
+    Ok(())
 }
 
 fn stop_keeper(core: &Core) {

@@ -25,7 +25,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Lsn;
 use super::batch::Batch;
-use super::core::Core;
+use super::core::{Core, closed};
 use super::options::Durability;
 use super::pin::PinSlot;
 use crate::error::{Error, ErrorKind, Result};
@@ -117,7 +117,7 @@ pub(super) fn run(core: &Core, work: Work) -> Result<Outcome> {
     let lead_at_once = {
         let mut queue = core.queue.lock();
         if queue.closed {
-            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+            return Err(closed());
         }
         queue.waiting.push_back(entry.clone());
         !std::mem::replace(&mut queue.leading, true)

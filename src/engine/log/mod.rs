@@ -26,6 +26,7 @@ mod sync;
 mod upkeep;
 mod writer;
 
+pub(crate) use format::MAX_GROUP;
 pub(crate) use group::{Context, LogCommit, LogOp};
 pub(crate) use recovery::{Recovered, RecoveryBase, recover};
 pub(crate) use upkeep::Upkeep;

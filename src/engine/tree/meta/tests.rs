@@ -1,3 +1,5 @@
+//! Metas: their encoding, their damage, and which of two counts.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Pages against what was put into them, and against random bytes.
+
 use proptest::prelude::*;
 
 use super::super::build::{Builder, Cut};
