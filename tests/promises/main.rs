@@ -10,6 +10,8 @@ mod p4_never_stays_locked;
 mod p5_crash_at_every_call;
 mod p5_kill;
 mod p5_model;
+mod p6_archives;
+mod p7_restores;
 
 mod scene;
 mod support;
