@@ -1,5 +1,6 @@
 //! A backup that runs: its progress, its Stop button, its result.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,5 +125,14 @@ impl BackupHandle {
             }
             self.shared.done.wait(&mut result);
         }
+    }
+}
+
+impl fmt::Debug for BackupHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackupHandle")
+            .field("number", &self.number())
+            .field("stage", &self.progress().stage)
+            .finish_non_exhaustive()
     }
 }

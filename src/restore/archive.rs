@@ -1,5 +1,6 @@
 //! An archive, and what can be done with it.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -135,6 +136,15 @@ impl Archive {
 
     pub(super) fn file(&self) -> &Arc<ArchiveFile> {
         &self.file
+    }
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive")
+            .field("path", &self.path())
+            .field("lsn", &self.header.lsn)
+            .finish_non_exhaustive()
     }
 }
 

@@ -130,8 +130,7 @@ fn plain_tar_makes_a_store_that_opens_and_equals() {
     }
     write.commit().unwrap();
     std::fs::write(place("note.txt"), "an attachment").unwrap();
-    let report =
-        store.backup(place("backups")).attachment(place("note.txt")).run().unwrap();
+    let report = store.backup(place("backups")).attachment(place("note.txt")).run().unwrap();
     std::fs::create_dir(place("by tar")).unwrap();
     let tar = Command::new("tar")
         .arg("--zstd")

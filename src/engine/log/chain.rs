@@ -47,7 +47,7 @@ pub(super) fn live_chain(segments: &[SegmentInfo], base: &RecoveryBase) -> Resul
 /// come from the same one. That timeline may have no segment of its own so far: dead is what was
 /// appended to its parent behind the fork, and what forked off at the same place and came to
 /// nothing. Should such a segment hold durable commits all the same, the judgement of the end sees it.
-fn is_dead(theirs: Timeline, base: Lsn, ours: Timeline) -> bool {
+pub(super) fn is_dead(theirs: Timeline, base: Lsn, ours: Timeline) -> bool {
     let sibling = theirs.parent == ours.parent && theirs.fork == ours.fork;
     let behind_fork = theirs.id == ours.parent && base > ours.fork;
     ours.parent != 0 && theirs.id != ours.id && (sibling || behind_fork)

@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::chain::live_chain;
+use super::chain::{is_dead, live_chain};
 use super::format::SegmentEnd;
 use super::group::LogOp;
 use super::reader::{Remains, look_at};
@@ -118,8 +118,7 @@ pub(crate) fn recover(
             Ok(replay.found(Some(cut), &segments))
         }
         Verdict::Damage => Err(damaged(place, dir, next, known)),
-        Verdict::Missing => Err(Error::corrupt(dir, "the log of the store is missing")
-            .hint("Restore the last backup, or put the log's segments back.")),
+        Verdict::Missing => Err(missing(dir, &segments, &base)),
         Verdict::Divergent => Err(divergent(
             place.path.as_deref().unwrap_or(dir),
             "the log has durable commits that the data file's history left out",
@@ -211,6 +210,23 @@ fn damaged(place: Place, dir: &Path, lsn: Lsn, known: Lsn) -> Error {
         ),
     )
     .hint("Restore the last backup and integrate the log's segments up to this one.")
+}
+
+/// There was a log, and no segment of it is there. What is there instead tells who was mistaken.
+fn missing(dir: &Path, segments: &[SegmentInfo], base: &RecoveryBase) -> Error {
+    const HINT: &str = "Put the store's own log segments back, or restore the last backup.";
+    let of_another_branch = |segment: &&SegmentInfo| {
+        let header = segment.sound();
+        header.is_some_and(|header| is_dead(header.timeline, header.base, base.timeline))
+    };
+    match segments.iter().rfind(of_another_branch) {
+        Some(other) => {
+            let why =
+                "the store's own log is missing, and this one is of another branch of its history";
+            divergent(&other.path, why).hint(HINT)
+        }
+        None => Error::corrupt(dir, "the log of the store is missing").hint(HINT),
+    }
 }
 
 /// The error for a log that is not of this history.
