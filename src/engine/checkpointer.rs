@@ -130,6 +130,8 @@ fn done(core: &Core, slot: &PinSlot, checkpoint: Arc<Checkpoint>) {
 /// Waits for room. `false` when the engine stops: the log has everything.
 fn pause(core: &Core, full: Error) -> bool {
     let mut pending = core.pending.lock();
+    // A backup does not wait for room, and keep others waiting, for who knows how long.
+    pending.sealed.iter().for_each(|(_, slot)| slot.fill(Err(full.clone())));
     pending.full = Some(full);
     core.pending_changed.notify_all();
     if !pending.stop {

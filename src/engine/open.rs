@@ -86,7 +86,7 @@ fn refuse_foreign_files(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
     match foreign {
         None => Ok(()),
         Some(name) => Err(Error::new(ErrorKind::Exists, "the folder is not empty")
-            .at(name)
+            .at(dir.join(name))
             .hint("Choose a new folder for the store.")),
     }
 }

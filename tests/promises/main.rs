@@ -12,6 +12,7 @@ mod p5_kill;
 mod p5_model;
 mod p6_archives;
 mod p7_restores;
+mod p8_bad_input;
 
 mod scene;
 mod support;

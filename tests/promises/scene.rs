@@ -57,11 +57,6 @@ impl Scene {
     pub(crate) fn open(&self, dir: &str) -> Result<Store> {
         open(&self.sim, dir)
     }
-
-    /// Files under `dir` with their content, folders with none.
-    pub(crate) fn files(&self, dir: &str) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-        files(&self.sim, dir)
-    }
 }
 
 pub(crate) fn open(sim: &Arc<SimDisk>, dir: &str) -> Result<Store> {

@@ -212,7 +212,8 @@ impl Metas {
                 ErrorKind::Unsupported,
                 format!("the data file has format {found}; this library reads {FORMAT}"),
             )
-            .at(path),
+            .at(path)
+            .hint("Open it with the version of the library that wrote it."),
             Fault::Damaged(_) => Error::corrupt(path, "both metas of the data file are damaged")
                 .hint("Restore the store from its last backup."),
         })
