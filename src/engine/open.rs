@@ -22,6 +22,7 @@ use super::snapshot::{Snapshot, catalogue_of};
 use super::tree::{Checkpoint, DataFile, DataParams};
 use super::view::{View, Views};
 use super::{CATALOGUE, Change, Lsn, TableId, Timeline};
+use crate::disk::atomic::parent;
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -47,9 +48,8 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
     };
     if !there {
         disk.create_dir(dir).map_err(|e| Error::io("create the store's folder", dir, e))?;
-        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
-        let parent = parent.unwrap_or_else(|| Path::new("."));
-        disk.sync_dir(parent).map_err(|e| Error::io("sync the folder", parent, e))?;
+        let above = parent(dir);
+        disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))?;
     }
     // Looked at before the lock, whose file would be put among the files of others, and again under it.
     refuse_foreign_files(disk, dir)?;

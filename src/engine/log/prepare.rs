@@ -14,6 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::segment::path_of;
+use crate::disk::atomic::parent;
 use crate::disk::{Disk, File, OpenMode};
 use crate::{Error, Result};
 
@@ -132,9 +133,16 @@ impl Supply {
             }
             _ => {}
         }
-        // Also where the folder was there: a crash may have come between its creation and this.
-        let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        // Also where the folder was there: a process may have been killed between giving a name (to
+        // this folder, to the data file beside it, to the whole store) and making it durable.
+        let store = parent(&self.dir);
+        self.sync_dir(store)?;
+        match self.disk.sync_dir(parent(store)) {
+            // The store is in a folder that is not ours to open, so we gave it no name in there.
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
+            Err(e) => return Err(Error::io("sync the folder of the store", store, e)),
+            Ok(()) => {}
+        }
         shelf.has_dir = true;
         Ok(())
     }
