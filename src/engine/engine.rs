@@ -233,7 +233,10 @@ impl Engine {
     /// Open snapshots stay readable. Closing twice is closing once.
     pub(crate) fn close(&self) -> Result<()> {
         let Some(running) = self.running.lock().take() else { return Ok(()) };
-        let last = if self.core.latched().is_none() { self.checkpoint().map(drop) } else { Ok(()) };
+        let last = match self.core.latched() {
+            None => self.checkpoint().map(drop),
+            Some(_) => Ok(()),
+        };
         line::close(&self.core);
         self.core.pending.lock().stop = true;
         self.core.pending_changed.notify_all();
@@ -248,7 +251,8 @@ impl Engine {
         // Commits that entered the line behind the last seal are in the log, which ends cleanly here.
         match self.core.latched() {
             None => last.and(self.core.leader.lock().log.close()),
-            Some(_) => last,
+            // Whoever closes counts on everything being durable, and `Eventual` commits may not be.
+            Some(latched) => last.and(Err(latched)),
         }
     }
 }

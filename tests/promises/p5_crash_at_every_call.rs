@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use parking_lot::Mutex;
-use stillpoint::disk::{Call, Disk, OpenMode, SimDisk, Survival};
+use stillpoint::disk::{Call, Disk, Fault, FaultPlan, OpenMode, SimDisk, Survival};
 use stillpoint::{Access, Archive, Durability, ErrorKind, Lsn, Result, TableDef};
 
 use crate::support::driven::Driven;
@@ -367,4 +367,19 @@ fn commit_and_lose_power(after: &Driven, store: stillpoint::Store, lsn: Lsn) {
     assert_eq!(store.lsn(), lsn + 1);
     let found = store.begin_read().unwrap();
     assert_eq!(found.table(TABLES[0]).unwrap().get(&99).unwrap().as_deref(), Some(&b"durable"[..]));
+}
+
+/// Closing makes `Eventual` commits durable. Where a sync had failed before, nobody may believe that.
+#[test]
+fn closing_says_that_a_sync_had_failed_before() {
+    let mut life = Life::new(ground());
+    life.driven.create().unwrap();
+    life.commits(1, ITEMS).unwrap();
+    life.driven.sim.fail(FaultPlan::always(Call::Sync, ".log", Fault::IO));
+    let put = Change::Put(ITEMS, 1, b"not yet durable".to_vec());
+    life.driven.commit(&[put], Durability::Eventual).unwrap();
+    // By this call or by the store's own thread before it.
+    life.driven.store().sync().unwrap_err();
+    let error = life.driven.close().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
 }
