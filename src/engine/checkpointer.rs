@@ -42,7 +42,7 @@ pub(super) fn run(core: &Arc<Core>) {
             Task::Tidy(percent) => tidy(core, *percent),
         };
         is_tidy = matches!(task, Task::Tidy(_));
-        match outcome {
+        match outcome.map_err(|error| judged(core, error)) {
             Ok(()) => {}
             Err(error) if error.kind() != ErrorKind::StorageFull => return give_up(core, error),
             // Tidying needs a little room to make much; without it the file stays as it is.
@@ -56,6 +56,14 @@ pub(super) fn run(core: &Arc<Core>) {
         if let Task::Tidy(percent) = task {
             tidied(core, |wanted| wanted == percent);
         }
+    }
+}
+
+/// A full disk that left a meta in doubt is more than a full disk: room alone does not mend it.
+fn judged(core: &Core, error: Error) -> Error {
+    match core.data.check_latch() {
+        Err(latched) if error.kind() == ErrorKind::StorageFull => latched.because(error),
+        _ => error,
     }
 }
 

@@ -176,6 +176,10 @@ fn hang_and_pass(
     let hang = scene.sim.hang(".partial");
     let backup = backup.start().unwrap();
     until("the backup holds", || scene.store.locked());
+    // Its commit is pinned: a hold that ends before that is no harm, but another commit.
+    until("the backup has pinned", || {
+        scene.store.stats().engine.checkpoint_lsn == scene.store.lsn()
+    });
     let ticket = scene.store.request_write().unwrap();
     assert_eq!(ticket.state(), TicketState::Waiting);
     scene.sim.advance(time);

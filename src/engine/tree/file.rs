@@ -231,7 +231,7 @@ impl DataFile {
     }
 
     /// Refuses when an earlier write or sync failed.
-    pub(super) fn check_latch(&self) -> Result<()> {
+    pub(crate) fn check_latch(&self) -> Result<()> {
         if !self.latched.load(Ordering::Acquire) {
             return Ok(());
         }
