@@ -196,8 +196,8 @@ impl Copier {
                 return Ok(());
             }
         };
-        let target = target.to_string_lossy().into_owned();
-        let meta = EntryMeta::symlink(&*attachment.name, &*target, attachment.found.modified);
+        let modified = attachment.found.modified;
+        let meta = EntryMeta::symlink(&*attachment.name, target.as_path(), modified);
         match self.writer.begin_entry(meta) {
             Ok(()) => self.writer.end_entry().map_err(failed),
             Err(error) if error.kind() == ErrorKind::Invalid => {

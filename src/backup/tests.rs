@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use crate::archive::{ArchiveOptions, ArchiveWriter};
 use crate::disk::{Call, Disk, Fault, FaultPlan, OpenMode, SimDisk};
+use crate::store::{BackupHeader, TablePaper};
 use crate::{
     Access, Archive, BackupStatus, Compression, Contents, ErrorKind, Mode, Stage, Store, TableDef,
 };
@@ -260,4 +262,60 @@ fn a_hanging_destination_lets_the_writers_go_when_its_lease_ends() {
     let report = handle.wait().unwrap();
     assert!(report.went_live);
     bench.open(&report.archive).verify().unwrap();
+}
+
+/// An archive of the structure alone, whose header lists `tables`, as an enemy may write it.
+fn forge(bench: &Bench, tables: &[TablePaper]) -> Archive {
+    let contents = Contents { structure: true, data: false };
+    let report = bench.store.backup(TO).contents(contents).run().unwrap();
+    let honest = bench.open(&report.archive);
+    let header = BackupHeader { tables: tables.to_vec(), ..honest.header().clone() };
+    let path = Path::new("/forged");
+    let header = serde_json::to_value(header).unwrap();
+    let options = ArchiveOptions::default();
+    let writer = ArchiveWriter::create(&*bench.sim, path, &options, header).unwrap();
+    writer.finish(|_| Ok(serde_json::to_value(honest.results()).unwrap())).unwrap();
+    bench.open(path)
+}
+
+#[test]
+fn a_forged_list_of_tables_is_refused_and_nothing_is_left_behind() {
+    let bench = bench(Mode::Server, 1);
+    let paper = |name: &str, key: &str| TablePaper {
+        id: 1,
+        name: name.into(),
+        key_encoding: key.into(),
+        value_encoding: "bytes".into(),
+        records: 0,
+    };
+    let long = "x".repeat(70_000);
+    let lists = [
+        vec![paper(&long, "u64")],
+        vec![paper("a", &long)],
+        vec![paper("a", "u64"), paper("a", "u64")],
+        vec![paper("", "u64")],
+    ];
+    for tables in lists {
+        let archive = forge(&bench, &tables);
+        archive.restore("/copy").run().unwrap_err();
+        let left = bench.sim.list(Path::new("/")).unwrap();
+        let copies = left.iter().filter(|name| name.to_string_lossy().starts_with("copy"));
+        assert_eq!(copies.count(), 0, "{left:?}");
+        bench.sim.remove_file(Path::new("/forged")).unwrap();
+    }
+    forge(&bench, &[paper("a", "u64")]).restore("/copy").run().unwrap();
+}
+
+#[test]
+fn a_restore_of_the_structure_touches_no_folder_beside_its_target() {
+    let bench = bench(Mode::Server, 1);
+    let neighbour = Path::new("/copy.structure");
+    bench.sim.create_dir(neighbour).unwrap();
+    let file = neighbour.join("mine");
+    bench.sim.open(&file, OpenMode::CreateNew).unwrap();
+    let contents = Contents { structure: true, data: false };
+    let report = bench.store.backup(TO).contents(contents).run().unwrap();
+    bench.open(&report.archive).restore("/copy").run().unwrap();
+    assert!(bench.sim.metadata(&file).is_ok());
+    assert!(bench.sim.metadata(Path::new("/copy/structure.partial")).is_err());
 }

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Sealed};
+use super::core::{Core, Sealed, closed};
 use super::delta::{Delta, DeltaCursor};
 use super::pin::PinSlot;
 use super::tree::{ChangeSource, Checkpoint, CheckpointParams};
@@ -150,8 +150,14 @@ fn pause(core: &Core, full: Error) -> bool {
 
 fn give_up(core: &Core, error: Error) {
     core.latch(error.clone());
+    leave(core, error);
+}
+
+/// From now on nobody makes checkpoints; whoever waits for one, or will, gets `error`. The first
+/// one stays.
+fn leave(core: &Core, error: Error) {
     let mut pending = core.pending.lock();
-    pending.gave_up = Some(error.clone());
+    let error = pending.gave_up.get_or_insert(error).clone();
     pending.tidy = None;
     for (_, slot) in pending.sealed.drain(..) {
         slot.fill(Err(error.clone()));
@@ -168,7 +174,7 @@ impl Drop for EndGuard<'_> {
             let error = Error::new(ErrorKind::Io, "the writer of checkpoints panicked");
             give_up(self.0, error.at(&self.0.dir));
         }
-        tidied(self.0, |_| true);
+        leave(self.0, closed());
     }
 }
 

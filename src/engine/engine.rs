@@ -237,7 +237,10 @@ impl Engine {
             None => self.checkpoint().map(drop),
             Some(_) => Ok(()),
         };
-        line::close(&self.core);
+        let last = match (line::close(&self.core), self.core.latched()) {
+            (Err(error), None) => last.and(Err(error)),
+            _ => last,
+        };
         self.core.pending.lock().stop = true;
         self.core.pending_changed.notify_all();
         stop_keeper(&self.core);
@@ -248,7 +251,7 @@ impl Engine {
                 );
             }
         }
-        // Commits that entered the line behind the last seal are in the log, which ends cleanly here.
+        // Nobody is in the line any more: the log ends cleanly here, before the folder is let go of.
         match self.core.latched() {
             None => last.and(self.core.leader.lock().log.close()),
             // Whoever closes counts on everything being durable, and `Eventual` commits may not be.

@@ -113,12 +113,23 @@ impl Entry {
 
 /// Puts `work` into the line and waits until it is done.
 pub(super) fn run(core: &Core, work: Work) -> Result<Outcome> {
+    enter(core, work, false)
+}
+
+/// Lets no new entry in, and waits until those in the line are served: the last of them is a seal
+/// of its own.
+pub(super) fn close(core: &Core) -> Result<Outcome> {
+    enter(core, Work::Seal { roll: false }, true)
+}
+
+fn enter(core: &Core, work: Work, last: bool) -> Result<Outcome> {
     let entry = Entry::new(work);
     let lead_at_once = {
         let mut queue = core.queue.lock();
         if queue.closed {
             return Err(closed());
         }
+        queue.closed = last;
         queue.waiting.push_back(entry.clone());
         !std::mem::replace(&mut queue.leading, true)
     };
@@ -126,11 +137,6 @@ pub(super) fn run(core: &Core, work: Work) -> Result<Outcome> {
         return outcome;
     }
     lead(core, &entry)
-}
-
-/// Lets no new entry in. Those in the line are still served.
-pub(super) fn close(core: &Core) {
-    core.queue.lock().closed = true;
 }
 
 /// Serves one group, whose first entry is `own`, and hands over.

@@ -207,6 +207,48 @@ fn a_failed_sync_latches_the_store_and_the_outcome_is_unknown() {
     assert_eq!(engine.snapshot().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
 }
 
+#[test]
+fn a_pin_whose_checkpoint_finds_no_room_does_not_wait_past_the_close() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let items = define(&engine, "items");
+    sim.fail(FaultPlan::always(Call::Allocate, DATA_FILE, Fault::FULL));
+    engine.commit(put(items, "a", &[1; 4000]), Durability::Immediate).unwrap();
+    let pin = engine.pin().unwrap();
+    assert_eq!(engine.close().unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(pin.checkpoint(Duration::ZERO).err().map(|e| e.kind()), Some(ErrorKind::Closed));
+}
+
+#[test]
+fn what_is_acknowledged_while_the_store_closes_is_there_afterwards() {
+    for seed in 0..100 {
+        let sim = SimDisk::new(seed);
+        let engine = create(&sim);
+        let items = define(&engine, "items");
+        std::thread::scope(|scope| {
+            let write = |writer: u8| {
+                let mut acknowledged = 0;
+                while let Ok(info) =
+                    engine.commit(put(items, "a", &[writer]), Durability::Immediate)
+                {
+                    acknowledged = info.lsn;
+                }
+                acknowledged
+            };
+            let writers: Vec<_> = (0..4).map(|writer| scope.spawn(move || write(writer))).collect();
+            while engine.visible_lsn() < 10 {
+                std::thread::yield_now();
+            }
+            engine.close().unwrap();
+            let after = open(&sim).unwrap().visible_lsn();
+            for writer in writers {
+                let acknowledged = writer.join().unwrap();
+                assert!(acknowledged <= after, "{acknowledged} of {after}, seed {seed}");
+            }
+        });
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Commit { changes: Vec<(u8, Option<u16>)>, durable: bool },

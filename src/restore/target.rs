@@ -3,6 +3,7 @@
 //! It is built beside its place under another name, made durable file by file, and renamed as the
 //! last act. Links come last of all, so that nothing is ever written through one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::disk::{Disk, File, OpenMode};
 use crate::engine::{Batch, DATA_FILE, Durability, Engine, EngineOptions, TableInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::papers::TablePaper;
+use crate::store::{TableDescription, check_table_name};
 
 /// Pieces of an entry are gathered to writes of about this size.
 const WRITE_BYTES: usize = 1 << 20;
@@ -23,7 +25,8 @@ pub(super) struct Target {
     /// Where it is built.
     partial: PathBuf,
     open: Option<Open>,
-    folders: Vec<PathBuf>,
+    /// In their order those above come before those within.
+    folders: BTreeSet<PathBuf>,
     links: Vec<(PathBuf, PathBuf)>,
     files: usize,
     bytes: u64,
@@ -67,7 +70,7 @@ impl Target {
         Ok(Target {
             disk: disk.clone(),
             dir: dir.to_path_buf(),
-            folders: vec![partial.clone()],
+            folders: BTreeSet::from([partial.clone()]),
             partial,
             open: None,
             links: Vec::new(),
@@ -98,9 +101,7 @@ impl Target {
         if self.disk.metadata(&path).is_err() {
             self.disk.create_dir(&path).map_err(|e| Error::io("create a folder", &path, e))?;
         }
-        if !self.folders.contains(&path) {
-            self.folders.push(path);
-        }
+        self.folders.insert(path);
         Ok(())
     }
 
@@ -121,18 +122,26 @@ impl Target {
         if self.disk.metadata(&self.partial.join(DATA_FILE)).is_ok() {
             return Ok(());
         }
-        let store = self.partial.with_extension("structure");
-        remove_tree(&*self.disk, &store)
-            .map_err(|e| Error::io("remove an unfinished restore", &store, e))?;
+        // Within the partial folder, so that nothing else can have the name, and it goes with it.
+        let store = self.partial.join("structure.partial");
         let engine = Engine::create(self.disk.clone(), &store, EngineOptions::default())?;
         let mut batch = Batch::default();
+        let mut names = BTreeSet::new();
         for table in tables {
-            batch.define(&TableInfo {
+            let info = TableInfo {
                 id: engine.new_table_id(),
                 name: table.name.clone(),
                 key_encoding: table.key_encoding.clone(),
                 value_encoding: table.value_encoding.clone(),
-            });
+            };
+            // What stands in an archive may be anybody's words.
+            check_table_name(&info.name)?;
+            TableDescription::of(&info)?;
+            if !names.insert(&table.name) {
+                let message = format!("the archive lists the table \"{}\" twice", table.name);
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
+            batch.define(&info);
         }
         engine.commit(batch, Durability::Immediate)?;
         engine.close()?;

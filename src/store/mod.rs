@@ -42,6 +42,7 @@ mod tests;
 pub use builder::StoreBuilder;
 pub use bytes::Bytes;
 pub use describe::TableDescription;
+pub(crate) use describe::check_name as check_table_name;
 pub use dyn_table::{DynRange, DynRecord, DynTable, DynWriteTable};
 pub use events::StoreEvent;
 pub(crate) use inner::Inner;
