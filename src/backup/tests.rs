@@ -281,19 +281,22 @@ fn forge(bench: &Bench, tables: &[TablePaper]) -> Archive {
 #[test]
 fn a_forged_list_of_tables_is_refused_and_nothing_is_left_behind() {
     let bench = bench(Mode::Server, 1);
+    let items = crate::engine::TableInfo::clone(
+        bench.store.inner().engine.catalogue().by_name("items").unwrap(),
+    );
     let paper = |name: &str, key: &str| TablePaper {
         id: 1,
         name: name.into(),
         key_encoding: key.into(),
-        value_encoding: "bytes".into(),
+        value_encoding: items.value_encoding.clone(),
         records: 0,
     };
-    let long = "x".repeat(70_000);
+    let (key, long) = (&items.key_encoding, "x".repeat(70_000));
     let lists = [
-        vec![paper(&long, "u64")],
+        vec![paper(&long, key)],
         vec![paper("a", &long)],
-        vec![paper("a", "u64"), paper("a", "u64")],
-        vec![paper("", "u64")],
+        vec![paper("a", key), paper("a", key)],
+        vec![paper("", key)],
     ];
     for tables in lists {
         let archive = forge(&bench, &tables);
@@ -303,7 +306,7 @@ fn a_forged_list_of_tables_is_refused_and_nothing_is_left_behind() {
         assert_eq!(copies.count(), 0, "{left:?}");
         bench.sim.remove_file(Path::new("/forged")).unwrap();
     }
-    forge(&bench, &[paper("a", "u64")]).restore("/copy").run().unwrap();
+    forge(&bench, &[paper("a", key)]).restore("/copy").run().unwrap();
 }
 
 #[test]
