@@ -19,6 +19,7 @@ use super::preflight::Place;
 use super::progress::Stage;
 use super::report::BackupReport;
 use crate::archive::verify_medium;
+use crate::engine::Pin;
 use crate::engine::tree::Checkpoint;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, BackupProgressInfo, BackupTurn, Hold, HoldRequest, HoldState, roots};
@@ -99,10 +100,10 @@ impl<'r> Run<'r> {
         let held_from = self.shared.now();
         let hold = self.quiesce()?;
         let (checkpoint, pin) = self.pin(hold.as_ref())?;
-        let copied = self.copy(&checkpoint, pin, hold, held_from)?;
+        let copied = self.copy(&checkpoint, pin.took(), hold, held_from)?;
         self.verify(&copied)?;
         self.seal()?;
-        Ok(self.report(&checkpoint, pin, copied))
+        Ok(self.report(&checkpoint, pin.took(), copied))
     }
 
     fn enter(&self, stage: Stage, total: u64) -> Result<()> {
@@ -152,13 +153,13 @@ impl<'r> Run<'r> {
     }
 
     /// Stage 4: one instant in the commit line, then its checkpoint, which only the backup waits for.
-    fn pin(&self, hold: Option<&Hold>) -> Result<(Arc<Checkpoint>, Duration)> {
+    fn pin(&self, hold: Option<&Hold>) -> Result<(Arc<Checkpoint>, Pin)> {
         self.enter(Stage::Pin, 0)?;
         let pin = self.backup.inner.engine.pin()?;
         loop {
             if let Some(checkpoint) = pin.checkpoint(PATIENCE)? {
                 debug_assert_eq!(checkpoint.lsn(), pin.lsn());
-                return Ok((checkpoint, pin.took()));
+                return Ok((checkpoint, pin));
             }
             self.shared.check_stop()?;
             hold.map_or(Ok(()), Hold::check)?;

@@ -29,10 +29,9 @@ pub(super) struct Core {
     pub(super) dir: PathBuf,
     pub(super) options: EngineOptions,
     pub(super) store_id: StoreId,
-    /// The timeline of the next local commit.
-    pub(super) timeline: Timeline,
-    /// The timeline of the last commit that recovery found.
-    pub(super) known_timeline: Timeline,
+    /// The timelines of the checkpoint that was opened, of what recovery found after it, and of the
+    /// next local commit, oldest first.
+    pub(super) timelines: Vec<Timeline>,
     pub(super) data: Arc<DataFile>,
     pub(super) views: Views,
     pub(super) queue: Mutex<Queue>,
@@ -81,8 +80,7 @@ pub(super) struct KeeperState {
 /// The parts of a core that recovery has found.
 pub(super) struct Found {
     pub(super) store_id: StoreId,
-    pub(super) timeline: Timeline,
-    pub(super) known_timeline: Timeline,
+    pub(super) timelines: Vec<Timeline>,
     pub(super) data: Arc<DataFile>,
     pub(super) views: Views,
     pub(super) leader: Leader,
@@ -110,8 +108,7 @@ impl Core {
             dir,
             options,
             store_id: found.store_id,
-            timeline: found.timeline,
-            known_timeline: found.known_timeline,
+            timelines: found.timelines,
             data: found.data,
             views: found.views,
             queue: Mutex::default(),
@@ -181,9 +178,10 @@ impl Core {
         Ok(())
     }
 
-    /// The timeline that the commit at `lsn` is on: a minted one begins after its fork.
+    /// The timeline that the commit at `lsn` is on: each begins after its fork.
     pub(super) fn timeline_at(&self, lsn: Lsn) -> Timeline {
-        if lsn > self.timeline.fork { self.timeline } else { self.known_timeline }
+        let is_after_fork = |timeline: &&Timeline| lsn > timeline.fork;
+        *self.timelines[1..].iter().rev().find(is_after_fork).unwrap_or(&self.timelines[0])
     }
 
     pub(super) fn nothing_sealed(&self) -> bool {

@@ -12,12 +12,13 @@ use super::catalogue::Catalogue;
 use super::core::Core;
 use super::line::{self, Outcome, Work};
 use super::log::MAX_GROUP;
-use super::open::{self, DirLock};
+use super::open;
 use super::options::{Durability, EngineOptions};
 use super::pin::Pin;
 use super::snapshot::Snapshot;
 use super::stats::EngineStats;
 use super::tree::DataFile;
+use super::view::View;
 use super::{Lsn, StoreId, TableId, checkpointer, keeper};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,14 +26,13 @@ use crate::error::{Error, ErrorKind, Result};
 /// Commits and snapshots of one store, which this process owns while the value lives.
 pub(crate) struct Engine {
     core: Arc<Core>,
-    /// The threads and the folder's lock; empty once closed.
+    /// The threads; empty once closed.
     running: Mutex<Option<Running>>,
 }
 
 struct Running {
     checkpointer: JoinHandle<()>,
     keeper: JoinHandle<()>,
-    _lock: DirLock,
 }
 
 /// What the data file may be after an asked-for checkpoint, in per cent of what is in it.
@@ -66,7 +66,7 @@ impl Engine {
 
     /// Opens the store in `dir`.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> Result<Engine> {
-        let (core, lock) = open::open(disk, dir, options)?;
+        let core = open::open(disk, dir, options)?;
         let spawn = |name: &str, run: fn(&Arc<Core>)| {
             let core = core.clone();
             std::thread::Builder::new()
@@ -83,7 +83,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let running = Running { checkpointer, keeper, _lock: lock };
+        let running = Running { checkpointer, keeper };
         Ok(Engine { core, running: Mutex::new(Some(running)) })
     }
 
@@ -137,7 +137,9 @@ impl Engine {
             return Err(latched);
         }
         match line::run(&self.core, Work::Seal { roll })? {
-            Outcome::Sealed(slot, took) => Ok(Pin::new(slot, took)),
+            Outcome::Sealed(slot, took) => {
+                Ok(Pin::new(slot, took, self.core.views.current().0.lock.clone()))
+            }
             Outcome::Committed { .. } => Err(line::outcome_unknown()),
         }
     }
@@ -230,7 +232,8 @@ impl Engine {
 
     /// Finishes what is in the commit line, turns everything into pages and lets go of the folder.
     ///
-    /// Open snapshots stay readable. Closing twice is closing once.
+    /// Open snapshots stay readable, and nobody can open the store while they do. Closing twice is
+    /// closing once.
     pub(crate) fn close(&self) -> Result<()> {
         let Some(running) = self.running.lock().take() else { return Ok(()) };
         let last = match self.core.latched() {
@@ -246,17 +249,18 @@ impl Engine {
         stop_keeper(&self.core);
         for thread in [running.checkpointer, running.keeper] {
             if thread.join().is_err() {
-                return Err(
-                    Error::new(ErrorKind::Io, "a thread of the store panicked").at(&self.core.dir)
-                );
+                let panicked = Error::new(ErrorKind::Io, "a thread of the store panicked");
+                self.core.latch(panicked.at(&self.core.dir));
             }
         }
         // Nobody is in the line any more: the log ends cleanly here, before the folder is let go of.
-        match self.core.latched() {
+        let closed = match self.core.latched() {
             None => last.and(self.core.leader.lock().log.close()),
             // Whoever closes counts on everything being durable, and `Eventual` commits may not be.
             Some(latched) => last.and(Err(latched)),
-        }
+        };
+        self.core.views.replace(None, |view| View { lock: None, ..view.clone() });
+        closed
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) use merge::MergeCursor;
 pub(crate) use open::{DATA_FILE, LOG_DIR, inspect};
 pub use options::Durability;
 pub(crate) use options::EngineOptions;
+pub(crate) use pin::Pin;
 pub(crate) use snapshot::Snapshot;
 pub use stats::EngineStats;
 pub(crate) use value::Value;

@@ -36,7 +36,10 @@ pub(crate) const LOG_DIR: &str = "log";
 pub(crate) const LOCK_FILE: &str = "lock";
 
 /// The lock on a store's folder; goes with the value and with the process.
-pub(crate) type DirLock = Box<dyn Send + Sync>;
+///
+/// Whoever reads pages of the store holds it: a process that opened the store while an old snapshot
+/// still reads would know nothing of that pin, and use its pages again.
+pub(crate) type DirLock = Arc<dyn Send + Sync>;
 
 /// Makes an empty store in `dir`, which must not hold one. The folder itself may exist.
 pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<()> {
@@ -117,7 +120,7 @@ pub(crate) fn random_id(disk: &Arc<dyn Disk>) -> u128 {
 pub(crate) fn lock_dir(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
     let path = dir.join(LOCK_FILE);
     let note = format!("process {}", std::process::id());
-    disk.lock(&path, &note).map_err(|e| {
+    disk.lock(&path, &note).map(DirLock::from).map_err(|e| {
         if e.kind() != std::io::ErrorKind::WouldBlock {
             return Error::io("lock the store's folder", &path, e);
         }
@@ -135,11 +138,7 @@ pub(crate) fn lock_dir(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
 }
 
 /// Opens the store in `dir`: the engine's shared state, ready for its threads.
-pub(super) fn open(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
-    options: EngineOptions,
-) -> Result<(Arc<Core>, DirLock)> {
+pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> Result<Arc<Core>> {
     match disk.metadata(dir) {
         Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
         Ok(_) => {}
@@ -149,14 +148,14 @@ pub(super) fn open(
     disk.metadata(&data_path).map_err(|e| no_store(dir, e))?;
     let lock = lock_dir(&disk, dir)?;
     let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
-    let found = recover(&disk, dir, &options, data, checkpoint)?;
-    Ok((Arc::new(Core::new(disk, dir.to_path_buf(), options, found)), lock))
+    let found = recover(&disk, dir, &options, data, checkpoint, lock)?;
+    Ok(Arc::new(Core::new(disk, dir.to_path_buf(), options, found)))
 }
 
 /// Reads the store in `dir` as an opening would, log and all, and starts nothing: a check.
-pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Snapshot, DirLock)> {
-    let (core, lock) = open(disk.clone(), dir, EngineOptions::default())?;
-    Ok((Snapshot::new(core.views.current()), lock))
+pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Snapshot> {
+    let core = open(disk.clone(), dir, EngineOptions::default())?;
+    Ok(Snapshot::new(core.views.current()))
 }
 
 /// Why the store cannot be seen: it is not there, or the system does not let us look.
@@ -177,6 +176,7 @@ fn recover(
     options: &EngineOptions,
     data: Arc<DataFile>,
     checkpoint: Arc<Checkpoint>,
+    lock: DirLock,
 ) -> Result<Found> {
     let mut replay = Replay::new(options.delta_bytes, &checkpoint)?;
     let meta = checkpoint.meta().clone();
@@ -194,7 +194,10 @@ fn recover(
     })?;
     let (last_lsn, last_time) = (recovered.last_lsn, recovered.last_time);
     let timeline = next_timeline(disk, &checkpoint, &recovered);
-    let known_timeline = recovered.timeline;
+    let mut timelines = recovered.timelines;
+    if timelines.last() != Some(&timeline) {
+        timelines.push(timeline);
+    }
     let params = LogParams {
         store_id: meta.store_id,
         timeline,
@@ -214,15 +217,15 @@ fn recover(
     let mut deltas = vec![active.clone()];
     deltas.extend(sealed.iter().rev().map(|s| s.delta.clone()));
     let catalogue = Arc::new(replay.catalogue);
-    let views = Views::new(View { checkpoint, deltas, catalogue }, last_lsn);
+    let views = Views::new(View { checkpoint, deltas, catalogue, lock: Some(lock) }, last_lsn);
     let leader = Leader { log, writer, active, next_lsn: last_lsn + 1, last_time };
     let store_id = meta.store_id;
-    Ok(Found { store_id, timeline, known_timeline, data, views, leader, next_table_id, sealed })
+    Ok(Found { store_id, timelines, data, views, leader, next_table_id, sealed })
 }
 
 /// The timeline of the next local commit.
 fn next_timeline(disk: &Arc<dyn Disk>, checkpoint: &Checkpoint, recovered: &Recovered) -> Timeline {
-    let known = recovered.timeline;
+    let known = recovered.timeline();
     let leaves_it = recovered.tail_cut.is_some()
         || (checkpoint.meta().from_archive && known.id == checkpoint.timeline().id);
     if leaves_it {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Lsn;
+use super::open::DirLock;
 use super::tree::Checkpoint;
 use crate::error::Result;
 
@@ -36,11 +37,13 @@ impl PinSlot {
 pub(crate) struct Pin {
     slot: Arc<PinSlot>,
     took: Duration,
+    /// Nobody else opens the store, and uses the pages again, while the backup reads.
+    _lock: Option<DirLock>,
 }
 
 impl Pin {
-    pub(super) fn new(slot: Arc<PinSlot>, took: Duration) -> Pin {
-        Pin { slot, took }
+    pub(super) fn new(slot: Arc<PinSlot>, took: Duration, lock: Option<DirLock>) -> Pin {
+        Pin { slot, took, _lock: lock }
     }
 
     /// The commit that it pins: the last one before it in the line.

@@ -31,7 +31,7 @@ impl Snapshot {
     pub(crate) fn of_checkpoint(checkpoint: Arc<Checkpoint>) -> Result<Snapshot> {
         let catalogue = Arc::new(catalogue_of(&checkpoint)?);
         let lsn = checkpoint.lsn();
-        let view = Arc::new(View { checkpoint, deltas: Vec::new(), catalogue });
+        let view = Arc::new(View { checkpoint, deltas: Vec::new(), catalogue, lock: None });
         Ok(Snapshot { view, lsn })
     }
 

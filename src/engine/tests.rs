@@ -83,6 +83,7 @@ fn a_commit_is_seen_by_later_snapshots_only_and_survives_reopening() {
     let again = engine.commit(put(items, "b", b"2"), Durability::Immediate).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Closed);
     assert_eq!(before.get(items, b"a").unwrap().as_deref(), None);
+    drop(before);
     let engine = open(&sim).unwrap();
     assert_eq!(engine.snapshot().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(engine.snapshot().catalogue().by_name("items").unwrap().id, items);
@@ -158,9 +159,10 @@ fn a_dropped_table_takes_its_records_along_and_its_number_never_comes_back() {
     batch.drop_table(short_lived);
     engine.commit(batch, Durability::Immediate).unwrap();
     engine.close().unwrap();
+    assert_eq!(before.get(old, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    drop(before);
     let engine = open(&sim).unwrap();
     assert!(engine.new_table_id() > short_lived, "a number was used twice");
-    assert_eq!(before.get(old, b"a").unwrap().as_deref(), Some(&b"1"[..]));
 }
 
 #[test]
@@ -347,5 +349,69 @@ proptest! {
             }
             prop_assert_eq!(&contents(&engine.snapshot(), items), history.last());
         }
+    }
+}
+
+#[test]
+fn a_store_is_not_opened_anew_while_a_snapshot_of_its_old_self_still_reads() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let items = define(&engine, "items");
+    engine.commit(put(items, "a", b"1"), Durability::Immediate).unwrap();
+    let snapshot = engine.snapshot();
+    engine.close().unwrap();
+    assert_eq!(open(&sim).err().unwrap().kind(), ErrorKind::InUse);
+    assert_eq!(snapshot.get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    drop(snapshot);
+    open(&sim).unwrap();
+}
+
+fn open_with(sim: &Arc<SimDisk>, delta_bytes: usize) -> Result<Engine> {
+    let disk: Arc<dyn Disk> = sim.clone();
+    Engine::open(disk, Path::new(DIR), EngineOptions { delta_bytes, ..small() })
+}
+
+/// Flips a bit in the last group of the log, which then looks like a torn tail.
+fn tear_the_log(sim: &SimDisk) {
+    let path = Path::new(DIR).join(LOG_DIR).join("0000000000000001.log");
+    let bytes = crate::disk::atomic::read_whole(sim, &path, 1 << 20).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    sim.corrupt(&path, last as u64, 0).unwrap();
+}
+
+/// A replay may seal a delta that ends before the timeline of the last commit began. A checkpoint of
+/// it that claimed that timeline made the next opening take the store's own log for a foreign one.
+#[test]
+fn a_checkpoint_made_from_a_replay_is_on_the_timeline_of_its_own_commit() {
+    let sim = SimDisk::new(1);
+    create(&sim).close().unwrap();
+    let engine = open_with(&sim, 1 << 20).unwrap();
+    let items = define(&engine, "items");
+    for i in 0..40 {
+        let key = format!("{i:03}");
+        engine.commit(put(items, &key, &[i; 100]), Durability::Immediate).unwrap();
+    }
+    sim.crash_now();
+    drop(engine);
+    let sim = sim.reboot(Survival::Everything);
+    tear_the_log(&sim);
+    let engine = open_with(&sim, 1 << 20).unwrap();
+    assert_eq!(engine.visible_lsn(), 40);
+    engine.commit(put(items, "fork", b"!"), Durability::Immediate).unwrap();
+    sim.crash_now();
+    drop(engine);
+    let sim = sim.reboot(Survival::Everything);
+    for call in 1..150 {
+        let sim = sim.image();
+        sim.crash_at(call);
+        if let Ok(engine) = open_with(&sim, 512) {
+            while !sim.crashed() && engine.stats().deltas > 1 {
+                std::thread::yield_now();
+            }
+            sim.crash_now();
+        }
+        let sim = sim.reboot(Survival::Everything);
+        let engine = open_with(&sim, 512).unwrap_or_else(|e| panic!("call {call}: {e}"));
+        assert_eq!(contents(&engine.snapshot(), items).len(), 40, "call {call}");
     }
 }

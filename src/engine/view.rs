@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use super::Lsn;
 use super::catalogue::Catalogue;
 use super::delta::Delta;
+use super::open::DirLock;
 use super::tree::Checkpoint;
 
 const SLOTS: usize = 16;
@@ -32,6 +33,9 @@ pub(crate) struct View {
     /// Newest first: the active one, then the sealed ones.
     pub(crate) deltas: Vec<Arc<Delta>>,
     pub(crate) catalogue: Arc<Catalogue>,
+    /// Keeps the store's folder as long as anybody reads from it. None in the newest view of a closed
+    /// engine, and where there is no folder: in an archive.
+    pub(crate) lock: Option<DirLock>,
 }
 
 pub(crate) struct Views {

@@ -43,7 +43,7 @@ pub struct StoreCheck {
 pub fn verify_store(dir: impl AsRef<Path>) -> Result<StoreCheck> {
     let disk: Arc<dyn Disk> = RealDisk::new();
     let dir = dir.as_ref();
-    let (snapshot, _lock) = inspect(&disk, dir)?;
+    let snapshot = inspect(&disk, dir)?;
     let path = dir.join(DATA_FILE);
     let report = verify_data_file(&*disk, &path)?.into_result(&path)?;
     Ok(StoreCheck::of(&snapshot, &report))

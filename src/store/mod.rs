@@ -279,7 +279,8 @@ impl Store {
 
     /// Closes the store, whatever clones and handles there are: waiting writes get
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), so does every later call and the commit of
-    /// handles that are still open. Read handles go on. Closing twice is closing once.
+    /// handles that are still open. Read handles go on, and until the last of them goes nobody can
+    /// open the store anew. Closing twice is closing once.
     ///
     /// # Errors
     /// What the last checkpoint met. The store is closed all the same, and what was acknowledged is

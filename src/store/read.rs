@@ -20,7 +20,8 @@ use std::fmt;
 ///
 /// It is `Send` and `Sync`, cheap to clone, and owns what it needs: it may outlive the
 /// [`Store`](crate::Store) that it came from. While it lives, the pages that it sees are kept: a
-/// handle that is held for hours lets the data file grow.
+/// handle that is held for hours lets the data file grow, and one that outlives its store keeps the
+/// folder from being opened again ([`InUse`](crate::ErrorKind::InUse)).
 #[derive(Clone)]
 pub struct ReadHandle {
     snapshot: Snapshot,

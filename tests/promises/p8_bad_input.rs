@@ -372,6 +372,7 @@ fn everything_asked_of_a_closed_store_is_refused_and_views_stay() {
         assert_eq!(error.kind(), ErrorKind::Closed, "{nth}: {error}");
     }
     assert_eq!(records(&read).len(), 50, "a view stays readable");
+    drop(read);
     let again = open(&scene.sim, STORE).unwrap();
     assert_eq!(get(&again, 1).as_deref(), Some("item 1"));
 }

@@ -100,25 +100,27 @@ pub(super) enum Kinship {
     Ancestor(Lsn),
 }
 
-/// The timeline that the history read so far is on.
+/// The timelines that the history read so far went through.
 pub(super) struct Lineage {
-    timeline: Timeline,
+    /// That of the checkpoint, and each that forked off the one before it. Never empty.
+    timelines: Vec<Timeline>,
     checkpoint_lsn: Lsn,
 }
 
 impl Lineage {
     pub(super) fn new(base: &RecoveryBase) -> Lineage {
-        Lineage { timeline: base.timeline, checkpoint_lsn: base.checkpoint_lsn }
+        Lineage { timelines: vec![base.timeline], checkpoint_lsn: base.checkpoint_lsn }
     }
 
-    pub(super) fn timeline(&self) -> Timeline {
-        self.timeline
+    pub(super) fn into_timelines(self) -> Vec<Timeline> {
+        self.timelines
     }
 
     /// # Errors
     /// `Foreign` where the segment's timeline neither is, nor continues, nor precedes this one.
     pub(super) fn kinship(&self, header: &SegmentHeader, path: &Path) -> Result<Kinship> {
-        let (ours, theirs) = (self.timeline, header.timeline);
+        let ours = self.timelines[self.timelines.len() - 1];
+        let theirs = header.timeline;
         if theirs == ours {
             return Ok(Kinship::Same);
         }
@@ -136,7 +138,7 @@ impl Lineage {
     /// A group of a segment of this kinship was read.
     pub(super) fn accept(&mut self, kinship: Kinship) {
         if let Kinship::Child(timeline) = kinship {
-            self.timeline = timeline;
+            self.timelines.push(timeline);
         }
     }
 }

@@ -70,12 +70,20 @@ pub(crate) struct Recovered {
     pub(crate) end: Option<SegmentEnd>,
     /// What was dropped. The caller mints a new timeline for what it commits next.
     pub(crate) tail_cut: Option<TailCut>,
-    /// The timeline of the last commit.
-    pub(crate) timeline: Timeline,
+    /// The timelines of what is there, oldest first: that of the checkpoint, then each that forked off
+    /// the one before. The last one is that of the last commit.
+    pub(crate) timelines: Vec<Timeline>,
     /// Everything in the log through this LSN is known to be durable.
     pub(crate) durable_lsn: Lsn,
     /// What may be in the operating system's cache only. The next sync of the log covers it first.
     pub(crate) unproven: Vec<Unproven>,
+}
+
+impl Recovered {
+    /// The timeline of the last commit.
+    pub(crate) fn timeline(&self) -> Timeline {
+        self.timelines[self.timelines.len() - 1]
+    }
 }
 
 /// Reads the log in `dir` and calls `apply` for every operation of every commit after the checkpoint,

@@ -237,7 +237,7 @@ impl<'a> Replay<'a> {
             last_time: self.last_time,
             end,
             tail_cut,
-            timeline: self.lineage.timeline(),
+            timelines: self.lineage.into_timelines(),
             durable_lsn: self.durable.min(self.last_lsn),
             unproven,
         }

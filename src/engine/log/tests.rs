@@ -115,7 +115,7 @@ fn recover_marks(disk: &dyn Disk, base: RecoveryBase) -> Result<(Recovered, Mark
 fn after(recovered: &Recovered, segment_bytes: u64) -> LogParams {
     LogParams {
         store_id: STORE,
-        timeline: recovered.timeline,
+        timeline: recovered.timeline(),
         segment_bytes,
         next_lsn: recovered.last_lsn + 1,
         last_time: recovered.last_time,
@@ -163,7 +163,7 @@ fn child_of(disk: &SimDisk, recovered: &Recovered) -> Timeline {
     let mut id = [0; 16];
     disk.random(&mut id);
     let id = u128::from_le_bytes(id) | 1;
-    Timeline { id, parent: recovered.timeline.id, fork: recovered.last_lsn }
+    Timeline { id, parent: recovered.timeline().id, fork: recovered.last_lsn }
 }
 
 fn append(log: &mut Log, commits: &[Marked]) -> Result<Appended> {

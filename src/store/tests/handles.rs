@@ -142,6 +142,9 @@ fn handles_are_send_and_outlive_the_store_value() {
     // The last handle goes on another thread: it closes the store there.
     thread::spawn(move || write.commit().unwrap()).join().unwrap();
     assert_eq!(read.table(COUNTS).unwrap().get("a").unwrap(), Some(1));
+    // Its pages are its own until it goes.
+    assert_eq!(builder(&disk).open().unwrap_err().kind(), ErrorKind::InUse);
+    drop(read);
     let store = builder(&disk).open().unwrap();
     assert_eq!(get(&store, "a"), Some(2));
 }

@@ -86,7 +86,7 @@ fn a_cut_tail_never_comes_back() {
     for disk in [disk.reboot(Survival::Nothing), disk.image()] {
         let (again, marks) = recover_marks(&*disk, base()).expect("sound");
         assert_eq!(marks.iter().map(|m| m.2).collect::<Vec<_>>(), [1, 2, 30]);
-        assert_eq!((again.timeline, again.tail_cut), (timeline, None));
+        assert_eq!((again.timeline(), again.tail_cut), (timeline, None));
     }
 }
 
@@ -99,7 +99,7 @@ fn a_data_file_that_left_the_timeline_does_not_get_what_came_after_the_fork() {
     let fork = Timeline { id: 9, parent: FIRST.id, fork: 2 };
     let left = RecoveryBase { timeline: fork, checkpoint_lsn: 2, ..base() };
     let (recovered, marks) = recover_marks(&*disk, left).expect("an abandoned branch");
-    assert_eq!((recovered.last_lsn, recovered.timeline, marks.len()), (2, fork, 0));
+    assert_eq!((recovered.last_lsn, recovered.timeline(), marks.len()), (2, fork, 0));
     // And it can be told from the history that goes on.
     let mut log = start(&disk, after(&recovered, SEGMENT));
     append_marks(&mut log, 30..=30);
