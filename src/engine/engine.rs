@@ -39,7 +39,7 @@ struct Running {
 const TIDY_PERCENT: u64 = 120;
 
 /// What one commit may hold: half of the longest group of the log, since others may stand with it.
-const MAX_COMMIT_BYTES: usize = MAX_GROUP as usize / 2;
+const MAX_COMMIT_BYTES: usize = MAX_GROUP / 2;
 
 /// What an operation takes in the log beside its key and value, at most.
 const OP_OVERHEAD: usize = 32;

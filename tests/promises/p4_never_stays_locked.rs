@@ -386,7 +386,7 @@ fn a_backup_from_inside_any_hook_is_refused_with_2005() {
         })
         .on_progress(move |progress| {
             if progress.stage == Stage::Seal {
-                (&mut second)();
+                second();
             }
             ControlFlow::Continue(())
         })

@@ -51,7 +51,7 @@ fn commit_for_ever(store: &Store, index: usize) {
             records.delete(&old).unwrap();
         }
         // The end of the process takes neither.
-        let durable = number % 3 != 0;
+        let durable = !number.is_multiple_of(3);
         let durability = if durable { Durability::Immediate } else { Durability::Eventual };
         write.set_durability(durability);
         write.commit().unwrap();
