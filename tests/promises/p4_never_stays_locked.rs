@@ -376,7 +376,7 @@ fn a_backup_from_inside_any_hook_is_refused_with_2005() {
             let _full = tell.try_send(code);
         }
     };
-    let (first, mut second, last) = (again(&tell), again(&tell), again(&tell));
+    let (first, second, last) = (again(&tell), again(&tell), again(&tell));
     let backup = scene
         .store
         .backup(TO)
