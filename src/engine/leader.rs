@@ -53,7 +53,7 @@ impl Leader {
         for (lsn, (batch, _)) in (first..).zip(commits) {
             self.enter(lsn, batch);
         }
-        self.publish(core, commits)?;
+        self.publish(core, commits).map_err(|error| core.latch_unknown(error))?;
         core.counters.group(commits.len());
         core.active_bytes.store(self.active.bytes(), Ordering::Relaxed);
         if self.active.bytes() >= core.options.delta_bytes && core.nothing_sealed() {
