@@ -65,6 +65,12 @@ pub enum ErrorKind {
 pub mod code {
     /// A waiting write was cancelled because a backup is in progress.
     pub const BACKUP_IN_PROGRESS: i32 = -9976;
+    /// The log cannot be written, or has reached its bound: writes are refused until a backup.
+    pub const LOG_UNAVAILABLE: i32 = 1274;
+    /// A number of attempts failed; automatic backups are suspended.
+    pub const TOO_MANY_ATTEMPTS: i32 = 1401;
+    /// The store keeps no log.
+    pub const NO_LOG: i32 = 1403;
     /// A write transaction is open in the thread that asks for the backup.
     pub const OWN_TRANSACTION: i32 = 1404;
     /// The open write transactions of others did not end in time.
@@ -73,14 +79,24 @@ pub mod code {
     pub const STOPPED: i32 = 1406;
     /// The destination folder is not usable.
     pub const DESTINATION: i32 = 1407;
+    /// The backup failed while copying the log.
+    pub const LOG_COPY: i32 = 1408;
     /// The backup failed while copying.
     pub const COPY: i32 = 1409;
     /// The archive to check was not found.
     pub const ARCHIVE_MISSING: i32 = 1410;
     /// The check of the archive failed.
     pub const CHECK: i32 = 1411;
+    /// The log archive to check was not found.
+    pub const LOG_ARCHIVE_MISSING: i32 = 1412;
+    /// The check of the log archive failed.
+    pub const LOG_CHECK: i32 = 1413;
     /// A log belongs to another store or to a divergent history.
     pub const FOREIGN_LOG: i32 = 1416;
+    /// An integration of logs is running, and the backup cannot start.
+    pub const INTEGRATION_RUNNING: i32 = 1417;
+    /// Logs cannot be integrated while somebody holds records of the store.
+    pub const RECORDS_LOCKED: i32 = 1420;
 
     // From here on the numbers are this library's own, one for each kind.
     /// An attachment was not found; the backup is partial.
@@ -95,6 +111,18 @@ pub mod code {
     pub const FROM_CALLBACK: i32 = 2005;
     /// A startup hook or participant failed in an unforeseen way (panic).
     pub const HOOK: i32 = 2006;
+    /// A value in the settings is wrong.
+    pub const SETTINGS: i32 = 2007;
+    /// The run of a schedule was missed: the store was not open when it was due.
+    pub const MISSED_RUN: i32 = 2008;
+    /// The parent of an incremental backup is missing, foreign or divergent.
+    pub const PARENT: i32 = 2009;
+    /// Logs do not follow each other without a gap.
+    pub const LOG_GAP: i32 = 2010;
+    /// An archive is encrypted, and none of the keys at hand opens it.
+    pub const KEY: i32 = 2011;
+    /// A participant of the backup failed, or did not answer within its limit.
+    pub const PARTICIPANT: i32 = 2012;
     /// The default number of a kind that has no finer one: `GENERAL + ordinal`.
     pub const GENERAL: i32 = 2100;
 }

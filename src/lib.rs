@@ -94,6 +94,7 @@ pub mod disk;
 pub(crate) mod engine;
 mod error;
 pub mod lock;
+mod regime;
 mod restore;
 mod store;
 
@@ -111,10 +112,10 @@ pub use restore::{Archive, RestoreBuilder, RestoreReport, StoreCheck, verify_sto
 pub use store::{
     AsKey, AsPrefix, BackupHeader, BackupResults, BackupStatus, Bytes, CancelOutcome, DynRange,
     DynRecord, DynTable, DynWriteTable, Guard, Job, Key, KeyBuf, KeyReader, KeyType, LiveTable,
-    MAX_VALUE_BYTES, Range, ReadHandle, ReadTable, Readable, Rejected, Store, StoreBuilder,
-    StoreEvent, StoreStats, StrGuard, StructureHandle, SubmitTicket, Table, TableDef,
-    TableDescription, TablePaper, TimelinePaper, Value, ValueType, WaitError, WriteHandle,
-    WriteTable, WriteTicket,
+    LogHeader, MAX_VALUE_BYTES, Range, ReadHandle, ReadTable, Readable, Rejected, SegmentPaper,
+    Store, StoreBuilder, StoreEvent, StoreStats, StrGuard, StructureHandle, SubmitTicket, Table,
+    TableDef, TableDescription, TablePaper, TimelinePaper, Value, ValueType, WaitError,
+    WriteHandle, WriteTable, WriteTicket,
 };
 
 #[cfg(doctest)]

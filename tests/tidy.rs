@@ -15,7 +15,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("archive", &["disk"]),
     ("store", &["engine", "lock", "disk"]),
     ("backup", &["store", "archive", "engine", "lock", "disk"]),
-    ("restore", &["store", "archive", "engine", "disk"]),
+    ("restore", &["store", "archive", "engine", "lock", "disk"]),
+    ("regime", &["store", "archive", "backup", "restore", "engine", "lock", "disk"]),
 ];
 
 /// What only the named rooms may say: the seam to the outside.

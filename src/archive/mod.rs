@@ -38,8 +38,8 @@ pub use entry::{
 pub use extract::Unpack;
 pub use frame::Compression;
 pub use names::{
-    ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives, list_partials,
-    next_number,
+    ArchiveKind, ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives,
+    list_partials, next_number, partial,
 };
 pub use reader::{ArchiveFile, Entry};
 pub use verify::{Progress, Verified, verify_medium};

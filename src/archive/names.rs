@@ -3,24 +3,60 @@
 //! A set is named once, and its archives are numbered. The number is never used again while any file
 //! of the set carries it: archive, log archive, segment, parity. Names are such that `tar`, shells
 //! and other systems take them; the brackets need quotes in a shell.
+//!
+//! ```text
+//! set[0006].tar.zst          a full archive          set[0006].tar.zst.age    encrypted
+//! set[0006].inc.tar.zst      an incremental one      set[0006-0001].tar.zst   its first segment
+//! set[0006].log.zst          the log after backup 6  set[0006].parity         its parity
+//! ```
 
 use crate::disk::{self, Disk};
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What the name of an archive ends with.
+/// What the name of a full archive ends with.
 pub const EXTENSION: &str = ".tar.zst";
+/// What the name of an encrypted archive ends with, besides.
+const ENCRYPTED: &str = ".age";
 /// What the name of an archive ends with while it is being written.
 const PARTIAL: &str = ".partial";
 /// The longest name of a set, in bytes: leaves room for number and endings in 255.
-pub const MAX_NAME: usize = 180;
+pub const MAX_NAME: usize = 170;
 
-/// Name of a set and number in it.
+/// What is in an archive; the ending of its name says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ArchiveKind {
+    /// A whole store.
+    #[default]
+    Full,
+    /// What changed since another archive.
+    Incremental,
+    /// The log that was written after a backup.
+    Log,
+}
+
+impl ArchiveKind {
+    const ALL: [ArchiveKind; 3] = [ArchiveKind::Full, ArchiveKind::Incremental, ArchiveKind::Log];
+
+    /// The ending of names.
+    pub fn extension(self) -> &'static str {
+        match self {
+            ArchiveKind::Full => EXTENSION,
+            ArchiveKind::Incremental => ".inc.tar.zst",
+            ArchiveKind::Log => ".log.zst",
+        }
+    }
+}
+
+/// Name of a set, number in it, and what the file is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArchiveName {
     set: String,
     number: u32,
+    kind: ArchiveKind,
+    encrypted: bool,
+    segment: Option<u32>,
 }
 
 /// Refuses what may not be the name of a set.
@@ -46,14 +82,32 @@ pub fn check_set_name(set: &str) -> Result<()> {
 }
 
 impl ArchiveName {
-    /// The name of archive `number` of `set`.
+    /// The name of full archive `number` of `set`, plain and in one piece.
     ///
     /// # Errors
     /// As [`check_set_name`].
     pub fn new(set: impl Into<String>, number: u32) -> Result<ArchiveName> {
         let set = set.into();
         check_set_name(&set)?;
-        Ok(ArchiveName { set, number })
+        Ok(ArchiveName { set, number, kind: ArchiveKind::Full, encrypted: false, segment: None })
+    }
+
+    /// The same for an archive of `kind`.
+    pub fn of_kind(mut self, kind: ArchiveKind) -> ArchiveName {
+        self.kind = kind;
+        self
+    }
+
+    /// The same for an archive that is encrypted, or is not.
+    pub fn encrypted(mut self, encrypted: bool) -> ArchiveName {
+        self.encrypted = encrypted;
+        self
+    }
+
+    /// The same for segment `segment`, counted from 1, or for the whole in one piece.
+    pub fn in_segment(mut self, segment: Option<u32>) -> ArchiveName {
+        self.segment = segment;
+        self
     }
 
     /// The name of the set.
@@ -66,31 +120,76 @@ impl ArchiveName {
         self.number
     }
 
+    /// What is in it.
+    pub fn kind(&self) -> ArchiveKind {
+        self.kind
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    /// Which segment it is, where the archive is cut into segments.
+    pub fn segment(&self) -> Option<u32> {
+        self.segment
+    }
+
+    /// The name of the file of parity beside the archive.
+    pub fn parity(&self) -> String {
+        let kind = match self.kind {
+            ArchiveKind::Log => ".log",
+            ArchiveKind::Full | ArchiveKind::Incremental => "",
+        };
+        format!("{}[{:04}]{kind}.parity", self.set, self.number)
+    }
+
     /// The name of the file while it is being written by the store `store`.
     pub fn partial(&self, store: u128) -> String {
-        format!("{self}.{store:032x}{PARTIAL}")
+        partial(&self.to_string(), store)
     }
 
     /// Reads the name of a file; `None` where it is not the name of an archive.
     pub fn parse(file: &str) -> Option<ArchiveName> {
-        let (set, number, rest) = split(file)?;
-        let name = ArchiveName::new(set, number).ok()?;
+        let (set, number, mut rest) = split(file)?;
+        let mut segment = None;
+        if let Some(after) = rest.strip_prefix('-') {
+            let digits = after.find(|c: char| !c.is_ascii_digit())?;
+            segment = Some(after[..digits].parse().ok()?);
+            rest = &after[digits..];
+        }
+        let rest = rest.strip_prefix(']')?;
+        let plain = rest.strip_suffix(ENCRYPTED);
+        let ending = plain.unwrap_or(rest);
+        let kind = ArchiveKind::ALL.into_iter().find(|kind| kind.extension() == ending)?;
+        let name = ArchiveName::new(set, number).ok()?.of_kind(kind);
+        let name = name.encrypted(plain.is_some()).in_segment(segment);
         // Written back it must be the same: one number has one spelling.
-        (rest == "].tar.zst" && name.to_string() == file).then_some(name)
+        (segment != Some(0) && name.to_string() == file).then_some(name)
     }
+}
 
-    /// Reads the name of an unfinished file: the archive that it was to be, and the store's id.
-    pub fn parse_partial(file: &str) -> Option<(ArchiveName, u128)> {
-        let (name, store) = file.strip_suffix(PARTIAL)?.rsplit_once('.')?;
-        let id = u128::from_str_radix(store, 16).ok()?;
-        let name = ArchiveName::parse(name)?;
-        (name.partial(id) == file).then_some((name, id))
-    }
+/// The name of `file` while it is being written by the store `store`.
+pub fn partial(file: &str, store: u128) -> String {
+    format!("{file}.{store:032x}{PARTIAL}")
+}
+
+/// The store whose unfinished file of a set this is; `None` where it is none.
+fn partial_of(file: &str) -> Option<u128> {
+    let (name, store) = file.strip_suffix(PARTIAL)?.rsplit_once('.')?;
+    let id = u128::from_str_radix(store, 16).ok()?;
+    split(name)?;
+    (partial(name, id) == file).then_some(id)
 }
 
 impl fmt::Display for ArchiveName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{:04}]{EXTENSION}", self.set, self.number)
+        write!(f, "{}[{:04}", self.set, self.number)?;
+        if let Some(segment) = self.segment {
+            write!(f, "-{segment:04}")?;
+        }
+        let encrypted = if self.encrypted { ENCRYPTED } else { "" };
+        write!(f, "]{}{encrypted}", self.kind.extension())
     }
 }
 
@@ -104,31 +203,50 @@ fn split(file: &str) -> Option<(&str, u32, &str)> {
 /// A finished archive in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
+    /// Its name; where it is in segments, that of the whole.
     pub name: ArchiveName,
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Its length in bytes.
+    /// Its files in order: one, or its segments. Whether any is missing shows when it is opened.
+    pub files: Vec<PathBuf>,
+    /// The length of all of them in bytes.
     pub bytes: u64,
 }
 
-/// The archives of `set` in `folder`, or those of all sets, by set and number.
+impl Listed {
+    /// The file by which it is opened: its only one, or its first segment.
+    pub fn path(&self) -> &Path {
+        &self.files[0]
+    }
+}
+
+/// The archives of `set` in `folder`, or those of all sets, by set, number and kind.
 ///
 /// # Errors
 /// When the folder cannot be read.
 pub fn list_archives(disk: &dyn Disk, folder: &Path, set: Option<&str>) -> Result<Vec<Listed>> {
-    let mut found = Vec::new();
+    let mut names = Vec::new();
     for path in names_in(disk, folder)? {
         let Some(name) = file_name(&path).and_then(ArchiveName::parse) else { continue };
-        if set.is_some_and(|set| set != name.set) {
-            continue;
-        }
-        let metadata = disk.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
-        if metadata.kind == disk::EntryKind::File {
-            found.push(Listed { name, path, bytes: metadata.len });
+        if set.is_none_or(|set| set == name.set) {
+            names.push((name, path));
         }
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    names.sort();
+    let mut found: Vec<Listed> = Vec::new();
+    for (name, path) in names {
+        let metadata = disk.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
+        if metadata.kind != disk::EntryKind::File {
+            continue;
+        }
+        let in_segments = name.segment.is_some();
+        let whole = name.in_segment(None);
+        match found.last_mut() {
+            Some(last) if in_segments && last.name == whole => {
+                last.files.push(path);
+                last.bytes += metadata.len;
+            }
+            _ => found.push(Listed { name: whole, files: vec![path], bytes: metadata.len }),
+        }
+    }
     Ok(found)
 }
 
@@ -138,10 +256,7 @@ pub fn list_archives(disk: &dyn Disk, folder: &Path, set: Option<&str>) -> Resul
 /// When the folder cannot be read.
 pub fn list_partials(disk: &dyn Disk, folder: &Path, store: u128) -> Result<Vec<PathBuf>> {
     let mut found = names_in(disk, folder)?;
-    found.retain(|path| {
-        let name = file_name(path).and_then(ArchiveName::parse_partial);
-        name.is_some_and(|(_, id)| id == store)
-    });
+    found.retain(|path| file_name(path).and_then(partial_of) == Some(store));
     Ok(found)
 }
 
@@ -178,7 +293,7 @@ mod tests {
 
     #[test]
     fn names_that_tar_or_a_shell_would_misread_are_refused() {
-        for bad in ["", "-x", ".x", "a:b", "a/b", "a\\b", "a\nb", "a\u{7f}", &"x".repeat(181)] {
+        for bad in ["", "-x", ".x", "a:b", "a/b", "a\\b", "a\nb", "a\u{7f}", &"x".repeat(171)] {
             let refused = check_set_name(bad).expect_err(bad);
             assert_eq!(refused.kind(), ErrorKind::Invalid);
         }
@@ -193,7 +308,7 @@ mod tests {
             let name = ArchiveName::new(set, number).expect("good");
             assert_eq!(ArchiveName::parse(&name.to_string()), Some(name.clone()));
             let partial = name.partial(77);
-            assert_eq!(ArchiveName::parse_partial(&partial), Some((name, 77)));
+            assert_eq!(partial_of(&partial), Some(77));
             assert_eq!(
                 ArchiveName::parse(&partial),
                 None,
@@ -204,9 +319,11 @@ mod tests {
             "x[1].tar.zst",
             "x[00001].tar.zst",
             "x[0001].tar",
-            "x[0001].log.zst",
+            "x[0001].log.tar.zst",
+            "x[0001].tar.zst.age.age",
+            "x[0001-0000].tar.zst",
+            "x[0001-1].tar.zst",
             "[0001].tar.zst",
-            "x[0001-0001].tar.zst",
             "x0001].tar.zst",
             "x[+001].tar.zst",
             "x[99999999999].tar.zst",

@@ -50,7 +50,9 @@ pub use inner::MAX_VALUE_BYTES;
 pub use job::Job;
 pub use key::{AsKey, AsPrefix, Key, KeyBuf, KeyReader, KeyType};
 pub(crate) use papers::RESTORED_FROM;
-pub use papers::{BackupHeader, BackupResults, BackupStatus, TablePaper, TimelinePaper};
+pub use papers::{
+    BackupHeader, BackupResults, BackupStatus, LogHeader, SegmentPaper, TablePaper, TimelinePaper,
+};
 pub use range::Range;
 pub use read::ReadHandle;
 pub use readable::{LiveTable, ReadTable, Readable};

@@ -128,6 +128,46 @@ pub struct BackupResults {
     pub problems: Vec<String>,
 }
 
+/// What a log archive says of itself in its header: its entries are the segments, in order, each
+/// under its own name (`0000000000000007.log`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogHeader {
+    /// The program that wrote it, with its version.
+    pub program: String,
+    /// Number of the backup that it follows.
+    pub number: u32,
+    /// The store.
+    #[serde(with = "hex")]
+    pub store_id: StoreId,
+    /// The timeline of its last commit.
+    pub timeline: TimelinePaper,
+    /// It holds the commits after this one.
+    pub after: Lsn,
+    /// Its last commit.
+    pub last: Lsn,
+    /// The time of the last commit, in microseconds since the Unix epoch.
+    pub last_time: i64,
+    /// When it was written, in microseconds since the Unix epoch.
+    pub written: i64,
+    /// The segments.
+    pub segments: Vec<SegmentPaper>,
+}
+
+/// A segment of the log as the header lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentPaper {
+    /// Its number in the log of its store.
+    pub number: u64,
+    /// The timeline of its commits.
+    pub timeline: TimelinePaper,
+    /// It holds the commits after this one.
+    pub after: Lsn,
+    /// Its last commit.
+    pub last: Lsn,
+    /// Bytes of it in the archive: up to its end, without room that was allocated ahead.
+    pub bytes: u64,
+}
+
 mod hex {
     use super::*;
 
