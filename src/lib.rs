@@ -110,12 +110,12 @@ pub use lock::{
 };
 pub use restore::{Archive, RestoreBuilder, RestoreReport, StoreCheck, verify_store};
 pub use store::{
-    AsKey, AsPrefix, BackupHeader, BackupResults, BackupStatus, Bytes, CancelOutcome, DynRange,
-    DynRecord, DynTable, DynWriteTable, Guard, Job, Key, KeyBuf, KeyReader, KeyType, LiveTable,
-    LogHeader, MAX_VALUE_BYTES, Range, ReadHandle, ReadTable, Readable, Rejected, SegmentPaper,
-    Store, StoreBuilder, StoreEvent, StoreStats, StrGuard, StructureHandle, SubmitTicket, Table,
-    TableDef, TableDescription, TablePaper, TimelinePaper, Value, ValueType, WaitError,
-    WriteHandle, WriteTable, WriteTicket,
+    AsKey, AsPrefix, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes, CancelOutcome,
+    DynRange, DynRecord, DynTable, DynWriteTable, Guard, Job, Key, KeyBuf, KeyReader, KeyType,
+    LiveTable, LogHeader, MAX_VALUE_BYTES, ParentPaper, Range, ReadHandle, ReadTable, Readable,
+    Rejected, SegmentPaper, Store, StoreBuilder, StoreEvent, StoreStats, StrGuard, StructureHandle,
+    SubmitTicket, Table, TableDef, TableDescription, TablePaper, TimelinePaper, Value, ValueType,
+    WaitError, WriteHandle, WriteTable, WriteTicket,
 };
 
 #[cfg(doctest)]

@@ -17,6 +17,7 @@ mod entry_file;
 mod extract;
 mod frame;
 mod names;
+mod pages;
 mod pipeline;
 mod reader;
 mod scan;
@@ -41,6 +42,7 @@ pub use names::{
     ArchiveKind, ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives,
     list_partials, next_number, partial,
 };
+pub use pages::{PAGES, PAGES_INDEX, PageIndex};
 pub use reader::{ArchiveFile, Entry};
 pub use verify::{Progress, Verified, verify_medium};
 pub use writer::{ArchiveOptions, ArchiveWriter, Finished};

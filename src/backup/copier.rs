@@ -18,7 +18,7 @@ use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::engine::tree::{Checkpoint, CopyPlan};
 use crate::engine::{DATA_FILE, LOG_DIR, Snapshot};
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::store::{BackupHeader, BackupResults, BackupStatus, TablePaper};
+use crate::store::{BackupHeader, BackupKind, BackupResults, BackupStatus, TablePaper};
 
 /// The entry that stands for the store where only its structure is saved.
 pub(crate) const CATALOGUE_FILE: &str = "catalogue.json";
@@ -89,6 +89,9 @@ impl Copier {
             structure: backup.options.contents.structure,
             data: backup.options.contents.data,
             page_size: checkpoint.meta().page_size as u32,
+            kind: BackupKind::Full,
+            checkpoint: checkpoint.number(),
+            parent: None,
             source_bytes: bytes_total,
             tables,
         };

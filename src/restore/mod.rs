@@ -8,8 +8,10 @@
 //! It deliberately applies no logs yet: that comes with the log archives.
 
 mod archive;
+mod builder;
 mod target;
 mod verify;
 
-pub use archive::{Archive, RestoreBuilder, RestoreReport};
+pub use archive::Archive;
+pub use builder::{RestoreBuilder, RestoreReport};
 pub use verify::{StoreCheck, verify_store};

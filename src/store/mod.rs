@@ -51,7 +51,8 @@ pub use job::Job;
 pub use key::{AsKey, AsPrefix, Key, KeyBuf, KeyReader, KeyType};
 pub(crate) use papers::RESTORED_FROM;
 pub use papers::{
-    BackupHeader, BackupResults, BackupStatus, LogHeader, SegmentPaper, TablePaper, TimelinePaper,
+    BackupHeader, BackupKind, BackupResults, BackupStatus, LogHeader, ParentPaper, SegmentPaper,
+    TablePaper, TimelinePaper,
 };
 pub use range::Range;
 pub use read::ReadHandle;

@@ -76,6 +76,34 @@ pub enum BackupStatus {
     Partial,
 }
 
+/// What a backup copied of the data file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackupKind {
+    /// All of it.
+    #[default]
+    Full,
+    /// The pages that were born after another archive.
+    Incremental,
+}
+
+/// The archive that an incremental one goes on from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentPaper {
+    /// The digest in its seal, in hexadecimal: its identity.
+    pub seal: String,
+    /// Name of its set.
+    pub set: String,
+    /// Its number in the set.
+    pub number: u32,
+    /// The timeline of its commit.
+    pub timeline: TimelinePaper,
+    /// The commit that it equals.
+    pub lsn: Lsn,
+    /// The checkpoint that it copied.
+    pub checkpoint: u64,
+}
+
 /// What is known when the commit is pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupHeader {
@@ -103,6 +131,15 @@ pub struct BackupHeader {
     pub data: bool,
     /// Bytes of a page of the data file.
     pub page_size: u32,
+    /// Whether the archive holds the whole data file. It does where this is not said.
+    #[serde(default)]
+    pub kind: BackupKind,
+    /// Number of the checkpoint that was copied; 0 in archives of before it was written down.
+    #[serde(default)]
+    pub checkpoint: u64,
+    /// What an incremental archive goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentPaper>,
     /// Bytes of content to come.
     pub source_bytes: u64,
     /// Every table.

@@ -5,6 +5,11 @@
 //! with `read_at`. Then pages can be read in file order, checked against the plan; dead ones are
 //! zeros. It takes about four bytes of memory per page.
 //!
+//! A plan of changes leaves out what an earlier checkpoint of the same file reaches too. A page is
+//! never older than what lies below it, so a pointer whose birth is not after that checkpoint ends
+//! the walk: what did not change is not read. An earlier copy with these pages laid over it is the
+//! copy of this checkpoint, but for dead pages, of which the free list knows.
+//!
 //! The plan keeps the checkpoint pinned. The copy is a data file of its own: its metas name this
 //! checkpoint only and say that it comes from an archive.
 
@@ -38,6 +43,8 @@ pub(crate) struct CopyPlan {
     crcs: Vec<u32>,
     single: PageSet,
     parts: Vec<Part>,
+    /// Only what was born after this checkpoint is copied.
+    since: Option<u64>,
 }
 
 impl Checkpoint {
@@ -61,6 +68,19 @@ impl Checkpoint {
     /// # Errors
     /// `Corrupt` where a page of the walk is damaged, `Io` where it cannot be read.
     pub(crate) fn copy_plan(self: &Arc<Self>) -> Result<CopyPlan> {
+        self.plan(None)
+    }
+
+    /// The same for what was born after checkpoint `since` of this very file. Reads the inner pages
+    /// on the way to it, and no others.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::copy_plan`].
+    pub(crate) fn copy_plan_since(self: &Arc<Self>, since: u64) -> Result<CopyPlan> {
+        self.plan(Some(since))
+    }
+
+    fn plan(self: &Arc<Self>, since: Option<u64>) -> Result<CopyPlan> {
         let mut plan = CopyPlan {
             _checkpoint: self.clone(),
             reader: self.reader(),
@@ -70,15 +90,18 @@ impl Checkpoint {
             crcs: vec![0; self.meta.page_count as usize],
             single: PageSet::default(),
             parts: Vec::new(),
+            since,
         };
         plan.add_tree(&self.meta.catalogue)?;
         for table in &self.tables {
             plan.add_tree(&table.root)?;
         }
         let meta = &self.meta;
-        let list = plan.reader.read_free_list(ListRef::of(meta))?;
-        for (page, crc) in list.pages {
-            plan.add_page(page, crc)?;
+        if !plan.is_old(meta.free_list_birth) {
+            let list = plan.reader.read_free_list(ListRef::of(meta))?;
+            for (page, crc) in list.pages {
+                plan.add_page(page, crc)?;
+            }
         }
         plan.parts.sort_unstable_by_key(|part| part.first);
         plan.live_pages = plan.live.count();
@@ -97,8 +120,33 @@ impl CopyPlan {
         self.reader.end()
     }
 
+    /// What is copied, as first pages and numbers of pages, ascending: all of the file, or the metas
+    /// and what changed.
+    pub(crate) fn extents(&self) -> Vec<(u64, u64)> {
+        let end = self.page_count();
+        if self.since.is_none() {
+            return vec![(0, end)];
+        }
+        let mut extents = vec![(0, FIRST_PAGE)];
+        for (first, len) in self.live.extents(end) {
+            match extents.last_mut() {
+                Some((at, before)) if *at + *before == first => *before += len,
+                _ => extents.push((first, len)),
+            }
+        }
+        extents
+    }
+
+    /// Pages read from the file so far: those of the walk, and those that were copied.
+    pub(crate) fn pages_read(&self) -> u64 {
+        self.reader.pages_read()
+    }
+
+    fn is_old(&self, birth: u64) -> bool {
+        self.since.is_some_and(|since| birth <= since)
+    }
+
     /// Pages of the copy that are not zeros.
-    #[cfg(test)]
     pub(crate) fn live_pages(&self) -> u64 {
         self.live_pages + FIRST_PAGE
     }
@@ -120,7 +168,7 @@ impl CopyPlan {
     }
 
     fn add_tree(&mut self, root: &TableRoot) -> Result<()> {
-        if root.root.is_null() {
+        if root.root.is_null() || self.is_old(root.root.birth) {
             return Ok(());
         }
         if root.level > MAX_LEVEL {
@@ -144,8 +192,12 @@ impl CopyPlan {
             let bad = || self.reader.corrupt(pointer.page, "an entry lies outside of it");
             if level > 0 {
                 let child = node.child(index).ok_or_else(bad)?;
-                self.add_subtree(&child, level - 1)?;
-            } else if let LeafValue::Run(run) = node.leaf_value(index).ok_or_else(bad)? {
+                if !self.is_old(child.birth) {
+                    self.add_subtree(&child, level - 1)?;
+                }
+            } else if let LeafValue::Run(run) = node.leaf_value(index).ok_or_else(bad)?
+                && !self.is_old(run.birth)
+            {
                 self.add_run(&run)?;
             }
         }

@@ -10,6 +10,7 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -148,11 +149,13 @@ pub(crate) struct Reader {
     page_size: usize,
     end: u64,
     cache: Mutex<Vec<Option<Kept>>>,
+    pages_read: AtomicU64,
 }
 
 impl Reader {
     pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, page_size: usize, end: u64) -> Reader {
-        Reader { file, path, page_size, end, cache: Mutex::new(vec![None; CACHED]) }
+        let cache = Mutex::new(vec![None; CACHED]);
+        Reader { file, path, page_size, end, cache, pages_read: AtomicU64::new(0) }
     }
 
     pub(crate) fn page_size(&self) -> usize {
@@ -172,8 +175,14 @@ impl Reader {
         self.end
     }
 
+    /// Pages read from the file so far.
+    pub(crate) fn pages_read(&self) -> u64 {
+        self.pages_read.load(Ordering::Relaxed)
+    }
+
     /// Reads whole pages from `first` on, without checking them.
     pub(crate) fn read_raw(&self, first: u64, out: &mut [u8]) -> Result<()> {
+        self.pages_read.fetch_add((out.len() / self.page_size) as u64, Ordering::Relaxed);
         self.file.read_exact_at(out, first * self.page_size as u64).map_err(|e| {
             if e.kind() == std::io::ErrorKind::UnexpectedEof {
                 return self.corrupt(first, "the file ends before it");
