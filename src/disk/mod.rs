@@ -127,6 +127,11 @@ pub trait File: Send + Sync + 'static {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
+    /// The first byte from `offset` on that may be anything but zero, as far as the file system knows
+    /// its holes; `None` where there is none.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok((offset < self.len()?).then_some(offset))
+    }
     /// Drops the range from the page cache where possible: the next read comes from the medium.
     fn drop_cache(&self, offset: u64, len: u64);
     /// A read-only map of `reserve` bytes of address space from the file's start. Bytes past the end

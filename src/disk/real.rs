@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{Advice, CWD, FallocateFlags, OFlags, RenameFlags};
+use rustix::fs::{Advice, CWD, FallocateFlags, OFlags, RenameFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
@@ -261,6 +261,16 @@ impl File for RealFile {
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => return self.fill_with_zeros(offset, len),
                 Err(e) => return Err(e.into()),
             }
+        }
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(Some(data)),
+            Err(Errno::NXIO) => Ok(None),
+            // A file system that knows no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((offset < self.len()?).then_some(offset)),
+            Err(e) => Err(e.into()),
         }
     }
 

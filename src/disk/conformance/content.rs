@@ -25,6 +25,7 @@ pub(super) const ROWS: &[Row] = &[
     ("many_parts_are_written_as_one", many_parts_are_written_as_one),
     ("a_cut_file_regrows_with_zeros", a_cut_file_regrows_with_zeros),
     ("allocation_extends_and_keeps_content", allocation_extends_and_keeps_content),
+    ("no_byte_that_was_written_is_taken_for_a_hole", no_written_byte_is_taken_for_a_hole),
     ("two_handles_see_one_file", two_handles_see_one_file),
     ("a_map_sees_later_writes_and_growth", a_map_sees_later_writes_and_growth),
     ("an_open_file_outlives_its_name", an_open_file_outlives_its_name),
@@ -158,6 +159,19 @@ fn allocation_extends_and_keeps_content(disk: &Arc<dyn Disk>, root: &Path) -> io
     let all = get(disk, &root.join("a"))?;
     assert_eq!(&all[..3], b"abc");
     assert!(all[3..].iter().all(|&byte| byte == 0));
+    Ok(())
+}
+
+fn no_written_byte_is_taken_for_a_hole(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<()> {
+    let file = put(disk, &root.join("a"), b"x")?;
+    file.allocate(0, 1 << 20)?;
+    file.write_at(b"y", 300_000)?;
+    assert_eq!(file.next_data(0)?, Some(0));
+    assert!(file.next_data(1)?.is_some_and(|data| data <= 300_000));
+    assert_eq!(file.next_data(300_000)?, Some(300_000));
+    assert_eq!(file.next_data(1 << 20)?, None);
+    file.sync()?;
+    assert!(file.next_data(200_000)?.is_some_and(|data| data <= 300_000));
     Ok(())
 }
 

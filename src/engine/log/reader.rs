@@ -51,6 +51,16 @@ impl Window {
         Ok(Some(&self.buffer[from..from + wanted]))
     }
 
+    /// The first place from `at` on that may hold anything but zeros; `None` where there is none.
+    fn next_data(&self, at: u64) -> Result<Option<u64>> {
+        if at >= self.len {
+            return Ok(None);
+        }
+        let found =
+            self.file.next_data(at).map_err(|e| Error::io("read the log", &self.path, e))?;
+        Ok(found.filter(|data| *data < self.len))
+    }
+
     fn holds(&self, at: u64, wanted: usize) -> bool {
         let end = self.start + self.buffer.len() as u64;
         at >= self.start && at.checked_add(wanted as u64).is_some_and(|wanted| wanted <= end)
@@ -153,6 +163,26 @@ impl SegmentReader {
         self.next_lsn
     }
 
+    /// The trailer that the file ends with, where it says that all commits before it, the last of them
+    /// being `lsn`, were durable when it was written. A segment with such an end need not be read by
+    /// whoever has its commits: its salt is drawn for it alone, and its writer ends it once.
+    ///
+    /// # Errors
+    /// Those of reading the file.
+    pub(crate) fn clean_end(&mut self, lsn: Lsn) -> Result<Option<GroupHead>> {
+        let (store_id, salt) = (self.header.store_id, self.header.salt);
+        let at = self.window.len.saturating_sub(GROUP_HEAD as u64);
+        if at < SEGMENT_HEADER as u64 {
+            return Ok(None);
+        }
+        let bytes = self.window.bytes(at, GROUP_HEAD)?.and_then(<[u8]>::as_array);
+        let head = bytes.and_then(|bytes| GroupHead::decode(bytes, store_id).ok());
+        Ok(head.map(|(head, _)| head).filter(|head| {
+            let ends_here = head.kind == HeadKind::Trailer && head.last_lsn() == lsn;
+            ends_here && head.salt == salt && head.synced_through >= lsn
+        }))
+    }
+
     /// Reads and checks what comes next, all of it, before any of it is shown.
     ///
     /// # Errors
@@ -240,7 +270,11 @@ pub(crate) fn look_at(
     let mut window = Window::new(path, file, len);
     let mut remains = Remains::default();
     let mut at = from.next_multiple_of(ALIGN as u64);
-    while at < window.len {
+    while let Some(data) = window.next_data(at)? {
+        at = data.next_multiple_of(ALIGN as u64).max(at);
+        if at >= window.len {
+            break;
+        }
         // Chunks overlap by a head, so that none is missed where two of them meet.
         let wanted = usize::try_from(window.len - at).unwrap_or(usize::MAX).min(CHUNK);
         let Some(bytes) = window.bytes(at, wanted)? else { continue };

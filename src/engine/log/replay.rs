@@ -127,6 +127,11 @@ impl<'a> Replay<'a> {
             Kinship::Ancestor(fork) => fork,
             Kinship::Same | Kinship::Child(_) => Lsn::MAX,
         };
+        if stated.is_none() && kinship == Kinship::Same && self.is_held(&mut reader)? {
+            let (path, salt) = (Some(segment.path.clone()), Some(header.salt));
+            let (kind, number) = (EndKind::Trailer, segment.number);
+            return Ok((Place { kind, number, path, salt, at: segment.len, why: None }, false));
+        }
         let limit = stated.map_or(fork, |end| end.lsn.min(fork));
         let (kind, why) = loop {
             let read = reader.next_lsn() - 1;
@@ -161,6 +166,18 @@ impl<'a> Replay<'a> {
         let (path, salt) = (Some(segment.path.clone()), Some(header.salt));
         let place = Place { kind, number: segment.number, path, salt, at: reader.at(), why };
         Ok((place, follows))
+    }
+
+    /// Whether the newest segment ends cleanly with the commit of the checkpoint: the tree has all that
+    /// is in it, and reading up to 64 MiB at every opening would tell nothing.
+    fn is_held(&mut self, reader: &mut SegmentReader) -> Result<bool> {
+        let lsn = self.base.checkpoint_lsn;
+        let (number, base) = (reader.header().number, reader.header().base);
+        let Some(trailer) = reader.clean_end(lsn)?.filter(|_| base < lsn) else { return Ok(false) };
+        self.last_time = self.last_time.max(trailer.time);
+        self.durable = self.durable.max(trailer.synced_through);
+        self.end = Some(SegmentEnd { number, chain: trailer.prev_chain, lsn });
+        Ok(true)
     }
 
     fn group(&mut self, group: &Group<'_>, number: u64, at: u64, path: &Path) -> Result<()> {

@@ -168,3 +168,28 @@ fn a_log_that_ends_before_the_checkpoint_begins_anew() {
     // An older data file would need what stood in the tree alone.
     assert_eq!(refused(marks_of(&*disk, base())), ErrorKind::Corrupt);
 }
+
+#[test]
+fn a_segment_that_ended_cleanly_at_the_checkpoint_is_not_read_again() {
+    let disk = new_disk(41);
+    let mut log = fresh(&disk, 1 << 20);
+    append_marks(&mut log, 1..=200);
+    log.close().expect("closes");
+    drop(log);
+    let held = RecoveryBase { checkpoint_lsn: 200, durable_hint: 200, ..base() };
+    // A byte in its middle that nobody needs: were it read, the end would not be found.
+    let path = dir().join("0000000000000001.log");
+    let file = disk.open(&path, OpenMode::Write).expect("there");
+    file.write_at(b"\xFF", 2_000).expect("writes");
+    let (recovered, marks) = recover_marks(&*disk, held).expect("the tree has all of it");
+    assert!(marks.is_empty() && recovered.tail_cut.is_none());
+    assert_eq!((recovered.last_lsn, recovered.durable_lsn), (200, 200));
+    // The log goes on behind that end, and is read as one history with it.
+    let mut log = start(&disk, after(&recovered, 1 << 20));
+    append_marks(&mut log, 201..=210);
+    log.close().expect("closes");
+    assert_eq!(marks_of(&*disk, held).expect("goes on"), (201..=210).collect::<Vec<_>>());
+    // Whoever needs the commits in it reads it, and sees the damage.
+    let before = RecoveryBase { checkpoint_lsn: 100, ..held };
+    assert_eq!(refused(marks_of(&*disk, before)), ErrorKind::Corrupt);
+}
