@@ -11,7 +11,7 @@ use super::batch::Batch;
 use super::catalogue::Catalogue;
 use super::core::Core;
 use super::line::{self, Outcome, Work};
-use super::log::MAX_GROUP;
+use super::log::{ClosedSegment, Hold, MAX_GROUP};
 use super::open;
 use super::options::{Durability, EngineOptions};
 use super::pin::Pin;
@@ -181,6 +181,31 @@ impl Engine {
     /// Makes everything committed so far durable in the log.
     pub(crate) fn sync(&self) -> Result<()> {
         self.core.sync_log_through(self.core.views.visible())
+    }
+
+    /// Keeps the log from the commit after `lsn` on for archives; what neither that nor a checkpoint
+    /// needs is removed. `None` keeps what the checkpoints lack.
+    pub(crate) fn keep_log_from(&self, lsn: Option<Lsn>) {
+        self.core.upkeep.keep_from(lsn);
+        let checkpoint = self.core.views.current().0.checkpoint.lsn();
+        // What cannot be removed now is tried again after the next checkpoint, which tells of it.
+        let _later = self.core.upkeep.remove_before(checkpoint);
+    }
+
+    /// From which commit on the log is kept for archives.
+    pub(crate) fn log_kept_from(&self) -> Option<Lsn> {
+        self.core.upkeep.kept_from()
+    }
+
+    /// The segments of the log that nothing will be written to any more, oldest first. They may go
+    /// at any time, unless a [`Engine::hold_log`] is there.
+    pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
+        self.core.upkeep.closed()
+    }
+
+    /// Keeps every log segment where it is while the value lives.
+    pub(crate) fn hold_log(&self) -> Hold {
+        self.core.upkeep.hold()
     }
 
     /// Identity of the store.

@@ -31,6 +31,7 @@ pub(crate) use batch::{Batch, Payload};
 pub(crate) use catalogue::{Catalogue, TableInfo};
 pub use engine::CommitInfo;
 pub(crate) use engine::Engine;
+pub(crate) use log::{ClosedSegment, Hold as LogHold};
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{DATA_FILE, LOG_DIR, inspect};
 pub use options::Durability;

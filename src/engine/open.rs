@@ -212,6 +212,12 @@ fn recover(
     let pairs = options.context.iter().map(|(name, value)| (name.clone(), value.clone()));
     let context = log.define_context(&Context { pairs: pairs.collect() })?;
     debug_assert_eq!(context, FIRST_CONTEXT);
+    log.upkeep().keep_from(options.keep_log_from);
+    if options.keep_log_from.is_some() {
+        // A segment of old commits that cannot be read is no reason not to open: it counts nothing,
+        // and the backup that is to archive it tells of it.
+        let _uncounted = log.upkeep().count();
+    }
     let next_table_id = meta.next_table_id.max(replay.highest_table + 1);
     let (sealed, active, writer) = (replay.sealed, replay.active, replay.writer);
     let mut deltas = vec![active.clone()];

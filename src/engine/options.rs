@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Lsn;
+
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Durability {
@@ -28,6 +30,9 @@ pub(crate) struct EngineOptions {
     pub(crate) delta_bytes: usize,
     /// Bound of the time between the acknowledgement of an `Eventual` commit and its sync.
     pub(crate) eventual_sync: Duration,
+    /// The log is kept from this commit on, whatever the checkpoints hold; `None` keeps what the
+    /// checkpoints lack.
+    pub(crate) keep_log_from: Option<Lsn>,
     /// Who writes, for the log: process, user, host. Written once a segment.
     pub(crate) context: BTreeMap<String, String>,
 }
@@ -39,6 +44,7 @@ impl Default for EngineOptions {
             segment_bytes: 64 << 20,
             delta_bytes: 64 << 20,
             eventual_sync: Duration::from_millis(200),
+            keep_log_from: None,
             context: BTreeMap::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! How a store is opened or made.
 
 use super::Store;
+use super::backup_state::StateFile;
 use super::inner::{Inner, Settings};
 use super::papers;
 use crate::disk::{Disk, RealDisk, this_process};
@@ -113,10 +114,12 @@ impl StoreBuilder {
     /// another `Store` of this one has it open; [`ErrorKind::Corrupt`], [`ErrorKind::Unsupported`]
     /// for files that cannot be trusted or understood.
     pub fn open(self) -> Result<Store> {
-        let (disk, path, options) = self.prepared();
+        let (disk, path, mut options) = self.prepared();
+        let state = Arc::new(StateFile::open(disk.clone(), &path));
+        options.keep_log_from = state.keep_log_from();
         let engine = Engine::open(disk.clone(), &path, options)?;
         papers::set_aside(&*disk, &path)?;
-        Ok(self.running(engine))
+        Ok(self.running(engine, state))
     }
 
     /// Makes an empty store and opens it. There must be nothing, or an empty folder.
@@ -129,7 +132,9 @@ impl StoreBuilder {
     /// When it returns, the empty store survives a power loss. A crash before that leaves no store.
     pub fn create(self) -> Result<Store> {
         let (disk, path, options) = self.prepared();
-        Ok(self.running(Engine::create(disk, &path, options)?))
+        let engine = Engine::create(disk.clone(), &path, options)?;
+        let state = Arc::new(StateFile::open(disk, &path));
+        Ok(self.running(engine, state))
     }
 
     /// Opens the store if there is one, else makes it.
@@ -155,8 +160,8 @@ impl StoreBuilder {
         (self.disk.clone(), self.path.clone(), options)
     }
 
-    fn running(self, engine: Engine) -> Store {
-        Store { inner: Inner::new(engine, self.disk, self.settings) }
+    fn running(self, engine: Engine, state: Arc<StateFile>) -> Store {
+        Store { inner: Inner::new(engine, self.disk, self.settings, state) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Store`](super::Store) value, and the store is closed when the last of them goes, on whatever
 //! thread that is: the engine's own threads hold no handle, so none of them ever waits for itself.
 
+use super::backup_state::{BackupState, StateFile};
 use super::events::{Events, StoreEvent};
 use super::gate::Gates;
 use super::submit::Runners;
@@ -50,13 +51,19 @@ pub(crate) struct Inner {
     pub(crate) events: Events,
     pub(crate) runners: Arc<Runners>,
     pub(crate) settings: Settings,
+    pub(crate) state: Arc<StateFile>,
     disk: Arc<dyn Disk>,
     max_key_bytes: usize,
     closed: AtomicBool,
 }
 
 impl Inner {
-    pub(crate) fn new(engine: Engine, disk: Arc<dyn Disk>, settings: Settings) -> Arc<Inner> {
+    pub(crate) fn new(
+        engine: Engine,
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        state: Arc<StateFile>,
+    ) -> Arc<Inner> {
         let clock = disk.clone();
         let mut seed = [0; 8];
         disk.random(&mut seed);
@@ -75,6 +82,7 @@ impl Inner {
             max_key_bytes: max_key_len(engine.data().page_size()),
             engine,
             settings,
+            state,
             disk,
             closed: AtomicBool::new(false),
         })
@@ -83,6 +91,18 @@ impl Inner {
     /// Time since a fixed moment, by the store's clock.
     pub(crate) fn now(&self) -> Duration {
         self.disk.elapsed()
+    }
+
+    /// What the store remembers of its backups.
+    pub(crate) fn backup_state(&self) -> BackupState {
+        self.state.get()
+    }
+
+    /// Changes that, durably; then the log is kept from the backup on that it names.
+    pub(crate) fn update_backup_state(&self, change: impl FnOnce(&mut BackupState)) -> Result<()> {
+        self.state.update(change)?;
+        self.engine.keep_log_from(self.state.keep_log_from());
+        Ok(())
     }
 
     /// Sees that the store is open.

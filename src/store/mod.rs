@@ -8,6 +8,7 @@
 //!
 //! It deliberately makes no backups: `store.backup()` is written in the room of that name.
 
+pub(crate) mod backup_state;
 mod builder;
 mod bytes;
 mod chunks;
@@ -39,6 +40,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use backup_state::{ArchiveRef, BackupState, LogGap, StateFile};
 pub use builder::StoreBuilder;
 pub use bytes::Bytes;
 pub use describe::TableDescription;

@@ -17,6 +17,7 @@
 mod chain;
 mod format;
 mod group;
+mod keep;
 mod prepare;
 mod reader;
 mod recovery;
@@ -28,6 +29,7 @@ mod writer;
 
 pub(crate) use format::MAX_GROUP;
 pub(crate) use group::{Context, LogCommit, LogOp};
+pub(crate) use keep::{ClosedSegment, Hold};
 pub(crate) use recovery::{Recovered, RecoveryBase, recover};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use writer::{Log, LogParams};

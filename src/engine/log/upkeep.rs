@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::keep::{ClosedSegment, Hold, Keep, closed_segments};
 use super::prepare::Supply;
 use super::segment::{SegmentInfo, list_segments};
 use super::sync::{SyncSet, SyncState};
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) supply: Supply,
     pub(crate) sync: Arc<SyncState>,
+    pub(crate) keep: Keep,
 }
 
 impl Shared {
@@ -68,20 +70,65 @@ impl Upkeep {
         list_segments(&*self.0.disk, &self.0.dir)
     }
 
-    /// Removes, oldest first, the segments that hold nothing later than `lsn`; returns how many.
+    /// The segments that nothing will be written to any more, oldest first.
+    ///
+    /// # Errors
+    /// Where one of them cannot be read; damage of a header.
+    pub(crate) fn closed(&self) -> Result<Vec<ClosedSegment>> {
+        closed_segments(&*self.0.disk, &self.0.dir, self.0.keep.end())
+    }
+
+    /// Keeps every segment where it is while the value lives.
+    pub(crate) fn hold(&self) -> Hold {
+        Hold::new(Arc::clone(&self.0))
+    }
+
+    /// Keeps the commits after `lsn`, whatever the checkpoints hold; `None` keeps none for their own
+    /// sake.
+    pub(crate) fn keep_from(&self, lsn: Option<Lsn>) {
+        self.0.keep.set_from(lsn);
+    }
+
+    /// From which commit on the log is kept.
+    pub(crate) fn kept_from(&self) -> Option<Lsn> {
+        self.0.keep.from()
+    }
+
+    /// Bytes of what is kept, the segment that is written to included.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.0.keep.bytes()
+    }
+
+    /// Looks at the disk for what is kept.
+    ///
+    /// # Errors
+    /// As [`Upkeep::closed`].
+    pub(crate) fn count(&self) -> Result<()> {
+        self.0.keep.set_closed(&self.closed()?);
+        Ok(())
+    }
+
+    /// Removes, oldest first, the segments that hold nothing later than `lsn` and nothing that is to
+    /// be kept; returns how many.
     ///
     /// The newest segment with durable commits always stays, so that a store that has committed is
     /// never found without a log.
     pub(crate) fn remove_before(&self, lsn: Lsn) -> Result<usize> {
+        let holds = self.0.keep.removal.lock();
+        let lsn = self.0.keep.from().map_or(lsn, |from| from.min(lsn));
         let durable = self.durable_lsn();
         let mut removed = 0;
+        if *holds > 0 {
+            return Ok(removed);
+        }
         for segment in self.segments()? {
             // What follows must hold a durable commit: `last_lsn` is the one before its first.
-            if segment.last_lsn.is_none_or(|last| last > lsn || last >= durable) {
+            let Some(last) = segment.last_lsn.filter(|&last| last <= lsn && last < durable) else {
                 break;
-            }
+            };
             let remove = self.0.disk.remove_file(&segment.path);
             remove.map_err(|e| Error::io("remove a log segment", &segment.path, e))?;
+            self.0.keep.forget(last);
             removed += 1;
         }
         Ok(removed)

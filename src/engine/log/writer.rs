@@ -11,6 +11,7 @@ use super::format::{
     GROUP_HEAD, GroupHead, HeadKind, SEGMENT_HEADER, SegmentEnd, SegmentHeader, seed, segment_chain,
 };
 use super::group::{Body, Context, Encoder, LogCommit};
+use super::keep::Keep;
 use super::prepare::Supply;
 use super::segment::{numbers, path_of};
 use super::sync::{SyncSet, SyncState, Unproven};
@@ -109,8 +110,9 @@ impl Log {
         let ends = params.prev.map_or(params.durable_lsn, |prev| prev.lsn);
         let sync = SyncState::new(Arc::clone(&disk), ends, params.durable_lsn, unproven);
         let supply = Supply::new(Arc::clone(&disk), dir.clone(), params.segment_bytes, next_number);
+        let keep = Keep::new(params.prev);
         Ok(Log {
-            shared: Arc::new(Shared { disk, dir, supply, sync }),
+            shared: Arc::new(Shared { disk, dir, supply, sync, keep }),
             store_id: params.store_id,
             timeline: params.timeline,
             next_lsn: params.next_lsn,
@@ -304,6 +306,7 @@ impl Log {
         active.chain = chain;
         active.commits = active.commits.saturating_add(count);
         sync.wrote(active.end, self.next_lsn + u64::from(count) - 1);
+        self.shared.keep.wrote(active.end);
         Ok(bytes)
     }
 
@@ -331,9 +334,12 @@ impl Log {
         };
         let (bytes, _) = trailer.encode(active.seed);
         active.wrote(active.file.write_at(&bytes, active.end), sync)?;
-        sync.closed(active.end + GROUP_HEAD as u64);
+        let bytes = active.end + GROUP_HEAD as u64;
+        sync.closed(bytes);
         let (number, chain) = (active.header.number, active.chain);
-        self.prev = Some(SegmentEnd { number, chain, lsn: self.next_lsn - 1 });
+        let end = SegmentEnd { number, chain, lsn: self.next_lsn - 1 };
+        self.shared.keep.closed(end, bytes);
+        self.prev = Some(end);
         self.active = None;
         Ok(())
     }

@@ -1,0 +1,190 @@
+//! What a store remembers of its backups: `backup-state.json` in its folder.
+//!
+//! The file says from which commit on the log is kept (that of the last successful backup of data),
+//! which archives were made from this very data file (only they can be parents of an incremental
+//! backup, which goes by physical pages), and which commits the log no longer has because of its
+//! cap. It is never part of an archive: a restored store begins with a state of its own.
+//!
+//! Invariants: the file is replaced as a whole, after what it tells of is durable and before
+//! anything is removed that it no longer asks for; so after a crash it asks for too much of the log
+//! at worst. A file that cannot be understood asks for everything.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::papers::TimelinePaper;
+use crate::disk::Disk;
+use crate::disk::atomic::{read_whole, write_atomically};
+use crate::engine::Lsn;
+use crate::{Error, ErrorKind, Result};
+
+/// Name of the file.
+pub(crate) const BACKUP_STATE: &str = "backup-state.json";
+/// How many archives are remembered as possible parents, and how many gaps.
+const REMEMBERED: usize = 100;
+/// The file is never longer than this.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// An archive of this store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ArchiveRef {
+    /// Name of the set that it belongs to.
+    pub(crate) set: String,
+    /// Its number in the set.
+    pub(crate) number: u32,
+    /// Where it was written to.
+    pub(crate) archive: PathBuf,
+    /// The digest in its seal, in hexadecimal digits.
+    pub(crate) seal: String,
+    /// The commit that it equals.
+    pub(crate) lsn: Lsn,
+    /// The timeline of that commit.
+    pub(crate) timeline: TimelinePaper,
+    /// Number of the checkpoint whose pages it holds.
+    pub(crate) checkpoint: u64,
+    /// When it was begun, in microseconds since the Unix epoch.
+    pub(crate) time: i64,
+}
+
+/// Commits that the log had and that its cap took before they were in any log archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogGap {
+    /// The commits after this one are gone.
+    pub(crate) after: Lsn,
+    /// The last one that is gone.
+    pub(crate) last: Lsn,
+    /// When they went, in microseconds since the Unix epoch.
+    pub(crate) time: i64,
+}
+
+/// What the file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BackupState {
+    /// The last successful backup of data: the log is kept from its commit on. `None` before the
+    /// first.
+    #[serde(default)]
+    pub(crate) base: Option<ArchiveRef>,
+    /// The archives that were made from, or restored into, this data file; oldest first.
+    #[serde(default)]
+    pub(crate) parents: Vec<ArchiveRef>,
+    /// What the cap took, oldest first.
+    #[serde(default)]
+    pub(crate) gaps: Vec<LogGap>,
+}
+
+impl BackupState {
+    /// Reads the file of the store in `dir`; one that is missing says nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where it is no such file; those of the disk.
+    pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<BackupState> {
+        let path = dir.join(BACKUP_STATE);
+        let bytes = match read_whole(disk, &path, MAX_BYTES) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BackupState::default()),
+            Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => {
+                return Err(Error::corrupt(&path, e.to_string()));
+            }
+            Err(e) => return Err(Error::io("read what the store knows of its backups", &path, e)),
+        };
+        serde_json::from_slice(&bytes).map_err(|cause| {
+            Error::corrupt(&path, "this is not what a store remembers of its backups")
+                .because(cause)
+                .hint("Make a backup: it writes the file anew.")
+        })
+    }
+
+    /// Writes the file of the store in `dir`.
+    ///
+    /// # Durability
+    /// When it returns, the new content survives a power loss; before that the old or the new one.
+    pub(crate) fn save(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
+        let path = dir.join(BACKUP_STATE);
+        let mut json = serde_json::to_vec_pretty(self).map_err(|cause| {
+            Error::new(ErrorKind::Invalid, "what the store knows of its backups is no JSON")
+                .at(&path)
+                .because(cause)
+        })?;
+        json.push(b'\n');
+        write_atomically(disk, &path, &json)
+            .map_err(|e| Error::io("write what the store knows of its backups", &path, e))
+    }
+
+    /// Remembers an archive whose pages are those of this data file.
+    pub(crate) fn add_parent(&mut self, parent: ArchiveRef) {
+        self.parents.retain(|known| known.seal != parent.seal);
+        self.parents.push(parent);
+        let surplus = self.parents.len().saturating_sub(REMEMBERED);
+        self.parents.drain(..surplus);
+    }
+
+    /// Remembers what the cap takes; what continues the newest gap becomes part of it.
+    pub(crate) fn add_gap(&mut self, gap: LogGap) {
+        match self.gaps.last_mut() {
+            Some(newest) if newest.last == gap.after => {
+                (newest.last, newest.time) = (gap.last, gap.time);
+            }
+            _ => self.gaps.push(gap),
+        }
+        let surplus = self.gaps.len().saturating_sub(REMEMBERED);
+        self.gaps.drain(..surplus);
+    }
+}
+
+/// The file of an open store.
+pub(crate) struct StateFile {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    state: BackupState,
+    /// Why the file could not be read, until it is written anew.
+    damage: Option<Error>,
+}
+
+impl StateFile {
+    /// The file of the store in `dir`. One that cannot be read is no reason not to open the store:
+    /// [`StateFile::damage`] tells of it.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path) -> StateFile {
+        let (state, damage) = match BackupState::load(&*disk, dir) {
+            Ok(state) => (state, None),
+            Err(error) => (BackupState::default(), Some(error)),
+        };
+        StateFile { disk, dir: dir.to_path_buf(), known: Mutex::new(Known { state, damage }) }
+    }
+
+    /// What is known.
+    pub(crate) fn get(&self) -> BackupState {
+        self.known.lock().state.clone()
+    }
+
+    /// Why the file could not be read, where it could not and was not written anew since.
+    pub(crate) fn damage(&self) -> Option<Error> {
+        self.known.lock().damage.clone()
+    }
+
+    /// The commit from which on the log is to be kept; `None` where it need not be.
+    pub(crate) fn keep_log_from(&self) -> Option<Lsn> {
+        let known = self.known.lock();
+        match (&known.state.base, &known.damage) {
+            (Some(base), _) => Some(base.lsn),
+            (None, Some(_)) => Some(0),
+            (None, None) => None,
+        }
+    }
+
+    /// Changes what is known, durably; on an error it stays as it was.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut BackupState)) -> Result<()> {
+        let mut known = self.known.lock();
+        let mut state = known.state.clone();
+        change(&mut state);
+        state.save(&*self.disk, &self.dir)?;
+        *known = Known { state, damage: None };
+        Ok(())
+    }
+}
