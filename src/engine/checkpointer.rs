@@ -112,7 +112,8 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
     let params = CheckpointParams {
         lsn: sealed.lsn,
         time: sealed.time,
-        timeline: core.timeline_at(sealed.lsn),
+        timeline: sealed.timeline,
+        foreign: sealed.foreign,
         durable_log_lsn: core.upkeep.durable_lsn(),
     };
     let mut changes = DeltaChanges::new(&sealed.delta, sealed.lsn);

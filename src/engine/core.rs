@@ -29,9 +29,6 @@ pub(super) struct Core {
     pub(super) dir: PathBuf,
     pub(super) options: EngineOptions,
     pub(super) store_id: StoreId,
-    /// The timelines of the checkpoint that was opened, of what recovery found after it, and of the
-    /// next local commit, oldest first.
-    pub(super) timelines: Vec<Timeline>,
     pub(super) data: Arc<DataFile>,
     pub(super) views: Views,
     pub(super) queue: Mutex<Queue>,
@@ -56,6 +53,10 @@ pub(super) struct Sealed {
     pub(super) delta: Arc<Delta>,
     pub(super) lsn: Lsn,
     pub(super) time: i64,
+    /// The timeline of that commit.
+    pub(super) timeline: Timeline,
+    /// Whether a commit of the store's own after it begins a new timeline.
+    pub(super) foreign: bool,
 }
 
 /// What waits for the checkpointer, oldest first.
@@ -80,7 +81,6 @@ pub(super) struct KeeperState {
 /// The parts of a core that recovery has found.
 pub(super) struct Found {
     pub(super) store_id: StoreId,
-    pub(super) timelines: Vec<Timeline>,
     pub(super) data: Arc<DataFile>,
     pub(super) views: Views,
     pub(super) leader: Leader,
@@ -108,7 +108,6 @@ impl Core {
             dir,
             options,
             store_id: found.store_id,
-            timelines: found.timelines,
             data: found.data,
             views: found.views,
             queue: Mutex::default(),
@@ -176,12 +175,6 @@ impl Core {
             self.counters.waited_for_room(self.disk.elapsed().saturating_sub(start));
         }
         Ok(())
-    }
-
-    /// The timeline that the commit at `lsn` is on: each begins after its fork.
-    pub(super) fn timeline_at(&self, lsn: Lsn) -> Timeline {
-        let is_after_fork = |timeline: &&Timeline| lsn > timeline.fork;
-        *self.timelines[1..].iter().rev().find(is_after_fork).unwrap_or(&self.timelines[0])
     }
 
     pub(super) fn nothing_sealed(&self) -> bool {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use super::apply::ForeignGroup;
 use super::batch::Batch;
 use super::catalogue::Catalogue;
 use super::core::Core;
@@ -19,7 +20,7 @@ use super::snapshot::Snapshot;
 use super::stats::EngineStats;
 use super::tree::DataFile;
 use super::view::View;
-use super::{Lsn, StoreId, TableId, checkpointer, keeper};
+use super::{Lsn, StoreId, TableId, Timeline, checkpointer, keeper};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -51,6 +52,19 @@ pub struct CommitInfo {
     pub lsn: Lsn,
     /// Its time, in microseconds since the Unix epoch; never less than that of the commit before.
     pub time: i64,
+}
+
+/// A place in history: where a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The last commit.
+    pub(crate) lsn: Lsn,
+    /// Its time.
+    pub(crate) time: i64,
+    /// Its timeline.
+    pub(crate) timeline: Timeline,
+    /// Whether a commit of the store's own begins a new timeline.
+    pub(crate) foreign: bool,
 }
 
 impl Engine {
@@ -103,7 +117,49 @@ impl Engine {
         self.core.wait_for_room()?;
         match line::run(&self.core, Work::Commit { batch, durability })? {
             Outcome::Committed { lsn, time } => Ok(CommitInfo { lsn, time }),
-            Outcome::Sealed(..) => Err(line::outcome_unknown()),
+            _ => Err(line::outcome_unknown()),
+        }
+    }
+
+    /// Applies a group of commits that another store made: they keep LSN, time and timeline, and
+    /// stand in this store's own log as one group. Until the next [`Engine::commit`] the store stays
+    /// on their timeline. Returns the last of them.
+    ///
+    /// # Errors
+    /// `Foreign` (1416) and `Invalid` (2010) where they do not follow the newest commit; otherwise as
+    /// [`Engine::commit`].
+    pub(crate) fn apply(&self, group: ForeignGroup) -> Result<CommitInfo> {
+        if let Some(latched) = self.core.latched() {
+            return Err(latched);
+        }
+        self.core.wait_for_room()?;
+        let last = group.last_lsn();
+        match line::run(&self.core, Work::Apply(group))? {
+            Outcome::Committed { time, .. } => Ok(CommitInfo { lsn: last, time }),
+            _ => Err(line::outcome_unknown()),
+        }
+    }
+
+    /// Ends the log segment, so that all commits so far stand in closed ones, and makes them durable.
+    /// Returns the last of them.
+    pub(crate) fn end_segment(&self) -> Result<Lsn> {
+        if let Some(latched) = self.core.latched() {
+            return Err(latched);
+        }
+        match line::run(&self.core, Work::Roll)? {
+            Outcome::Rolled(lsn) => self.core.sync_log_through(lsn).map(|()| lsn),
+            _ => Err(line::outcome_unknown()),
+        }
+    }
+
+    /// The newest commit and its place in history.
+    pub(crate) fn position(&self) -> Position {
+        let leader = self.core.leader.lock();
+        Position {
+            lsn: leader.next_lsn - 1,
+            time: leader.last_time,
+            timeline: leader.timeline,
+            foreign: leader.foreign,
         }
     }
 
@@ -140,7 +196,7 @@ impl Engine {
             Outcome::Sealed(slot, took) => {
                 Ok(Pin::new(slot, took, self.core.views.current().0.lock.clone()))
             }
-            Outcome::Committed { .. } => Err(line::outcome_unknown()),
+            _ => Err(line::outcome_unknown()),
         }
     }
 

@@ -3,20 +3,23 @@
 //!
 //! Invariants: `next_lsn` moves only when a group is in the log; commit times never go back; the
 //! delta is entered in LSN order and before publication; a seal leaves a fresh active delta, and the
-//! sealed one goes to the checkpointer with the LSN that it ends at.
+//! sealed one goes to the checkpointer with the LSN that it ends at. A commit of another store keeps
+//! its LSN, time and timeline; the first commit of the store's own after it begins a new timeline.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::apply::{ForeignEntry, ForeignGroup};
 use super::batch::{Batch, Payload};
 use super::core::{Core, Sealed};
 use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::line::{Outcome, outcome_unknown};
-use super::log::{Log, LogCommit, LogOp};
+use super::log::{Appended, Log, LogCommit, LogOp};
+use super::open::random_id;
 use super::options::Durability;
 use super::pin::PinSlot;
 use super::view::View;
-use super::{CATALOGUE, Change, Lsn};
+use super::{CATALOGUE, Change, Lsn, TableId, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The context of every commit of this process, the first that is defined.
@@ -28,6 +31,10 @@ pub(super) struct Leader {
     pub(super) active: Arc<Delta>,
     pub(super) next_lsn: Lsn,
     pub(super) last_time: i64,
+    /// The timeline of the last commit.
+    pub(super) timeline: Timeline,
+    /// Whether a commit of the store's own begins a new one.
+    pub(super) foreign: bool,
 }
 
 impl Leader {
@@ -37,24 +44,54 @@ impl Leader {
         core: &Core,
         commits: &[(&Batch, Durability)],
     ) -> Result<(Lsn, i64)> {
-        let written = self.log.append(commits, core.disk.now()).map_err(|error| {
-            match error.kind() {
-                // Nothing of the group counts, and there is nothing to mend.
-                ErrorKind::StorageFull | ErrorKind::Limit => error,
-                _ => core.latch_unknown(error),
-            }
-        })?;
+        let mut timeline = self.timeline;
+        if self.foreign {
+            let (parent, fork) = (timeline.id, self.next_lsn - 1);
+            timeline = Timeline { id: random_id(&core.disk), parent, fork };
+            self.log.go_on(timeline, false).map_err(|error| unwritten(core, error))?;
+        }
+        let now = core.disk.now();
+        let written = self.log.append(commits, now).map_err(|error| unwritten(core, error))?;
+        (self.timeline, self.foreign) = (timeline, false);
+        let durable = commits.iter().any(|(_, wanted)| *wanted == Durability::Immediate);
+        let batches: Vec<&Batch> = commits.iter().map(|(batch, _)| *batch).collect();
+        self.written(core, written, &batches, durable)
+    }
+
+    /// Applies a group of another store's log, which must follow what is here.
+    pub(super) fn apply(&mut self, core: &Core, group: &ForeignGroup) -> Result<(Lsn, i64)> {
+        group.check_follows(self.timeline, self.next_lsn - 1, self.last_time)?;
+        self.log.go_on(group.timeline, true).map_err(|error| unwritten(core, error))?;
+        let mut entries = Vec::with_capacity(group.commits.len());
+        for (context, batch) in &group.commits {
+            entries.push(ForeignEntry { context: self.log.context(context)?, batch });
+        }
+        let written = self.log.append(&entries, group.time);
+        let written = written.map_err(|error| unwritten(core, error))?;
+        (self.timeline, self.foreign) = (group.timeline, true);
+        let batches: Vec<&Batch> = group.commits.iter().map(|(_, batch)| batch).collect();
+        self.written(core, written, &batches, group.durability == Durability::Immediate)
+    }
+
+    /// What was appended becomes durable where it is to be, and is published.
+    fn written(
+        &mut self,
+        core: &Core,
+        written: Appended,
+        batches: &[&Batch],
+        durable: bool,
+    ) -> Result<(Lsn, i64)> {
         let (first, time) = (written.first_lsn, written.time);
         self.next_lsn = written.last_lsn + 1;
         self.last_time = time;
-        if commits.iter().any(|(_, durability)| *durability == Durability::Immediate) {
+        if durable {
             self.log.sync().map_err(|error| core.latch_unknown(error))?;
         }
-        for (lsn, (batch, _)) in (first..).zip(commits) {
+        for (lsn, batch) in (first..).zip(batches) {
             self.enter(lsn, batch);
         }
-        self.publish(core, commits).map_err(|error| core.latch_unknown(error))?;
-        core.counters.group(commits.len());
+        self.publish(core, batches).map_err(|error| core.latch_unknown(error))?;
+        core.counters.group(batches.len());
         core.active_bytes.store(self.active.bytes(), Ordering::Relaxed);
         if self.active.bytes() >= core.options.delta_bytes && core.nothing_sealed() {
             self.seal_delta(core);
@@ -73,20 +110,24 @@ impl Leader {
         }
     }
 
-    fn publish(&mut self, core: &Core, commits: &[(&Batch, Durability)]) -> Result<()> {
+    fn publish(&mut self, core: &Core, batches: &[&Batch]) -> Result<()> {
         let visible = self.next_lsn - 1;
-        if !commits.iter().any(|(batch, _)| batch.changes_structure()) {
+        if !batches.iter().any(|batch| batch.changes_structure()) {
             core.views.publish(visible);
             return Ok(());
         }
         let mut catalogue = (*core.views.current().0.catalogue).clone();
-        for op in commits.iter().flat_map(|(batch, _)| batch.ops()) {
+        for op in batches.iter().flat_map(|batch| batch.ops()) {
             if op.table == CATALOGUE {
                 let change = match &op.value {
                     Some(value) => Change::Put(value.bytes()),
                     None => Change::Delete,
                 };
                 catalogue.apply(&op.key, change)?;
+                // Another store gave the number; it is never given again here either.
+                if let Ok(id) = op.key[..].try_into().map(TableId::from_be_bytes) {
+                    core.next_table_id.fetch_max(id.saturating_add(1), Ordering::AcqRel);
+                }
             }
         }
         let catalogue = Arc::new(catalogue);
@@ -98,7 +139,7 @@ impl Leader {
     pub(super) fn seal(&mut self, core: &Core, roll: bool) -> Result<Outcome> {
         let start = core.disk.elapsed();
         if roll {
-            self.log.roll().map_err(|error| core.latch_unknown(error))?;
+            self.roll(core)?;
         }
         let slot = if self.active.len() > 0 {
             self.seal_delta(core)
@@ -106,6 +147,12 @@ impl Leader {
             core.slot_at_newest_seal(self.next_lsn - 1)
         };
         Ok(Outcome::Sealed(slot, core.disk.elapsed().saturating_sub(start)))
+    }
+
+    /// Ends the log segment.
+    pub(super) fn roll(&mut self, core: &Core) -> Result<Outcome> {
+        self.log.roll().map_err(|error| core.latch_unknown(error))?;
+        Ok(Outcome::Rolled(self.next_lsn - 1))
     }
 
     fn seal_delta(&mut self, core: &Core) -> Arc<PinSlot> {
@@ -119,7 +166,13 @@ impl Leader {
             View { deltas, ..view.clone() }
         });
         core.active_bytes.store(0, Ordering::Relaxed);
-        core.push_sealed(Sealed { delta: sealed, lsn: self.next_lsn - 1, time: self.last_time })
+        core.push_sealed(Sealed {
+            delta: sealed,
+            lsn: self.next_lsn - 1,
+            time: self.last_time,
+            timeline: self.timeline,
+            foreign: self.foreign,
+        })
     }
 }
 
@@ -129,10 +182,23 @@ impl LogCommit for (&Batch, Durability) {
     }
 
     fn ops(&self) -> impl ExactSizeIterator<Item = LogOp<'_>> {
-        self.0.ops().iter().map(|op| {
-            let change = op.value.as_ref().map_or(Change::Delete, |v| Change::Put(v.bytes()));
-            LogOp { table: op.table, key: &op.key, change }
-        })
+        log_ops(self.0)
+    }
+}
+
+/// The operations of a batch as the log takes them.
+pub(super) fn log_ops(batch: &Batch) -> impl ExactSizeIterator<Item = LogOp<'_>> {
+    batch.ops().iter().map(|op| {
+        let change = op.value.as_ref().map_or(Change::Delete, |v| Change::Put(v.bytes()));
+        LogOp { table: op.table, key: &op.key, change }
+    })
+}
+
+/// Judges an append that failed: where nothing of the group counts, there is nothing to mend.
+fn unwritten(core: &Core, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::Limit => error,
+        _ => core.latch_unknown(error),
     }
 }
 

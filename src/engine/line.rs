@@ -24,6 +24,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Lsn;
+use super::apply::ForeignGroup;
 use super::batch::Batch;
 use super::core::{Core, closed};
 use super::options::Durability;
@@ -43,13 +44,22 @@ pub(super) enum Work {
     Seal {
         roll: bool,
     },
+    /// Commits that another store made, with their LSNs.
+    Apply(ForeignGroup),
+    /// Ends the log segment here.
+    Roll,
 }
 
 /// What became of an entry.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    Committed { lsn: Lsn, time: i64 },
+    Committed {
+        lsn: Lsn,
+        time: i64,
+    },
     Sealed(Arc<PinSlot>, Duration),
+    /// The log segment was ended after this commit.
+    Rolled(Lsn),
 }
 
 pub(super) struct Entry {
@@ -158,7 +168,7 @@ fn lead(core: &Core, own: &Arc<Entry>) -> Result<Outcome> {
 
 type Group = Vec<(Arc<Entry>, Work)>;
 
-/// Takes the front of the queue: one seal, or commits up to the bound.
+/// Takes the front of the queue: commits up to the bound, or one of anything else.
 fn take_group(core: &Core) -> Group {
     let mut queue = core.queue.lock();
     let mut group: Group = Vec::with_capacity(queue.waiting.len().min(64));
@@ -198,14 +208,20 @@ fn serve(core: &Core, group: &Group) -> Vec<Result<Outcome>> {
         return group.iter().map(|_| Err(latched.clone())).collect();
     }
     let mut leader = core.leader.lock();
-    if let [(_, Work::Seal { roll })] = group.as_slice() {
-        return vec![leader.seal(core, *roll)];
+    match group.as_slice() {
+        [(_, Work::Seal { roll })] => return vec![leader.seal(core, *roll)],
+        [(_, Work::Apply(foreign))] => {
+            let applied = leader.apply(core, foreign);
+            return vec![applied.map(|(lsn, time)| Outcome::Committed { lsn, time })];
+        }
+        [(_, Work::Roll)] => return vec![leader.roll(core)],
+        _ => {}
     }
     let commits: Vec<(&Batch, Durability)> = group
         .iter()
         .filter_map(|(_, work)| match work {
             Work::Commit { batch, durability } => Some((batch, *durability)),
-            Work::Seal { .. } => None,
+            Work::Seal { .. } | Work::Apply(_) | Work::Roll => None,
         })
         .collect();
     match leader.commit(core, &commits) {

@@ -3,6 +3,7 @@
 //! A commit is appended to the log and enters the delta; it never touches a page. This file holds
 //! only the words that all parts of the engine share.
 
+mod apply;
 mod batch;
 mod catalogue;
 mod checkpointer;
@@ -27,10 +28,11 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use apply::{ForeignGroup, follows};
 pub(crate) use batch::{Batch, Payload};
 pub(crate) use catalogue::{Catalogue, TableInfo};
 pub use engine::CommitInfo;
-pub(crate) use engine::Engine;
+pub(crate) use engine::{Engine, Position};
 pub(crate) use log::{ClosedSegment, Hold as LogHold};
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{DATA_FILE, LOG_DIR, inspect};

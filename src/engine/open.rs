@@ -5,9 +5,9 @@
 //! newest good meta, rebuilds the deltas from the log and writes nothing: a crash during recovery
 //! changes nothing, and an open costs no sync.
 //!
-//! A new timeline is minted here, in memory, where the next local commit would leave the history
-//! that the store knows: after a discarded tail, and in a store that came out of an archive. It
-//! becomes durable with that commit, in the header of the new log segment.
+//! Here it is found out whether the next local commit leaves the history that the store knows: after
+//! a discarded tail, in a store that came out of an archive, and in one that applied another store's
+//! log. That commit then mints a new timeline, and makes it durable in the header of its log segment.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::catalogue::Catalogue;
 use super::core::{Core, Found, Sealed};
 use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::leader::{FIRST_CONTEXT, Leader};
-use super::log::{self, Context, Log, LogParams, Recovered, RecoveryBase};
+use super::log::{self, Context, Era, Log, LogParams, RecoveryBase, era_at};
 use super::options::EngineOptions;
 use super::snapshot::{Snapshot, catalogue_of};
 use super::tree::{Checkpoint, DataFile, DataParams};
@@ -188,19 +188,18 @@ fn recover(
         checkpoint_time: meta.time,
         // An archive brings no log along.
         durable_hint: if meta.from_archive { 0 } else { meta.durable_log_lsn },
+        foreign: meta.foreign || meta.from_archive,
     };
     let recovered = log::recover(&**disk, &log_dir, base, &mut |lsn, time, op| {
         replay.apply(lsn, time, op.table, op.key, op.change)
     })?;
     let (last_lsn, last_time) = (recovered.last_lsn, recovered.last_time);
-    let timeline = next_timeline(disk, &checkpoint, &recovered);
-    let mut timelines = recovered.timelines;
-    if timelines.last() != Some(&timeline) {
-        timelines.push(timeline);
-    }
+    let era = recovered.era();
+    let foreign = era.foreign || recovered.tail_cut.is_some();
     let params = LogParams {
         store_id: meta.store_id,
-        timeline,
+        timeline: era.timeline,
+        applied: era.foreign,
         segment_bytes: options.segment_bytes,
         next_lsn: last_lsn + 1,
         last_time,
@@ -219,33 +218,29 @@ fn recover(
         let _uncounted = log.upkeep().count();
     }
     let next_table_id = meta.next_table_id.max(replay.highest_table + 1);
-    let (sealed, active, writer) = (replay.sealed, replay.active, replay.writer);
+    let seal = |(delta, lsn, time)| {
+        let Era { timeline, foreign, .. } = era_at(&recovered.eras, lsn);
+        Sealed { delta, lsn, time, timeline, foreign }
+    };
+    let sealed: Vec<_> = replay.sealed.into_iter().map(seal).collect();
+    let (active, writer) = (replay.active, replay.writer);
     let mut deltas = vec![active.clone()];
-    deltas.extend(sealed.iter().rev().map(|s| s.delta.clone()));
+    deltas.extend(sealed.iter().rev().map(|sealed| sealed.delta.clone()));
     let catalogue = Arc::new(replay.catalogue);
     let views = Views::new(View { checkpoint, deltas, catalogue, lock: Some(lock) }, last_lsn);
-    let leader = Leader { log, writer, active, next_lsn: last_lsn + 1, last_time };
+    let timeline = era.timeline;
+    let leader =
+        Leader { log, writer, active, next_lsn: last_lsn + 1, last_time, timeline, foreign };
     let store_id = meta.store_id;
-    Ok(Found { store_id, timelines, data, views, leader, next_table_id, sealed })
-}
-
-/// The timeline of the next local commit.
-fn next_timeline(disk: &Arc<dyn Disk>, checkpoint: &Checkpoint, recovered: &Recovered) -> Timeline {
-    let known = recovered.timeline();
-    let leaves_it = recovered.tail_cut.is_some()
-        || (checkpoint.meta().from_archive && known.id == checkpoint.timeline().id);
-    if leaves_it {
-        Timeline { id: random_id(disk), parent: known.id, fork: recovered.last_lsn }
-    } else {
-        known
-    }
+    Ok(Found { store_id, data, views, leader, next_table_id, sealed })
 }
 
 /// Rebuilds the deltas from the log, sealing them at their bound as the commit line does.
 struct Replay {
     delta_bytes: usize,
     catalogue: Catalogue,
-    sealed: Vec<Sealed>,
+    /// What became full, each with its last commit and the time of it.
+    sealed: Vec<(Arc<Delta>, Lsn, i64)>,
     active: Arc<Delta>,
     writer: DeltaWriter,
     /// The last commit that is in the active delta, and its time.
@@ -283,7 +278,7 @@ impl Replay {
             let (active, writer) = Delta::new();
             let delta = std::mem::replace(&mut self.active, active);
             self.writer = writer;
-            self.sealed.push(Sealed { delta, lsn: self.last.0, time: self.last.1 });
+            self.sealed.push((delta, self.last.0, self.last.1));
         }
         self.last = (lsn, time);
         if table == CATALOGUE {

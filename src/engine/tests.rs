@@ -1,5 +1,7 @@
 //! The engine as a whole, on the simulated disk, against a model.
 
+mod apply;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -26,7 +26,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ pub(crate) struct Core {
     pub(crate) gate: Gate,
     pub(crate) records: Shards,
     pub(crate) tables: Shards,
-    pub(crate) backup_claimed: AtomicBool,
+    pub(crate) claimed: AtomicU8,
     ages: AtomicU64,
     central: Mutex<Central>,
 }
@@ -340,7 +340,7 @@ impl Core {
             gate: Gate::new(),
             records: Shards::new(RECORD_SHARDS),
             tables: Shards::new(TABLE_STRIPES),
-            backup_claimed: AtomicBool::new(false),
+            claimed: AtomicU8::new(0),
             ages: AtomicU64::new(1),
             central: Mutex::new(Central::default()),
         }

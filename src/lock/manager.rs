@@ -34,9 +34,23 @@ pub struct BackupTurn(Arc<Core>);
 
 impl Drop for BackupTurn {
     fn drop(&mut self) {
-        self.0.backup_claimed.store(false, Ordering::SeqCst);
+        self.0.claimed.store(UNCLAIMED, Ordering::SeqCst);
     }
 }
+
+/// The same turn, for an integration of logs: it and backups exclude each other.
+#[must_use = "a backup may start when it is dropped"]
+pub struct IntegrationTurn(Arc<Core>);
+
+impl Drop for IntegrationTurn {
+    fn drop(&mut self) {
+        self.0.claimed.store(UNCLAIMED, Ordering::SeqCst);
+    }
+}
+
+const UNCLAIMED: u8 = 0;
+const BACKUP: u8 = 1;
+const INTEGRATION: u8 = 2;
 
 /// See the module's own words.
 pub struct LockManager {
@@ -190,15 +204,32 @@ impl LockManager {
     /// Claims the one turn for backups.
     ///
     /// # Errors
-    /// `BackupInProgress`, code 2004, when another has it; code 2005 from inside a callback.
+    /// `BackupInProgress`, code 2004, when another has it; `Busy`, code 1417, during an integration;
+    /// code 2005 from inside a callback.
     pub fn claim_backup(&self) -> Result<BackupTurn> {
+        self.claim(BACKUP)?;
+        Ok(BackupTurn(self.core.clone()))
+    }
+
+    /// Claims the same turn for an integration of logs.
+    ///
+    /// # Errors
+    /// As [`LockManager::claim_backup`].
+    pub fn claim_integration(&self) -> Result<IntegrationTurn> {
+        self.claim(INTEGRATION)?;
+        Ok(IntegrationTurn(self.core.clone()))
+    }
+
+    fn claim(&self, turn: u8) -> Result<()> {
         if callback::is_inside(self.core.number) {
             return Err(refuse::from_callback());
         }
-        if self.core.backup_claimed.swap(true, Ordering::SeqCst) {
-            return Err(refuse::second_backup());
+        let claimed = &self.core.claimed;
+        match claimed.compare_exchange(UNCLAIMED, turn, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => Ok(()),
+            Err(INTEGRATION) => Err(refuse::integration_running()),
+            Err(_) => Err(refuse::second_backup()),
         }
-        Ok(BackupTurn(self.core.clone()))
     }
 
     /// Whether anybody holds writes: a backup or the application. Never waits.

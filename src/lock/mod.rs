@@ -41,7 +41,7 @@ pub use access::{ACCESS_TABLE, Access, AccessRow, Contents, StoreMode, roots};
 pub use callback::CallbackScope;
 pub use granule::{Granule, Resource};
 pub use hold::{AtLimit, Expiry, Hold, HoldKind, HoldRequest, HoldState, HoldToken, StopToken};
-pub use manager::{BackupTurn, Entry, LockManager};
+pub use manager::{BackupTurn, Entry, IntegrationTurn, LockManager};
 pub use mode::{MODES, Mode};
 pub use options::{LockOptions, WriteRequest};
 pub use owner::{Owner, Purpose};

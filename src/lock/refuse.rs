@@ -58,6 +58,12 @@ pub(crate) fn second_backup() -> Error {
         .with_code(code::SECOND_BACKUP)
 }
 
+pub(crate) fn integration_running() -> Error {
+    Error::new(ErrorKind::Busy, "logs are being integrated into this store")
+        .with_code(code::INTEGRATION_RUNNING)
+        .hint("Try again when the integration is over.")
+}
+
 pub(crate) fn stopped() -> Error {
     Error::new(ErrorKind::Stopped, "stopped while waiting for open write handles")
         .with_code(code::STOPPED)

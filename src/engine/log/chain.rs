@@ -100,26 +100,47 @@ pub(super) enum Kinship {
     Ancestor(Lsn),
 }
 
+/// A stretch of history on one timeline, made here or elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Era {
+    /// Its timeline.
+    pub(crate) timeline: Timeline,
+    /// It holds the commits after this one.
+    pub(crate) after: Lsn,
+    /// The timeline is another store's: a commit of our own begins a new one.
+    pub(crate) foreign: bool,
+}
+
+/// The era of the commit at `lsn`, in `eras` that begin with that of the checkpoint.
+pub(crate) fn era_at(eras: &[Era], lsn: Lsn) -> Era {
+    *eras[1..].iter().rev().find(|era| lsn > era.after).unwrap_or(&eras[0])
+}
+
 /// The timelines that the history read so far went through.
 pub(super) struct Lineage {
-    /// That of the checkpoint, and each that forked off the one before it. Never empty.
-    timelines: Vec<Timeline>,
+    /// That of the checkpoint, and each that followed the one before it. Never empty.
+    eras: Vec<Era>,
     checkpoint_lsn: Lsn,
 }
 
 impl Lineage {
     pub(super) fn new(base: &RecoveryBase) -> Lineage {
-        Lineage { timelines: vec![base.timeline], checkpoint_lsn: base.checkpoint_lsn }
+        let first = Era { timeline: base.timeline, after: 0, foreign: base.foreign };
+        Lineage { eras: vec![first], checkpoint_lsn: base.checkpoint_lsn }
     }
 
-    pub(super) fn into_timelines(self) -> Vec<Timeline> {
-        self.timelines
+    pub(super) fn into_eras(self) -> Vec<Era> {
+        self.eras
+    }
+
+    fn last(&self) -> Era {
+        self.eras[self.eras.len() - 1]
     }
 
     /// # Errors
     /// `Foreign` where the segment's timeline neither is, nor continues, nor precedes this one.
     pub(super) fn kinship(&self, header: &SegmentHeader, path: &Path) -> Result<Kinship> {
-        let ours = self.timelines[self.timelines.len() - 1];
+        let ours = self.last().timeline;
         let theirs = header.timeline;
         if theirs == ours {
             return Ok(Kinship::Same);
@@ -135,10 +156,19 @@ impl Lineage {
         Err(divergent(path, "the log segment belongs to a divergent history of this store"))
     }
 
-    /// A group of a segment of this kinship was read.
-    pub(super) fn accept(&mut self, kinship: Kinship) {
-        if let Kinship::Child(timeline) = kinship {
-            self.timelines.push(timeline);
+    /// A group of a segment of this kinship was read, which holds commits after the checkpoint and
+    /// after `after`.
+    pub(super) fn accept(&mut self, kinship: Kinship, header: &SegmentHeader, after: Lsn) {
+        let last = self.last();
+        let era = match kinship {
+            Kinship::Child(timeline) => Era { timeline, after, foreign: header.applied },
+            // Whoever commits on his own begins a timeline of his own: on the same one, what was
+            // foreign stays foreign.
+            Kinship::Same => Era { after, foreign: last.foreign || header.applied, ..last },
+            Kinship::Ancestor(_) => return,
+        };
+        if (era.timeline, era.foreign) != (last.timeline, last.foreign) {
+            self.eras.push(era);
         }
     }
 }

@@ -83,7 +83,12 @@ pub(crate) struct SegmentHeader {
     pub(crate) base: Lsn,
     /// Time of the last commit before this segment.
     pub(crate) base_time: i64,
+    /// Its commits were made by another store and applied here: the timeline is not this store's own.
+    pub(crate) applied: bool,
 }
+
+/// A flag of a segment's header: see [`SegmentHeader::applied`].
+const APPLIED: u32 = 1;
 
 impl SegmentHeader {
     /// The header as bytes.
@@ -103,6 +108,7 @@ impl SegmentHeader {
         at.put(&prev.number.to_le_bytes());
         at.put(&self.base.to_le_bytes());
         at.put(&self.base_time.to_le_bytes());
+        at.put(&(if self.applied { APPLIED } else { 0 }).to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..SEGMENT_HEADER - 4]);
         bytes[SEGMENT_HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -133,12 +139,14 @@ impl SegmentHeader {
         let prev_number = u64::from_le_bytes(at.take());
         let base = u64::from_le_bytes(at.take());
         let base_time = i64::from_le_bytes(at.take());
-        if prev_number >= number || base == Lsn::MAX {
+        let flags = u32::from_le_bytes(at.take());
+        if prev_number >= number || base == Lsn::MAX || flags & !APPLIED != 0 {
             return Err(Malformed::Field);
         }
         let prev =
             (prev_number != 0).then_some(SegmentEnd { number: prev_number, chain, lsn: base });
-        Ok(SegmentHeader { store_id, timeline, number, salt, prev, base, base_time })
+        let applied = flags & APPLIED != 0;
+        Ok(SegmentHeader { store_id, timeline, number, salt, prev, base, base_time, applied })
     }
 }
 
@@ -323,6 +331,7 @@ mod tests {
             prev: Some(SegmentEnd { number: 8, chain: 77, lsn: 500 }),
             base: 500,
             base_time: -4,
+            applied: true,
         }
     }
 
@@ -345,7 +354,7 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let bytes = header().encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header()));
-        let first = SegmentHeader { prev: None, base: 0, ..header() };
+        let first = SegmentHeader { prev: None, base: 0, applied: false, ..header() };
         assert_eq!(SegmentHeader::decode(&first.encode()), Ok(first));
         for kind in [HeadKind::Group, HeadKind::Trailer] {
             let (bytes, crc) = head(kind).encode(seed(99, 7));

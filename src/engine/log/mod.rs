@@ -27,18 +27,19 @@ mod sync;
 mod upkeep;
 mod writer;
 
+pub(crate) use chain::{Era, era_at};
 pub(crate) use format::MAX_GROUP;
 pub(crate) use group::{Context, LogCommit, LogOp};
 pub(crate) use keep::{ClosedSegment, Hold};
-pub(crate) use recovery::{Recovered, RecoveryBase, recover};
+pub(crate) use recovery::{RecoveryBase, recover};
 pub(crate) use upkeep::Upkeep;
-pub(crate) use writer::{Log, LogParams};
+pub(crate) use writer::{Appended, Log, LogParams};
 
 #[cfg(test)]
 use {
     reader::{SegmentReader, Step},
+    recovery::Recovered,
     segment::list_segments,
-    writer::Appended,
 };
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::chain::{is_dead, live_chain};
+use super::chain::{Era, is_dead, live_chain};
 use super::format::SegmentEnd;
 use super::group::LogOp;
 use super::reader::{Remains, look_at};
@@ -43,6 +43,8 @@ pub(crate) struct RecoveryBase {
     /// The log was durable through this LSN when the checkpoint was made ([`super::Log::durable_lsn`]).
     /// Where it is not 0 there must be a log; so it is 0 for a data file that comes from an archive.
     pub(crate) durable_hint: Lsn,
+    /// The timeline of the checkpoint is another store's, or that of a history whose tail was lost.
+    pub(crate) foreign: bool,
 }
 
 /// What recovery dropped because no commit in it was known to be durable.
@@ -70,9 +72,9 @@ pub(crate) struct Recovered {
     pub(crate) end: Option<SegmentEnd>,
     /// What was dropped. The caller mints a new timeline for what it commits next.
     pub(crate) tail_cut: Option<TailCut>,
-    /// The timelines of what is there, oldest first: that of the checkpoint, then each that forked off
-    /// the one before. The last one is that of the last commit.
-    pub(crate) timelines: Vec<Timeline>,
+    /// What is there, oldest first: the era of the checkpoint, then each that followed. The last one
+    /// is that of the last commit.
+    pub(crate) eras: Vec<Era>,
     /// Everything in the log through this LSN is known to be durable.
     pub(crate) durable_lsn: Lsn,
     /// What may be in the operating system's cache only. The next sync of the log covers it first.
@@ -82,7 +84,12 @@ pub(crate) struct Recovered {
 impl Recovered {
     /// The timeline of the last commit.
     pub(crate) fn timeline(&self) -> Timeline {
-        self.timelines[self.timelines.len() - 1]
+        self.era().timeline
+    }
+
+    /// The era of the last commit.
+    pub(crate) fn era(&self) -> Era {
+        self.eras[self.eras.len() - 1]
     }
 }
 

@@ -148,7 +148,10 @@ impl<'a> Replay<'a> {
                     return Err(divergent(&segment.path, why));
                 }
                 Step::Group(group) => {
-                    self.lineage.accept(kinship);
+                    if group.head.last_lsn() > self.base.checkpoint_lsn {
+                        let after = group.head.first_lsn - 1;
+                        self.lineage.accept(kinship, &header, after.max(self.base.checkpoint_lsn));
+                    }
                     self.group(&group, header.number, at, &segment.path)?;
                 }
                 Step::Trailer(head) => {
@@ -254,7 +257,7 @@ impl<'a> Replay<'a> {
             last_time: self.last_time,
             end,
             tail_cut,
-            timelines: self.lineage.into_timelines(),
+            eras: self.lineage.into_eras(),
             durable_lsn: self.durable.min(self.last_lsn),
             unproven,
         }

@@ -76,6 +76,7 @@ fn base() -> RecoveryBase {
         checkpoint_lsn: 0,
         checkpoint_time: 0,
         durable_hint: 0,
+        foreign: false,
     }
 }
 
@@ -116,6 +117,7 @@ fn after(recovered: &Recovered, segment_bytes: u64) -> LogParams {
     LogParams {
         store_id: STORE,
         timeline: recovered.timeline(),
+        applied: false,
         segment_bytes,
         next_lsn: recovered.last_lsn + 1,
         last_time: recovered.last_time,
@@ -139,6 +141,7 @@ fn fresh(disk: &Arc<SimDisk>, segment_bytes: u64) -> Log {
     let params = LogParams {
         store_id: STORE,
         timeline: FIRST,
+        applied: false,
         segment_bytes,
         next_lsn: 1,
         last_time: 0,

@@ -30,6 +30,8 @@ pub(crate) struct LogParams {
     pub(crate) store_id: StoreId,
     /// The timeline of what will be appended: a fresh one where history forks here.
     pub(crate) timeline: Timeline,
+    /// Whether what will be appended was made by another store.
+    pub(crate) applied: bool,
     /// Length of a segment; a group that is longer gets a segment of its own.
     pub(crate) segment_bytes: u64,
     /// LSN of the next commit.
@@ -74,6 +76,7 @@ struct Active {
 
 /// A context, encoded, and the segment that last got its definition.
 struct Defined {
+    context: Context,
     bytes: Vec<u8>,
     written_in: u64,
 }
@@ -83,6 +86,7 @@ pub(crate) struct Log {
     shared: Arc<Shared>,
     store_id: StoreId,
     timeline: Timeline,
+    applied: bool,
     next_lsn: Lsn,
     last_time: i64,
     prev: Option<SegmentEnd>,
@@ -115,6 +119,7 @@ impl Log {
             shared: Arc::new(Shared { disk, dir, supply, sync, keep }),
             store_id: params.store_id,
             timeline: params.timeline,
+            applied: params.applied,
             next_lsn: params.next_lsn,
             last_time: params.last_time,
             prev: params.prev,
@@ -135,8 +140,39 @@ impl Log {
     /// [`ErrorKind::Limit`] where it is too long.
     pub(crate) fn define_context(&mut self, context: &Context) -> Result<u32> {
         let id = self.contexts.len() as u32;
-        self.contexts.push(Defined { bytes: context.encode(id)?, written_in: 0 });
+        let bytes = context.encode(id)?;
+        self.contexts.push(Defined { context: context.clone(), bytes, written_in: 0 });
         Ok(id)
+    }
+
+    /// The number of `context`, which is defined where it was not yet.
+    ///
+    /// # Errors
+    /// As [`Log::define_context`].
+    pub(crate) fn context(&mut self, context: &Context) -> Result<u32> {
+        match self.contexts.iter().position(|defined| defined.context == *context) {
+            Some(id) => Ok(id as u32),
+            None => self.define_context(context),
+        }
+    }
+
+    /// What is appended from now on is on `timeline`, and made by another store where `applied` says
+    /// so. Ends the segment where that is not what it says of itself.
+    ///
+    /// # Errors
+    /// As [`Log::roll`]; the log goes on as before then.
+    pub(crate) fn go_on(&mut self, timeline: Timeline, applied: bool) -> Result<()> {
+        if (self.timeline, self.applied) == (timeline, applied) {
+            return Ok(());
+        }
+        self.roll()?;
+        (self.timeline, self.applied) = (timeline, applied);
+        // Begun, and nothing is in it: an append had no room for its first group.
+        if let Some(active) = &mut self.active {
+            (active.header.timeline, active.header.applied) = (timeline, applied);
+            active.chain = segment_chain(&active.header.encode());
+        }
+        Ok(())
     }
 
     /// LSN of the next commit.
@@ -256,6 +292,7 @@ impl Log {
             prev: self.prev,
             base: self.next_lsn - 1,
             base_time: self.last_time,
+            applied: self.applied,
         };
         self.shared.sync.opened(blank.number, blank.path.clone(), Arc::clone(&blank.file));
         self.active = Some(Active {

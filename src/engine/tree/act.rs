@@ -33,6 +33,8 @@ pub(crate) struct CheckpointParams {
     pub(crate) lsn: Lsn,
     /// The branch of history that it belongs to.
     pub(crate) timeline: Timeline,
+    /// Whether that branch is not this store's own to go on (see [`Meta::foreign`]).
+    pub(crate) foreign: bool,
     /// Time of that commit, in microseconds since the Unix epoch.
     pub(crate) time: i64,
     /// What is known durable in the log.
@@ -90,6 +92,7 @@ impl DataFile {
         let params = CheckpointParams {
             lsn: meta.lsn,
             timeline: meta.timeline,
+            foreign: meta.foreign,
             time: meta.time,
             durable_log_lsn: meta.durable_log_lsn,
         };
@@ -129,6 +132,7 @@ impl DataFile {
             number,
             lsn: params.lsn,
             timeline: params.timeline,
+            foreign: params.foreign,
             time: params.time,
             durable_log_lsn: params.durable_log_lsn,
             catalogue: built.catalogue,

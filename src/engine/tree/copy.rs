@@ -59,7 +59,7 @@ impl Checkpoint {
 
     /// Both meta pages for a copy of this checkpoint.
     pub(crate) fn archive_meta(&self) -> Vec<u8> {
-        let page = Meta { from_archive: true, ..self.meta.clone() }.encode();
+        let page = Meta { from_archive: true, foreign: false, ..self.meta.clone() }.encode();
         [page.as_slice(), page.as_slice()].concat()
     }
 

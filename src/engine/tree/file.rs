@@ -117,6 +117,7 @@ impl DataFile {
             free_list_birth: 0,
             next_table_id: 1,
             from_archive: false,
+            foreign: false,
         };
         let page = meta.encode();
         let file = disk

@@ -15,7 +15,7 @@
 //! 64   u64      LSN of the fork   152  u32  CRC32C of that page
 //! 72   u64      checkpoint number 156  u32  next table id
 //!                                 160  u64  birth of the free list
-//!                                 168  u32  flags: bit 0, from an archive
+//!                                 168  u32  flags: bit 0, from an archive; bit 1, foreign
 //! ```
 //!
 //! The last four bytes of the page are the CRC32C of all before them; the rest is zeros.
@@ -37,6 +37,7 @@ pub(crate) const MIN_PAGE: usize = 4096;
 pub(crate) const MAX_PAGE: usize = 32768;
 
 const FROM_ARCHIVE: u32 = 1;
+const FOREIGN: u32 = 2;
 
 /// What a meta page says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,9 @@ pub(crate) struct Meta {
     pub(crate) next_table_id: u32,
     /// Whether the file was made by a backup: it needs no log, and starts a timeline of its own.
     pub(crate) from_archive: bool,
+    /// Whether the timeline is not this store's own to go on: its commits were applied from another
+    /// store's log, or a tail was lost. The next commit of the store's own begins a new one.
+    pub(crate) foreign: bool,
 }
 
 /// Whether `size` can be the size of a page.
@@ -97,7 +101,8 @@ impl Meta {
         out.extend_from_slice(&self.free_list_crc.to_le_bytes());
         out.extend_from_slice(&self.next_table_id.to_le_bytes());
         out.extend_from_slice(&self.free_list_birth.to_le_bytes());
-        let flags = if self.from_archive { FROM_ARCHIVE } else { 0 };
+        let from_archive = if self.from_archive { FROM_ARCHIVE } else { 0 };
+        let flags = from_archive | if self.foreign { FOREIGN } else { 0 };
         out.extend_from_slice(&flags.to_le_bytes());
         out.resize(self.page_size - 4, 0);
         let crc = crc32c::crc32c(&out);
@@ -139,11 +144,12 @@ impl Meta {
             next_table_id: u32_at(page, 156),
             free_list_birth: u64_at(page, 160),
             from_archive: u32_at(page, 168) & FROM_ARCHIVE != 0,
+            foreign: u32_at(page, 168) & FOREIGN != 0,
         };
         let sound = meta.page_size == page.len()
             && (2..PAGE_LIMIT).contains(&meta.page_count)
             && (1..BIRTH_LIMIT - 1).contains(&meta.number)
-            && u32_at(page, 168) & !FROM_ARCHIVE == 0;
+            && u32_at(page, 168) & !(FROM_ARCHIVE | FOREIGN) == 0;
         if sound { Ok(meta) } else { Err(Fault::Damaged("its numbers make no sense")) }
     }
 }

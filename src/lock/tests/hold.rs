@@ -98,6 +98,23 @@ fn a_second_backup_is_refused_with_its_own_number() {
 }
 
 #[test]
+fn a_backup_and_an_integration_exclude_each_other() {
+    let rig = Rig::new();
+    let code_of = |error: crate::Error| (error.kind(), error.code(), error.is_retryable());
+    let integration = rig.manager.claim_integration().unwrap();
+    for error in [rig.manager.claim_backup().err(), rig.manager.claim_integration().err()] {
+        let expected = (ErrorKind::Busy, code::INTEGRATION_RUNNING, true);
+        assert_eq!(code_of(error.unwrap()), expected);
+    }
+    drop(integration);
+    let backup = rig.manager.claim_backup().unwrap();
+    let error = rig.manager.claim_integration().err().unwrap();
+    assert_eq!(code_of(error).0, ErrorKind::BackupInProgress);
+    drop(backup);
+    drop(rig.manager.claim_integration().unwrap());
+}
+
+#[test]
 fn a_hold_ends_at_its_limit_by_the_eyes_of_a_waiter() {
     for at_limit in [AtLimit::ContinueLive, AtLimit::Abort] {
         let rig = Rig::new();

@@ -26,6 +26,7 @@ fn meta(number: u64) -> Meta {
         free_list_birth: 2,
         next_table_id: 8,
         from_archive: number.is_multiple_of(2),
+        foreign: number == 3,
     }
 }
 

@@ -102,7 +102,8 @@ pub(super) fn open(disk: &dyn Disk) -> (Arc<DataFile>, Arc<Checkpoint>) {
 }
 
 pub(super) fn params(lsn: Lsn) -> CheckpointParams {
-    CheckpointParams { lsn, timeline: TIMELINE, time: lsn as i64 * 10, durable_log_lsn: lsn }
+    let time = lsn as i64 * 10;
+    CheckpointParams { lsn, timeline: TIMELINE, foreign: false, time, durable_log_lsn: lsn }
 }
 
 /// Reads everything, forwards.
