@@ -100,7 +100,8 @@ mod store;
 
 pub use archive::Compression;
 pub use backup::{
-    BackupBuilder, BackupHandle, BackupReport, BackupStart, Progress, SavedFile, Stage,
+    BackupBuilder, BackupHandle, BackupReport, BackupStart, LogArchiveReport, Progress, SavedFile,
+    Stage,
 };
 pub use engine::{CommitInfo, Durability, EngineStats, Lsn, StoreId, TableId, Timeline};
 pub use error::{Error, ErrorKind, Result, code};

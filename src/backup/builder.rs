@@ -59,6 +59,7 @@ pub(super) struct Options {
     pub(super) stall_limit: Duration,
     pub(super) bytes_per_second: Option<u64>,
     pub(super) verify: bool,
+    pub(super) log_archive: bool,
 }
 
 impl Store {
@@ -81,6 +82,7 @@ impl Store {
             stall_limit: Duration::from_secs(60),
             bytes_per_second: None,
             verify: true,
+            log_archive: true,
         };
         BackupBuilder {
             inner,
@@ -165,9 +167,19 @@ impl BackupBuilder {
         self
     }
 
-    /// Whether the archive is read back from the medium before it gets its name; it is by default.
+    /// Whether the archive is read back from the medium before it gets its name; it is by default. A
+    /// log archive always is: it takes the place of the log.
     pub fn verify(mut self, verify: bool) -> Self {
         self.options.verify = verify;
+        self
+    }
+
+    /// Whether a backup of data takes part in keeping the log; it does by default. The first one makes
+    /// the store keep its log, each later one archives what was logged since as `Name[N].log.zst`, N
+    /// being the number of the one before. Without it the backup stands by itself: it archives no
+    /// log, and the next one that does begins where it would have begun without this one.
+    pub fn log_archive(mut self, log_archive: bool) -> Self {
+        self.options.log_archive = log_archive;
         self
     }
 

@@ -13,7 +13,7 @@ use super::preflight::Place;
 use super::report::SavedFile;
 use super::run::{Held, failed};
 use super::throttle::Throttle;
-use crate::archive::{ArchiveOptions, ArchiveWriter, EntryMeta};
+use crate::archive::{ArchiveOptions, ArchiveWriter, Digest, EntryMeta};
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::engine::tree::{Checkpoint, CopyPlan};
 use crate::engine::{DATA_FILE, LOG_DIR, Snapshot};
@@ -34,6 +34,7 @@ pub(super) type Step<'s> = dyn FnMut(u64, u64) -> Result<()> + 's;
 pub(super) struct Copied {
     pub(super) source_bytes: u64,
     pub(super) archive_bytes: u64,
+    pub(super) seal: Digest,
     pub(super) files: Vec<SavedFile>,
     pub(super) problems: Vec<Error>,
     pub(super) held: Held,
@@ -96,12 +97,7 @@ impl Copier {
             tables,
         };
         let header = serde_json::to_value(&header).map_err(not_json)?;
-        let options = ArchiveOptions {
-            compression: backup.options.compression,
-            workers: backup.options.workers,
-            time: started,
-            ..ArchiveOptions::default()
-        };
+        let options = options_of(backup, started);
         let disk = backup.inner.engine.disk().clone();
         let writer =
             ArchiveWriter::create(&*disk, &place.partial, &options, header).map_err(failed)?;
@@ -291,7 +287,18 @@ impl Copier {
         });
         let finished = finished.map_err(failed)?;
         let source_bytes = self.bytes_total;
-        Ok(Copied { source_bytes, archive_bytes: finished.bytes, files, problems, held })
+        let (archive_bytes, seal) = (finished.bytes, finished.seal);
+        Ok(Copied { source_bytes, archive_bytes, seal, files, problems, held })
+    }
+}
+
+/// How the archives of a backup are written.
+pub(super) fn options_of(backup: &BackupBuilder, time: i64) -> ArchiveOptions {
+    ArchiveOptions {
+        compression: backup.options.compression,
+        workers: backup.options.workers,
+        time,
+        ..ArchiveOptions::default()
     }
 }
 
@@ -321,7 +328,7 @@ fn to_json(tables: &[TablePaper]) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(tables).map_err(not_json)
 }
 
-fn not_json(error: serde_json::Error) -> Error {
+pub(super) fn not_json(error: serde_json::Error) -> Error {
     Error::new(ErrorKind::BackupFailed, "the papers of the backup cannot be written").because(error)
 }
 

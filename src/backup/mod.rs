@@ -1,7 +1,8 @@
 //! One backup: from the question whether it may begin to the archive that has its name.
 //!
 //! The way of a backup: preflight, startup hook, locks, pin, copy, release, verify, seal, shutdown
-//! hook. Each stage is a step of `run.rs`; what it holds is released by its end, by Stop, by the end
+//! hook. Beside the archive a backup of data writes the log since the one before (`log_archive`).
+//! Each stage is a step of `run.rs`; what it holds is released by its end, by Stop, by the end
 //! of its lease, and by a panic.
 //!
 //! Invariants: the archive equals the store at the pinned commit, and at no other; nothing has the
@@ -15,6 +16,7 @@ mod attachments;
 mod builder;
 mod copier;
 mod handle;
+mod log_archive;
 mod preflight;
 mod progress;
 mod report;
@@ -27,4 +29,4 @@ mod tests;
 pub use builder::{BackupBuilder, BackupStart};
 pub use handle::BackupHandle;
 pub use progress::{Progress, Stage};
-pub use report::{BackupReport, SavedFile};
+pub use report::{BackupReport, LogArchiveReport, SavedFile};

@@ -24,6 +24,8 @@ pub enum Stage {
     Copy,
     /// Reading back what is on the medium.
     Verify,
+    /// Archiving the log since the last backup, and reading it back.
+    Log,
     /// Giving the archive its name.
     Seal,
     /// Done, well or not.
@@ -39,6 +41,7 @@ impl fmt::Display for Stage {
             Stage::Pin => "pinning one commit",
             Stage::Copy => "copying",
             Stage::Verify => "verifying",
+            Stage::Log => "archiving the log",
             Stage::Seal => "sealing",
             Stage::Done => "done",
         })

@@ -19,6 +19,21 @@ pub struct SavedFile {
     pub changed_while_read: bool,
 }
 
+/// The log archive that a backup wrote beside its archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogArchiveReport {
+    /// The file.
+    pub path: PathBuf,
+    /// It holds the commits after this one.
+    pub after: Lsn,
+    /// Its last commit.
+    pub last: Lsn,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// How many log segments are in it.
+    pub segments: usize,
+}
+
 /// What a successful backup did.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
@@ -57,6 +72,8 @@ pub struct BackupReport {
     pub verified: bool,
     /// Every file in the archive.
     pub files: Vec<SavedFile>,
-    /// What is missing of a partial backup, one error each.
+    /// The log since the last backup of data, where there was one and something was committed since.
+    pub log_archive: Option<LogArchiveReport>,
+    /// What is missing of a partial backup, one error each; and what went wrong around a complete one.
     pub problems: Vec<Error>,
 }

@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::attachments::Attachments;
 use super::builder::{BackupBuilder, BackupStart, ProgressHook};
 use super::copier::{Copied, Copier};
 use super::handle::{Shared, stopped};
+use super::log_archive::{LogArchive, LogPart, LogPlan, log_gap};
 use super::preflight::Place;
 use super::progress::Stage;
 use super::report::BackupReport;
@@ -23,7 +25,7 @@ use crate::engine::Pin;
 use crate::engine::tree::Checkpoint;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, BackupProgressInfo, BackupTurn, Hold, HoldRequest, HoldState, roots};
-use crate::store::{BackupStatus, StoreEvent};
+use crate::store::{ArchiveRef, BackupStatus, StoreEvent};
 
 /// How long to wait for the pin's checkpoint before looking at Stop again.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -102,8 +104,12 @@ impl<'r> Run<'r> {
         let (checkpoint, pin) = self.pin(hold.as_ref())?;
         let copied = self.copy(&checkpoint, pin.took(), hold, held_from)?;
         self.verify(&copied)?;
-        self.seal()?;
-        Ok(self.report(&checkpoint, pin.took(), copied))
+        let mut log = self.archive_log(&checkpoint)?;
+        self.seal(log.archive.as_mut())?;
+        let problems = self.record(&checkpoint, &copied, log.plan.take());
+        let mut report = self.report(&checkpoint, pin.took(), copied, log);
+        report.problems.extend(problems);
+        Ok(report)
     }
 
     fn enter(&self, stage: Stage, total: u64) -> Result<()> {
@@ -230,6 +236,11 @@ impl<'r> Run<'r> {
             return Ok(());
         }
         self.enter(Stage::Verify, copied.archive_bytes)?;
+        self.read_back(&self.place.partial, code::ARCHIVE_MISSING, code::CHECK)
+    }
+
+    /// Reads the file at `path` from the medium; `missing` and `bad` number what can be wrong.
+    fn read_back(&self, path: &Path, missing: i32, bad: i32) -> Result<()> {
         let mut stop = Ok(());
         let mut tell = |progress: crate::archive::Progress| {
             self.shared.cell.set(progress.done);
@@ -237,30 +248,96 @@ impl<'r> Run<'r> {
             if stop.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let disk = self.backup.inner.engine.disk();
-        let workers = self.backup.options.workers;
-        let verified = verify_medium(&**disk, &self.place.partial, workers, &mut tell);
+        let verified = verify_medium(&**disk, path, self.backup.options.workers, &mut tell);
         stop?;
         verified.map(drop).map_err(|error| {
+            let number = if error.kind() == ErrorKind::NotFound { missing } else { bad };
             let message = "the archive was read back and is not what was written";
             Error::new(ErrorKind::BackupFailed, message)
-                .with_code(code::CHECK)
-                .at(&self.place.partial)
+                .with_code(number)
+                .at(path)
                 .because(error)
                 .hint("Suspect the destination's medium; the store itself was read without error.")
         })
     }
 
-    /// Stage 8: the name, without replacing anything, and the folder's sync.
-    fn seal(&self) -> Result<()> {
+    /// The log since the last backup of data, written and read back. Nobody is held any more.
+    fn archive_log(&self, checkpoint: &Checkpoint) -> Result<LogPart> {
+        let options = &self.backup.options;
+        if !(options.contents.data && options.log_archive) {
+            return Ok(LogPart::default());
+        }
+        let Some(plan) = LogPlan::new(&self.backup, checkpoint.lsn())? else {
+            return Ok(LogPart::default());
+        };
+        self.enter(Stage::Log, plan.bytes())?;
+        let mut step = |bytes: u64, _written: u64| {
+            self.shared.cell.add(bytes);
+            self.shared.check_stop()?;
+            self.teller.tell(&self.backup, false)
+        };
+        let archive = plan.write(&self.backup, self.place, checkpoint, &mut step)?;
+        if let Some(archive) = &archive {
+            self.enter(Stage::Log, archive.report.bytes)?;
+            self.read_back(&archive.partial, code::LOG_ARCHIVE_MISSING, code::LOG_CHECK)?;
+        }
+        Ok(LogPart { archive, plan: Some(plan) })
+    }
+
+    /// Stage 8: the names, without replacing anything, and the folder's sync. The log archive comes
+    /// first: an archive that is there leaves no gap behind it.
+    fn seal(&self, log: Option<&mut LogArchive>) -> Result<()> {
         self.enter(Stage::Seal, 0)?;
-        let disk = self.backup.inner.engine.disk();
+        let (disk, folder) = (self.backup.inner.engine.disk(), &self.place.folder);
+        log.map_or(Ok(()), |log| log.name(folder))?;
         let (from, to) = (&self.place.partial, &self.place.archive);
         disk.rename_new(from, to).map_err(|e| failed(Error::io("name the archive", to, e)))?;
-        let folder = &self.place.folder;
         disk.sync_dir(folder).map_err(|e| failed(Error::io("sync the destination", folder, e)))
     }
 
-    fn report(&self, checkpoint: &Checkpoint, pin: Duration, copied: Copied) -> BackupReport {
+    /// Stage 9: from now on the log is kept from this backup on. The archives are durable whatever
+    /// goes wrong here; the log is then kept for longer, and the report says so.
+    fn record(&self, checkpoint: &Checkpoint, copied: &Copied, log: Option<LogPlan>) -> Vec<Error> {
+        let (options, inner) = (&self.backup.options, &self.backup.inner);
+        if !options.contents.data {
+            return Vec::new();
+        }
+        let made = ArchiveRef {
+            set: self.place.name.set().to_owned(),
+            number: self.place.number(),
+            archive: self.place.archive.clone(),
+            seal: copied.seal.to_string(),
+            lsn: checkpoint.lsn(),
+            timeline: checkpoint.timeline().into(),
+            checkpoint: checkpoint.number(),
+            time: self.started,
+        };
+        let gap = log.as_ref().and_then(|plan| plan.gap.clone());
+        let mut problems = Vec::new();
+        let recorded = inner.update_backup_state(|state| {
+            if let Some(gap) = gap.filter(|gap| !state.knows_gap(gap)) {
+                problems.push(log_gap(&gap));
+                state.add_gap(gap);
+            }
+            state.add_parent(made.clone());
+            if options.log_archive {
+                state.base = Some(made);
+            }
+        });
+        problems.extend(recorded.err());
+        // With the plan goes its hold on the segments.
+        drop(log);
+        inner.engine.trim_log();
+        problems
+    }
+
+    fn report(
+        &self,
+        checkpoint: &Checkpoint,
+        pin: Duration,
+        copied: Copied,
+        log: LogPart,
+    ) -> BackupReport {
         let status = match copied.problems.is_empty() {
             true => BackupStatus::Complete,
             false => BackupStatus::Partial,
@@ -283,6 +360,7 @@ impl<'r> Run<'r> {
             archive_bytes: copied.archive_bytes,
             verified: self.backup.options.verify,
             files: copied.files,
+            log_archive: log.archive.map(|log| log.report.clone()),
             problems: copied.problems,
         }
     }

@@ -243,6 +243,11 @@ impl Engine {
     /// needs is removed. `None` keeps what the checkpoints lack.
     pub(crate) fn keep_log_from(&self, lsn: Option<Lsn>) {
         self.core.upkeep.keep_from(lsn);
+        self.trim_log();
+    }
+
+    /// Removes the log segments that nobody needs.
+    pub(crate) fn trim_log(&self) {
         let checkpoint = self.core.views.current().0.checkpoint.lsn();
         // What cannot be removed now is tried again after the next checkpoint, which tells of it.
         let _later = self.core.upkeep.remove_before(checkpoint);

@@ -121,6 +121,11 @@ impl BackupState {
         self.parents.drain(..surplus);
     }
 
+    /// Whether all of `gap` is known to be gone.
+    pub(crate) fn knows_gap(&self, gap: &LogGap) -> bool {
+        self.gaps.iter().any(|known| known.after <= gap.after && gap.last <= known.last)
+    }
+
     /// Remembers what the cap takes; what continues the newest gap becomes part of it.
     pub(crate) fn add_gap(&mut self, gap: LogGap) {
         match self.gaps.last_mut() {

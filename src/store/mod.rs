@@ -40,7 +40,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use backup_state::{ArchiveRef, BackupState, LogGap, StateFile};
+pub(crate) use backup_state::{ArchiveRef, LogGap};
 pub use builder::StoreBuilder;
 pub use bytes::Bytes;
 pub use describe::TableDescription;

@@ -48,11 +48,14 @@ impl ClosedSegment {
     pub(crate) fn measure(&self, disk: &dyn Disk) -> Result<u64> {
         let mut reader = SegmentReader::open(disk, &self.path)?;
         while reader.next_lsn() <= self.last {
-            if let Step::Bad(why) = reader.next()? {
-                let (lsn, at) = (reader.next_lsn(), reader.at());
-                let message = format!("LSN {lsn} cannot be read at byte {at}: {why}");
-                return Err(Error::corrupt(&self.path, message));
-            }
+            let why = match reader.next()? {
+                Step::Group(_) => continue,
+                Step::Trailer(_) => "the segment ends there".to_owned(),
+                Step::Bad(why) => why.to_string(),
+            };
+            let (lsn, at) = (reader.next_lsn(), reader.at());
+            let message = format!("LSN {lsn} cannot be read at byte {at}: {why}");
+            return Err(Error::corrupt(&self.path, message));
         }
         if reader.next_lsn() != self.last + 1 || reader.chain() != self.chain {
             let message = "the next log segment does not follow this one";

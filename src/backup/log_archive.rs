@@ -1,0 +1,256 @@
+//! The log archive of a backup: the closed segments since the last backup of data.
+//!
+//! It is a container like every archive: its entries are the segments, cut at their ends, each under
+//! its own name. It is written when the pin has ended the newest segment and everything up to it is
+//! durable, is always read back from the medium, and gets its name before the archive proper: so
+//! wherever a crash comes, archives and segments together hold every commit since the first backup.
+//! Segments are let go of only when the store has noted that both archives are durable.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::builder::BackupBuilder;
+use super::copier::{Step, not_json, options_of};
+use super::preflight::Place;
+use super::report::LogArchiveReport;
+use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, ArchiveWriter, EntryMeta};
+use crate::disk::{Disk, OpenMode};
+use crate::engine::tree::Checkpoint;
+use crate::engine::{ClosedSegment, LogHold, Lsn};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::{ArchiveRef, LogGap, LogHeader, SegmentPaper};
+
+/// Bytes of a segment that are read at once.
+const PIECE: usize = 256 << 10;
+
+/// What a backup did for the log, so far.
+#[derive(Default)]
+pub(super) struct LogPart {
+    pub(super) archive: Option<LogArchive>,
+    /// Kept until all is noted.
+    pub(super) plan: Option<LogPlan>,
+}
+
+/// What a backup is to do for the log.
+pub(super) struct LogPlan {
+    /// No segment goes before the archives are noted.
+    _hold: LogHold,
+    base: ArchiveRef,
+    /// The closed segments that the log archive will hold, oldest first.
+    segments: Vec<ClosedSegment>,
+    /// Commits since the base that no segment has any more.
+    pub(super) gap: Option<LogGap>,
+}
+
+impl LogPlan {
+    /// Looks for what was logged since the last backup of data, up to the pin. `None` where there
+    /// was no such backup, or nothing was committed since.
+    pub(super) fn new(backup: &BackupBuilder, pinned: Lsn) -> Result<Option<LogPlan>> {
+        let engine = &backup.inner.engine;
+        let Some(base) = backup.inner.backup_state().base.filter(|base| base.lsn < pinned) else {
+            return Ok(None);
+        };
+        let _hold = engine.hold_log();
+        let mut segments = engine.closed_segments().map_err(failed)?;
+        segments.retain(|segment| segment.last > base.lsn && segment.last <= pinned);
+        let held_from = segments.first().map_or(pinned, |first| first.after);
+        let time = engine.disk().now();
+        let gap = (held_from > base.lsn).then(|| LogGap { after: base.lsn, last: held_from, time });
+        Ok(Some(LogPlan { _hold, base, segments, gap }))
+    }
+
+    /// About as many bytes as will be read.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Writes the log archive under a name that says that it is unfinished.
+    pub(super) fn write(
+        &self,
+        backup: &BackupBuilder,
+        place: &Place,
+        checkpoint: &Checkpoint,
+        step: &mut Step<'_>,
+    ) -> Result<Option<LogArchive>> {
+        let (Some(first), Some(last)) = (self.segments.first(), self.segments.last()) else {
+            return Ok(None);
+        };
+        let disk = backup.inner.engine.disk();
+        let written = disk.now();
+        let mut papers = Vec::with_capacity(self.segments.len());
+        for segment in &self.segments {
+            papers.push(SegmentPaper {
+                number: segment.number,
+                timeline: segment.timeline.into(),
+                after: segment.after,
+                last: segment.last,
+                bytes: segment.measure(&**disk).map_err(failed)?,
+            });
+        }
+        let header = LogHeader {
+            program: concat!("stillpoint ", env!("CARGO_PKG_VERSION")).to_owned(),
+            number: self.base.number,
+            store_id: backup.inner.engine.store_id(),
+            timeline: last.timeline.into(),
+            after: first.after,
+            last: last.last,
+            last_time: checkpoint.meta().time,
+            written,
+            segments: papers,
+        };
+        let target = Target::choose(disk, place, &header)?;
+        let app = serde_json::to_value(&header).map_err(not_json)?;
+        let options = options_of(backup, written);
+        let partial = place.folder.join(target.name.partial(header.store_id));
+        let path = place.folder.join(target.name.to_string());
+        let (after, last, segments) = (header.after, header.last, header.segments.len());
+        let report = LogArchiveReport { path, after, last, bytes: 0, segments };
+        // Made before the writer, so that it outlives it: the file goes when nobody writes any more.
+        let (disk_too, replaces) = (disk.clone(), target.replaces);
+        let mut archive = LogArchive { disk: disk_too, partial, replaces, named: false, report };
+        let mut writer =
+            ArchiveWriter::create(&**disk, &archive.partial, &options, app).map_err(failed)?;
+        for (segment, paper) in self.segments.iter().zip(&header.segments) {
+            copy(disk, segment, paper.bytes, &mut writer, step)?;
+        }
+        let finished = writer.finish(|_| Ok(serde_json::json!({}))).map_err(failed)?;
+        archive.report.bytes = finished.bytes;
+        Ok(Some(archive))
+    }
+}
+
+/// A log archive that is written and has no name yet; dropped without one, it is removed.
+pub(super) struct LogArchive {
+    disk: Arc<dyn Disk>,
+    pub(super) partial: PathBuf,
+    replaces: bool,
+    named: bool,
+    pub(super) report: LogArchiveReport,
+}
+
+impl LogArchive {
+    /// Gives it its name, durably.
+    pub(super) fn name(&mut self, folder: &Path) -> Result<()> {
+        let (from, to) = (&self.partial, &self.report.path);
+        let named = match self.replaces {
+            true => self.disk.rename(from, to),
+            false => self.disk.rename_new(from, to),
+        };
+        named.map_err(|e| failed(Error::io("name the log archive", to, e)))?;
+        self.named = true;
+        let synced = self.disk.sync_dir(folder);
+        synced.map_err(|e| failed(Error::io("sync the destination", folder, e)))
+    }
+}
+
+impl Drop for LogArchive {
+    fn drop(&mut self) {
+        if !self.named {
+            // What cannot be removed now is recognised by its name, and removed by the next run.
+            let _left_over = self.disk.remove_file(&self.partial);
+        }
+    }
+}
+
+/// The name that a log archive will get.
+struct Target {
+    name: ArchiveName,
+    /// Whether an older one of that name goes.
+    replaces: bool,
+}
+
+impl Target {
+    /// The number of the backup that the log follows. Where a file of that number is there already,
+    /// it is replaced if it holds the beginning of the same commits: a backup died before its archive
+    /// had a name. Else it is somebody else's, and the number of this backup is free.
+    fn choose(disk: &Arc<dyn Disk>, place: &Place, header: &LogHeader) -> Result<Target> {
+        let own = place.name.clone().of_kind(ArchiveKind::Log);
+        let wanted = ArchiveName::new(own.set(), header.number)?
+            .of_kind(ArchiveKind::Log)
+            .encrypted(own.is_encrypted());
+        let path = place.folder.join(wanted.to_string());
+        match disk.metadata(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Target { name: wanted, replaces: false })
+            }
+            Err(e) => Err(failed(Error::io("look for an older log archive", &path, e))),
+            Ok(_) if is_beginning(disk, &path, header) => {
+                Ok(Target { name: wanted, replaces: true })
+            }
+            Ok(_) => Ok(Target { name: own, replaces: false }),
+        }
+    }
+}
+
+/// Whether the file at `path` is a log archive whose every segment is in the new one too. One that
+/// cannot be read is not touched.
+fn is_beginning(disk: &Arc<dyn Disk>, path: &Path, header: &LogHeader) -> bool {
+    let Ok(file) = ArchiveFile::open(&**disk, path) else { return false };
+    let Ok(old) = serde_json::from_value::<LogHeader>(file.header().app.clone()) else {
+        return false;
+    };
+    old.store_id == header.store_id
+        && old.after == header.after
+        && old.segments.len() <= header.segments.len()
+        && old.segments.iter().zip(&header.segments).all(|(old, new)| old == new)
+}
+
+/// Copies the first `bytes` of a segment.
+fn copy(
+    disk: &Arc<dyn Disk>,
+    segment: &ClosedSegment,
+    bytes: u64,
+    writer: &mut ArchiveWriter,
+    step: &mut Step<'_>,
+) -> Result<()> {
+    let path = &segment.path;
+    let read_error = |e| failed(Error::io("read the log", path, e));
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let modified = disk.metadata(path).map_err(read_error)?.modified;
+    let file = disk.open(path, OpenMode::Read).map_err(read_error)?;
+    writer.begin_entry(EntryMeta::file(&*name, bytes, modified)).map_err(failed)?;
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while at < bytes {
+        let want = usize::try_from(bytes - at).map_or(PIECE, |left| left.min(PIECE));
+        file.read_exact_at(&mut piece[..want], at).map_err(read_error)?;
+        let before = writer.written();
+        writer.write(&piece[..want]).map_err(failed)?;
+        at += want as u64;
+        step(want as u64, writer.written() - before)?;
+    }
+    writer.end_entry().map_err(failed)
+}
+
+/// Gives an error of the log's part of a backup its number.
+pub(super) fn failed(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Stopped | ErrorKind::BackupFailed => error,
+        ErrorKind::StorageFull => error.with_code(code::LOG_COPY),
+        ErrorKind::Corrupt => Error::new(
+            ErrorKind::Corrupt,
+            "a segment of the log is damaged; the backup was given up",
+        )
+        .with_code(code::LOG_COPY)
+        .because(error)
+        .hint(
+            "Move the segment out of the log's folder: the next backup then tells of the \
+                       gap in the log, and saves the store itself.",
+        ),
+        _ => Error::new(ErrorKind::BackupFailed, "the copy of the log failed")
+            .with_code(code::LOG_COPY)
+            .because(error),
+    }
+}
+
+/// Tells of commits that are in no log archive.
+pub(super) fn log_gap(gap: &LogGap) -> Error {
+    let message = format!(
+        "the log no longer has the commits from {} to {}: they are in no log archive",
+        gap.after + 1,
+        gap.last
+    );
+    Error::new(ErrorKind::NotFound, message).with_code(code::LOG_GAP).hint(
+        "The backup itself is complete. Earlier ones cannot be rolled forward beyond the gap.",
+    )
+}
