@@ -109,7 +109,10 @@ pub use lock::{
     Access, AtLimit, BackupProgressInfo, Contents, Hold, LockReport, PendingWrite,
     StoreMode as Mode, TicketState,
 };
-pub use restore::{Archive, RestoreBuilder, RestoreReport, StoreCheck, verify_store};
+pub use restore::{
+    Archive, LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment, RestoreBuilder,
+    RestoreReport, StoreCheck, verify_store,
+};
 pub use store::{
     AsKey, AsPrefix, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes, CancelOutcome,
     DynRange, DynRecord, DynTable, DynWriteTable, Guard, Job, Key, KeyBuf, KeyReader, KeyType,

@@ -9,9 +9,11 @@
 
 mod archive;
 mod builder;
+mod log_file;
 mod target;
 mod verify;
 
 pub use archive::Archive;
 pub use builder::{RestoreBuilder, RestoreReport};
+pub use log_file::{LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment};
 pub use verify::{StoreCheck, verify_store};

@@ -285,7 +285,6 @@ impl<'a> GroupBody<'a> {
     }
 
     /// The definitions of contexts at its start.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by the export of the log"))]
     pub(crate) fn contexts(&self) -> Result<Vec<(u32, Context)>, Malformed> {
         let mut cursor = Cursor(self.contexts);
         (0..self.context_count).map(|_| cursor.context()).collect()

@@ -29,18 +29,17 @@ mod writer;
 
 pub(crate) use chain::{Era, era_at};
 pub(crate) use format::MAX_GROUP;
+pub(crate) use format::{Malformed, SegmentHeader};
 pub(crate) use group::{Context, LogCommit, LogOp};
 pub(crate) use keep::{ClosedSegment, Hold};
+pub(crate) use reader::{Group, SegmentReader, Step};
 pub(crate) use recovery::{RecoveryBase, recover};
+pub(crate) use segment::{SegmentInfo, is_segment_name, list_segments};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use writer::{Appended, Log, LogParams};
 
 #[cfg(test)]
-use {
-    reader::{SegmentReader, Step},
-    recovery::Recovered,
-    segment::list_segments,
-};
+use recovery::Recovered;
 
 #[cfg(test)]
 mod tests;

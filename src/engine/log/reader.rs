@@ -108,6 +108,17 @@ pub(crate) enum Step<'a> {
     Bad(Malformed),
 }
 
+/// How a segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Its last commit; the one before it where it has none.
+    pub(crate) last: Lsn,
+    /// The time of that commit.
+    pub(crate) last_time: i64,
+    /// Nothing more will be written to it: it has a trailer.
+    pub(crate) closed: bool,
+}
+
 /// Reads one segment from its start.
 pub(crate) struct SegmentReader {
     window: Window,
@@ -126,6 +137,14 @@ impl SegmentReader {
     /// version wrote it.
     pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<SegmentReader> {
         let (file, len) = open(disk, path, OpenMode::Read)?;
+        SegmentReader::on(file, len, path)
+    }
+
+    /// Reads the segment that the first `len` bytes of `file` hold; `path` is for errors.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::open`].
+    pub(crate) fn on(file: Arc<dyn File>, len: u64, path: &Path) -> Result<SegmentReader> {
         let (header, chain) = match read_header(&*file, path, len)? {
             Header::Sound(header, chain) => (header, chain),
             Header::Foreign(version) => return Err(unsupported(path, version)),
@@ -170,6 +189,12 @@ impl SegmentReader {
     /// # Errors
     /// Those of reading the file.
     pub(crate) fn clean_end(&mut self, lsn: Lsn) -> Result<Option<GroupHead>> {
+        let ends_here = |head: &GroupHead| head.last_lsn() == lsn && head.synced_through >= lsn;
+        Ok(self.trailer_at_end()?.filter(ends_here))
+    }
+
+    /// The trailer that the file ends with, where it ends with one.
+    fn trailer_at_end(&mut self) -> Result<Option<GroupHead>> {
         let (store_id, salt) = (self.header.store_id, self.header.salt);
         let at = self.window.len.saturating_sub(GROUP_HEAD as u64);
         if at < SEGMENT_HEADER as u64 {
@@ -178,9 +203,37 @@ impl SegmentReader {
         let bytes = self.window.bytes(at, GROUP_HEAD)?.and_then(<[u8]>::as_array);
         let head = bytes.and_then(|bytes| GroupHead::decode(bytes, store_id).ok());
         Ok(head.map(|(head, _)| head).filter(|head| {
-            let ends_here = head.kind == HeadKind::Trailer && head.last_lsn() == lsn;
-            ends_here && head.salt == salt && head.synced_through >= lsn
+            head.kind == HeadKind::Trailer
+                && head.salt == salt
+                && head.last_lsn() >= self.header.base
         }))
+    }
+
+    /// How the segment ends: as its trailer says where the file ends with one, else as reading all of
+    /// it shows. Commits through `limit` only are looked at.
+    ///
+    /// # Errors
+    /// Those of reading the file.
+    pub(crate) fn span(&mut self, limit: Lsn) -> Result<Span> {
+        if let Some(trailer) = self.trailer_at_end()?.filter(|head| head.last_lsn() <= limit) {
+            let (last, last_time) = (trailer.last_lsn(), trailer.time);
+            return Ok(Span { last, last_time, closed: true });
+        }
+        let mut span =
+            Span { last: self.header.base, last_time: self.header.base_time, closed: false };
+        while span.last < limit {
+            match self.next()? {
+                Step::Group(group) => {
+                    (span.last, span.last_time) = (group.head.last_lsn(), group.head.time);
+                }
+                Step::Trailer(_) => {
+                    span.closed = true;
+                    break;
+                }
+                Step::Bad(_) => break,
+            }
+        }
+        Ok(span)
     }
 
     /// Reads and checks what comes next, all of it, before any of it is shown.

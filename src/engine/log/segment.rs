@@ -67,6 +67,11 @@ fn number_of(path: &Path) -> Option<u64> {
     digits.parse().ok().filter(|&number| number > 0)
 }
 
+/// Whether the log gives this name to its segments.
+pub(crate) fn is_segment_name(path: &Path) -> bool {
+    number_of(path).is_some()
+}
+
 /// Reads the header of an open segment of length `len`.
 pub(crate) fn read_header(file: &dyn File, path: &Path, len: u64) -> Result<Header> {
     if len < SEGMENT_HEADER as u64 {

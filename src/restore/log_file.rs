@@ -1,0 +1,357 @@
+//! The log of a store, read from outside: a segment, a log archive, or a folder of them.
+//!
+//! Reading takes no lock and changes nothing, so the log may be that of a store in use: what was whole
+//! when it was opened is what is read. Every group is checked before its commits are shown.
+//! [`LogFile::check`] reads all and sees that the parts follow each other.
+
+mod course;
+mod record;
+mod segment;
+mod tables;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) use course::{Course, Leg, Place, check_kin};
+pub use record::{LogAction, LogCommit, LogOperation};
+pub(crate) use segment::{Contexts, Segment};
+pub(crate) use tables::Tables;
+
+use crate::archive::{ArchiveFile, ArchiveKind, EntryKind, list_archives};
+use crate::disk::{self, Disk, OpenMode, RealDisk};
+use crate::engine::log::{SegmentInfo, is_segment_name, list_segments};
+use crate::engine::{LOG_DIR, Lsn, StoreId, Timeline};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::ReadHandle;
+use crate::store::papers::LogHeader;
+use segment::numbered;
+
+/// What the name of a segment ends with.
+const SEGMENT_ENDING: &str = "log";
+/// How often a folder is looked at whose files go away meanwhile.
+const LOOKS: usize = 10;
+
+/// The log of a store, or a part of it, open for reading.
+pub struct LogFile {
+    path: PathBuf,
+    /// By the commits that they begin after.
+    segments: Vec<Segment>,
+    tables: Tables,
+}
+
+/// A segment of a log.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSegment {
+    /// Where it lies; within a log archive, its name below that of the archive.
+    pub path: PathBuf,
+    /// Its number in the log that it was written in.
+    pub number: u64,
+    /// The store.
+    pub store_id: StoreId,
+    /// The timeline of its commits.
+    pub timeline: Timeline,
+    /// It holds the commits after this one.
+    pub after: Lsn,
+    /// Its last commit.
+    pub last: Lsn,
+    /// The time of the commit before its first, in microseconds since the Unix epoch.
+    pub after_time: i64,
+    /// The time of its last commit.
+    pub last_time: i64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Whether nothing more will be written to it.
+    pub closed: bool,
+    /// Whether it lies in a log archive.
+    pub archived: bool,
+}
+
+/// What a check of a log has read.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCheck {
+    /// Segments.
+    pub segments: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Operations.
+    pub operations: u64,
+    /// Bytes of the segments.
+    pub bytes: u64,
+    /// The commit that the log begins after.
+    pub after: Lsn,
+    /// Its last commit.
+    pub last: Lsn,
+}
+
+impl LogFile {
+    /// Opens a segment (`.log`), a log archive (`.log.zst`), or a folder that holds such: that of
+    /// the log of a store (`STORE/log`), which may be in use, or one that they were copied into.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] (1412); [`ErrorKind::Corrupt`] (1413); [`ErrorKind::Unsupported`] for
+    /// what is no log.
+    pub fn open(path: impl AsRef<Path>) -> Result<LogFile> {
+        LogFile::open_on(RealDisk::new(), path)
+    }
+
+    /// The same on another disk.
+    ///
+    /// # Errors
+    /// As [`LogFile::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<LogFile> {
+        let path = path.as_ref();
+        let found = disk.metadata(path).map(|found| found.kind);
+        let mut segments = match found {
+            Ok(disk::EntryKind::Dir) => folder(&*disk, path)?,
+            _ => file(&*disk, path)?,
+        };
+        segments.sort_by_key(|segment| (segment.after(), segment.last()));
+        Ok(LogFile { path: path.to_path_buf(), segments, tables: Tables::default() })
+    }
+
+    /// The log of the store in the folder `dir`, which may be in use.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] (1403) where it has none; as [`LogFile::open`].
+    pub fn of_store(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<LogFile> {
+        let log = LogFile::open_on(disk, dir.as_ref().join(LOG_DIR));
+        let none = || {
+            Error::new(ErrorKind::NotFound, "the store keeps no log")
+                .with_code(code::NO_LOG)
+                .at(dir.as_ref())
+        };
+        match log {
+            Ok(log) if log.segments.is_empty() => Err(none()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(none().because(error)),
+            log => log,
+        }
+    }
+
+    /// Shows names and values of tables as they stand in `read` where the log itself does not define
+    /// them.
+    pub fn with_tables_of(mut self, read: &ReadHandle) -> LogFile {
+        self.tables = Tables::of(read.snapshot().catalogue());
+        self
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The segments in it, in order.
+    pub fn segments(&self) -> Vec<LogSegment> {
+        self.segments.iter().map(describe).collect()
+    }
+
+    pub(crate) fn parts(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The commit that it begins after, and its last one; `None` where it holds none.
+    pub fn bounds(&self) -> Option<(Lsn, Lsn)> {
+        let holds = |segment: &&Segment| segment.last() > segment.after();
+        let first = self.segments.iter().find(holds)?;
+        let last = self.segments.iter().map(Segment::last).max()?;
+        Some((first.after(), last))
+    }
+
+    /// Calls `visit` for each commit, in order, until it says to stop.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] (1413) for damage; [`ErrorKind::Invalid`] (2010) for a gap;
+    /// [`ErrorKind::Foreign`] (1416) for segments of several histories; those of `visit`.
+    pub fn commits(
+        &self,
+        mut visit: impl FnMut(LogCommit) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut tables = self.tables.clone();
+        for leg in self.whole()?.legs {
+            let mut flow = ControlFlow::Continue(());
+            leg.segment.read(&mut |group, contexts| {
+                let range = (leg.after, leg.upto);
+                record::commits(leg.segment, group, contexts, &mut tables, range, &mut |commit| {
+                    if flow.is_continue() {
+                        flow = visit(commit)?;
+                    }
+                    Ok(())
+                })?;
+                Ok(flow)
+            })?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// All of it, from its first commit to its last.
+    fn whole(&self) -> Result<Course<'_>> {
+        let first = self.segments.iter().find(|segment| segment.last() > segment.after());
+        let Some(first) = first else {
+            let why = "there is no commit in the log";
+            return Err(Error::new(ErrorKind::NotFound, why).at(&self.path));
+        };
+        let start = Place { timeline: first.header().timeline, lsn: first.after() };
+        let store = first.header().store_id;
+        for segment in &self.segments {
+            check_kin(segment, store, start)?;
+        }
+        let course = Course::plan(self.segments.iter(), store, start, Lsn::MAX)?;
+        course.gap().map_or(Ok(course), Err)
+    }
+
+    /// Reads and checks every byte, and sees that the parts follow each other.
+    ///
+    /// # Errors
+    /// As [`LogFile::commits`]. The first that is found, with its file and place.
+    pub fn check(&self) -> Result<LogCheck> {
+        let course = self.whole()?;
+        let mut check = LogCheck::default();
+        let mut before: Option<(&Segment, u32)> = None;
+        for segment in &self.segments {
+            let chain = segment.read(&mut |group, _| {
+                check.commits += u64::from(group.head.commits);
+                segment::each_commit(group, |_, _, ops| {
+                    check.operations += ops.len() as u64;
+                    Ok(())
+                })
+                .map_err(|why| {
+                    Error::corrupt(segment.path(), why.to_string()).with_code(code::LOG_CHECK)
+                })?;
+                Ok(ControlFlow::Continue(()))
+            })?;
+            if let Some((last, chain)) = before {
+                check_chain(last, chain, segment)?;
+            }
+            before = Some((segment, chain));
+            check.segments += 1;
+            check.bytes += segment.bytes();
+        }
+        check.after = course.legs.first().map_or(0, |leg| leg.after);
+        check.last = course.end.lsn;
+        Ok(check)
+    }
+}
+
+/// Where one segment says that it follows another one by number, it must name its closing checksum.
+/// Applied segments are another store's history cut anew, whose numbers mean nothing here.
+fn check_chain(before: &Segment, chain: u32, segment: &Segment) -> Result<()> {
+    let Some(prev) = segment.header().prev else { return Ok(()) };
+    let follows = prev.number == before.header().number
+        && prev.lsn == before.last()
+        && !segment.header().applied
+        && !before.header().applied;
+    if follows && prev.chain != chain {
+        let why = format!("the segment does not follow {}", before.path().display());
+        let error = Error::new(ErrorKind::Foreign, why).with_code(code::FOREIGN_LOG);
+        return Err(error.at(segment.path()));
+    }
+    Ok(())
+}
+
+fn describe(segment: &Segment) -> LogSegment {
+    let header = segment.header();
+    LogSegment {
+        path: segment.path().to_path_buf(),
+        number: header.number,
+        store_id: header.store_id,
+        timeline: header.timeline,
+        after: segment.after(),
+        last: segment.last(),
+        after_time: header.base_time,
+        last_time: segment.last_time(),
+        bytes: segment.bytes(),
+        closed: segment.closed(),
+        archived: segment.archived(),
+    }
+}
+
+/// The segments of a folder: those of a log by the chain of their headers, others one by one.
+fn folder(disk: &dyn Disk, dir: &Path) -> Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for found in list_anew(disk, dir)? {
+        // A discarded one, or one that was prepared and not used.
+        if !found.live {
+            continue;
+        }
+        let file = match disk.open(&found.path, OpenMode::Read) {
+            // Its store has no need of it any more, and has just removed it.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            file => file.map_err(|e| Error::io("open the log", &found.path, e))?,
+        };
+        let limit = found.last_lsn.unwrap_or(Lsn::MAX);
+        segments.push(Segment::open(file, &found.path, limit, false)?);
+    }
+    let names = disk.list(dir).map_err(|e| Error::io("list the log files", dir, e))?;
+    for path in names.into_iter().map(|name| dir.join(name)) {
+        let other = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
+        if other && !is_segment_name(&path) {
+            segments.extend(file(disk, &path)?);
+        }
+    }
+    for listed in list_archives(disk, dir, None)? {
+        if listed.name.kind() == ArchiveKind::Log {
+            segments.extend(archive(disk, listed.path())?);
+        }
+    }
+    Ok(segments)
+}
+
+/// The segments of a folder from which a store in use may remove one between two looks.
+fn list_anew(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentInfo>> {
+    for _ in 0..LOOKS {
+        match list_segments(disk, dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            listed => return listed,
+        }
+    }
+    list_segments(disk, dir)
+}
+
+/// The segments of one file: a segment or a log archive, as its first bytes say.
+fn file(disk: &dyn Disk, path: &Path) -> Result<Vec<Segment>> {
+    let segment = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
+    if !segment {
+        return archive(disk, path);
+    }
+    let opened = disk.open(path, OpenMode::Read);
+    let file = opened.map_err(|e| numbered(Error::io("open the log", path, e)))?;
+    Ok(vec![Segment::open(file, path, Lsn::MAX, false)?])
+}
+
+fn archive(disk: &dyn Disk, path: &Path) -> Result<Vec<Segment>> {
+    let archive = ArchiveFile::open(disk, path).map_err(numbered)?;
+    let header: LogHeader = serde_json::from_value(archive.header().app.clone()).map_err(|e| {
+        Error::new(ErrorKind::Unsupported, "the archive is no archive of a log").at(path).because(e)
+    })?;
+    let mut segments = Vec::new();
+    for paper in &header.segments {
+        let name = format!("{:016}.log", paper.number);
+        let wrong = |why: String| Error::corrupt(path, why).with_code(code::LOG_CHECK);
+        let entry = archive.find(&name).filter(|entry| entry.meta.kind == EntryKind::File);
+        let entry = entry.ok_or_else(|| wrong(format!("segment {name} is not in the archive")))?;
+        let content = archive.entry_file(entry).map_err(numbered)?;
+        let segment = Segment::open(content, &path.join(&name), paper.last, true)?;
+        let stated = (header.store_id, paper.timeline.id, paper.after, paper.last);
+        let head = segment.header();
+        if stated != (head.store_id, head.timeline.id, segment.after(), segment.last()) {
+            return Err(wrong(format!("segment {name} is not what the archive's header says")));
+        }
+        segments.push(segment);
+    }
+    Ok(segments)
+}
+
+impl fmt::Debug for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogFile")
+            .field("path", &self.path)
+            .field("bounds", &self.bounds())
+            .finish_non_exhaustive()
+    }
+}
