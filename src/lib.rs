@@ -100,8 +100,8 @@ mod store;
 
 pub use archive::Compression;
 pub use backup::{
-    BackupBuilder, BackupHandle, BackupReport, BackupStart, LogArchiveReport, Progress, SavedFile,
-    Stage,
+    BackupBuilder, BackupHandle, BackupReport, BackupStart, LogArchiveReport, ParticipantReport,
+    Progress, SavedFile, Stage, Together, TogetherHandle, backup_together,
 };
 pub use engine::{CommitInfo, Durability, EngineStats, Lsn, StoreId, TableId, Timeline};
 pub use error::{Error, ErrorKind, Result, code};
@@ -114,12 +114,14 @@ pub use restore::{
     RestoreReport, StoreCheck, verify_store,
 };
 pub use store::{
-    AsKey, AsPrefix, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes, CancelOutcome,
-    DynRange, DynRecord, DynTable, DynWriteTable, Guard, Job, Key, KeyBuf, KeyReader, KeyType,
-    LiveTable, LogHeader, MAX_VALUE_BYTES, ParentPaper, Range, ReadHandle, ReadTable, Readable,
-    Rejected, SegmentPaper, Store, StoreBuilder, StoreEvent, StoreStats, StrGuard, StructureHandle,
-    SubmitTicket, Table, TableDef, TableDescription, TablePaper, TimelinePaper, Value, ValueType,
-    WaitError, WriteHandle, WriteTable, WriteTicket,
+    AsKey, AsPrefix, AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes,
+    CancelOutcome, DynRange, DynRecord, DynTable, DynWriteTable, Guard, HoldUntil, Job, Key,
+    KeyBuf, KeyReader, KeyType, LiveTable, LogHeader, MAX_VALUE_BYTES, ParentPaper, Participant,
+    ParticipantLimits, ParticipantPaper, ParticipantTerms, Participation, Range, ReadHandle,
+    ReadTable, Readable, Rejected, SegmentPaper, Store, StoreBuilder, StoreEvent, StoreStats,
+    StrGuard, StructureHandle, SubmitTicket, Table, TableDef, TableDescription, TablePaper,
+    TimelinePaper, TogetherPaper, Value, ValueType, WaitError, WriteHandle, WriteTable,
+    WriteTicket,
 };
 
 #[cfg(doctest)]

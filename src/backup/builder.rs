@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handle::{BackupHandle, Shared};
+use super::handle::BackupHandle;
 use super::progress::Progress;
 use super::report::BackupReport;
-use super::run;
+use super::start::Ready;
 use crate::archive::Compression;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lock::{Access, AtLimit, Contents};
-use crate::store::{Inner, Store};
+use crate::store::{Inner, Participant, Registered, Store};
 
 /// Asked before a backup begins; an error's code refuses it.
 pub(super) type StartupHook = Box<dyn FnOnce(&BackupStart) -> Result<(), i32> + Send>;
@@ -42,6 +42,8 @@ pub struct BackupBuilder {
     pub(super) startup: Option<StartupHook>,
     pub(super) shutdown: Option<ShutdownHook>,
     pub(super) progress: Option<ProgressHook>,
+    /// First those of the store, once the backup is started.
+    pub(super) participants: Vec<Registered>,
 }
 
 #[derive(Clone)]
@@ -91,6 +93,7 @@ impl Store {
             startup: None,
             shutdown: None,
             progress: None,
+            participants: Vec::new(),
         }
     }
 }
@@ -110,6 +113,12 @@ impl BackupBuilder {
     }
 
     /// A file or folder of the application's own, to be saved with the store. May be said repeatedly.
+    ///
+    /// A relative path counts from the folder that the store's folder lies in. A folder is saved with
+    /// its tree; a symbolic link as a link, if it points to a place within the archive. In the archive
+    /// it lies in `attachments` under its last name; where two have the same one, the second is
+    /// called `name~2` ([`BackupResults::attachments`](crate::BackupResults::attachments) has them
+    /// all). The destination is left out where it lies within.
     pub fn attachment(mut self, path: impl AsRef<Path>) -> Self {
         self.options.attachments.push(path.as_ref().to_path_buf());
         self
@@ -195,7 +204,11 @@ impl BackupBuilder {
         self
     }
 
-    /// Told 0, or the code of what stopped the backup, after everything else.
+    /// Told 0, or the code of what stopped the backup, after everything else: once for every backup
+    /// that got the store's turn, also where it ends before its startup hook (1404, 1407). A start that
+    /// is refused because a backup or an integration has the turn (2004, 1417), because it comes from
+    /// inside a callback (2005), or because the store is closed, is no backup: only
+    /// [`start`](BackupBuilder::start) tells.
     ///
     /// # Locks
     /// As [`on_startup`](BackupBuilder::on_startup).
@@ -217,25 +230,25 @@ impl BackupBuilder {
         self
     }
 
+    /// Something else of the application's that is to stand still at the same instant, for this backup;
+    /// see [`Participant`], and [`Store::register_participant`] for all backups.
+    pub fn participant(
+        mut self,
+        name: impl Into<String>,
+        participant: impl Participant + 'static,
+    ) -> Self {
+        self.participants.push(Registered::new(name, participant));
+        self
+    }
+
     /// Begins the backup on a thread of its own.
     ///
     /// # Errors
     /// What can be told before anything is touched: a second backup (2004), a write handle of the
-    /// calling thread (1404), a destination that is none (1407), a store that is closed.
+    /// calling thread (1404), a destination that is none (1407), a store that is closed, attachments
+    /// that cannot be, two participants of one name.
     pub fn start(self) -> Result<BackupHandle> {
-        self.inner.check_open()?;
-        let turn = self.inner.locks.claim_backup()?;
-        let roots = crate::lock::roots(self.options.contents, self.options.access);
-        self.inner.locks.check_own_handles(&roots)?;
-        let place = super::preflight::run(&self)?;
-        let shared = Shared::new(&self.inner, place.number());
-        let handle = BackupHandle::new(shared.clone());
-        let dir = self.destination.clone();
-        std::thread::Builder::new()
-            .name("stillpoint-backup".into())
-            .spawn(move || run::run(self, place, &shared, turn))
-            .map_err(|e| Error::io("start the thread of the backup", &dir, e))?;
-        Ok(handle)
+        Ready::claim(self)?.launch(None)
     }
 
     /// Makes the backup and waits for its end.

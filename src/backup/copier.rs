@@ -4,52 +4,72 @@
 //! zeros. So the archive is right, or the source is damaged and the error says which page. Reading
 //! here, packing and writing in the archive's own threads overlap.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attachments::{ATTACHMENTS, Attachment, Attachments};
+use super::attachments::Attachments;
 use super::builder::BackupBuilder;
 use super::preflight::Place;
-use super::report::SavedFile;
-use super::run::{Held, failed};
+use super::quiet::Held;
+use super::report::{ParticipantReport, SavedFile};
+use super::run::failed;
 use super::throttle::Throttle;
-use crate::archive::{ArchiveOptions, ArchiveWriter, Digest, EntryMeta};
-use crate::disk::{Disk, EntryKind, OpenMode};
+use crate::archive::{ArchiveOptions, ArchiveWriter, Digest, EntryMeta, EntryPath};
+use crate::disk::Disk;
 use crate::engine::tree::{Checkpoint, CopyPlan};
 use crate::engine::{DATA_FILE, LOG_DIR, Snapshot};
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::store::{BackupHeader, BackupKind, BackupResults, BackupStatus, TablePaper};
+use crate::store::{
+    BackupHeader, BackupKind, BackupResults, BackupStatus, ParticipantPaper, TablePaper,
+    TogetherPaper,
+};
 
 /// The entry that stands for the store where only its structure is saved.
 pub(crate) const CATALOGUE_FILE: &str = "catalogue.json";
 
-/// Bytes of an attachment that are read at once.
-const PIECE: usize = 256 << 10;
-
 /// Called after each piece with the bytes of the source moved and those written to the destination
 /// since the last call; an error ends the copy.
 pub(super) type Step<'s> = dyn FnMut(u64, u64) -> Result<()> + 's;
+
+/// What is known of the instant that is saved, and of those who stood still for it.
+pub(super) struct Instant {
+    pub(super) pin: Duration,
+    pub(super) participants: Vec<ParticipantReport>,
+    /// Participants that went on before their files were copied.
+    pub(super) too_early: Vec<Error>,
+    /// What else they did wrong.
+    pub(super) troubles: Vec<Error>,
+    pub(super) together: Option<TogetherPaper>,
+}
 
 /// What the copy came to.
 pub(super) struct Copied {
     pub(super) source_bytes: u64,
     pub(super) archive_bytes: u64,
     pub(super) seal: Digest,
+    pub(super) status: BackupStatus,
     pub(super) files: Vec<SavedFile>,
+    pub(super) skipped: Vec<PathBuf>,
     pub(super) problems: Vec<Error>,
     pub(super) held: Held,
 }
 
 pub(super) struct Copier {
-    disk: Arc<dyn Disk>,
-    writer: ArchiveWriter,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) writer: ArchiveWriter,
     /// How much of `writer.written()` the last step was told.
     told: u64,
     throttle: Throttle,
-    time: i64,
+    pub(super) time: i64,
     store: StorePart,
-    attachments: Attachments,
-    changed: Vec<String>,
+    pub(super) attachments: Attachments,
+    /// Their folder in the archive has begun.
+    pub(super) attachments_begun: bool,
+    pub(super) changed: BTreeSet<EntryPath>,
+    /// Where the entries come from.
+    pub(super) sources: BTreeMap<EntryPath, PathBuf>,
     bytes_total: u64,
 }
 
@@ -102,16 +122,19 @@ impl Copier {
         let writer =
             ArchiveWriter::create(&*disk, &place.partial, &options, header).map_err(failed)?;
         let throttle = Throttle::new(backup.options.bytes_per_second, disk.elapsed());
-        let (time, changed) = (started, Vec::new());
+        let data_file = backup.inner.engine.dir().join(DATA_FILE);
+        let sources = BTreeMap::from([(EntryPath::from(DATA_FILE), data_file)]);
         Ok(Copier {
             disk,
             writer,
             told: 0,
             throttle,
-            time,
+            time: started,
             store,
             attachments,
-            changed,
+            attachments_begun: false,
+            changed: BTreeSet::new(),
+            sources,
             bytes_total,
         })
     }
@@ -165,94 +188,8 @@ impl Copier {
         self.writer.end_entry().map_err(failed)
     }
 
-    /// Copies the attachments. What is missing by now makes the backup partial.
-    pub(super) fn copy_attachments(&mut self, step: &mut Step<'_>) -> Result<()> {
-        let found = std::mem::take(&mut self.attachments.found);
-        if found.is_empty() {
-            return Ok(());
-        }
-        self.writer.begin_entry(EntryMeta::dir(ATTACHMENTS, self.time)).map_err(failed)?;
-        self.writer.end_entry().map_err(failed)?;
-        for attachment in &found {
-            match attachment.found.kind {
-                EntryKind::Dir => {
-                    let meta = EntryMeta::dir(&*attachment.name, attachment.found.modified);
-                    self.writer.begin_entry(meta).map_err(failed)?;
-                    self.writer.end_entry().map_err(failed)?;
-                }
-                EntryKind::Symlink => self.copy_link(attachment)?,
-                EntryKind::File | EntryKind::Other => self.copy_file(attachment, step)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn copy_link(&mut self, attachment: &Attachment) -> Result<()> {
-        let target = match self.disk.read_link(&attachment.source) {
-            Ok(target) => target,
-            Err(e) => {
-                self.attachments.missing(&attachment.source, e);
-                return Ok(());
-            }
-        };
-        let modified = attachment.found.modified;
-        let meta = EntryMeta::symlink(&*attachment.name, target.as_path(), modified);
-        match self.writer.begin_entry(meta) {
-            Ok(()) => self.writer.end_entry().map_err(failed),
-            Err(error) if error.kind() == ErrorKind::Invalid => {
-                let out = std::io::Error::other("the link points out of the archive");
-                self.attachments.missing(&attachment.source, out);
-                Ok(())
-            }
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// The size at opening is a promise: a file that shrinks is filled with zeros, one that grows is
-    /// cut, and either way the manifest says that it changed.
-    fn copy_file(&mut self, attachment: &Attachment, step: &mut Step<'_>) -> Result<()> {
-        let source = &attachment.source;
-        let opened = self.disk.open(source, OpenMode::Read).and_then(|file| {
-            let len = file.len()?;
-            Ok((file, len))
-        });
-        let (file, len) = match opened {
-            Ok(opened) => opened,
-            Err(e) => {
-                self.attachments.missing(source, e);
-                return Ok(());
-            }
-        };
-        let mut meta = EntryMeta::file(&*attachment.name, len, attachment.found.modified);
-        meta.mode = attachment.found.mode & 0o7777;
-        self.writer.begin_entry(meta).map_err(failed)?;
-        let mut piece = vec![0; PIECE];
-        let mut at = 0;
-        while at < len {
-            let want = usize::try_from(len - at).map_or(PIECE, |left| left.min(PIECE));
-            let read = file
-                .read_at(&mut piece[..want], at)
-                .map_err(|e| failed(Error::io("read an attachment", source, e)))?;
-            if read == 0 {
-                self.writer.pad_entry().map_err(failed)?;
-                break;
-            }
-            self.writer.write(&piece[..read]).map_err(failed)?;
-            at += read as u64;
-            self.moved(read as u64, step)?;
-        }
-        self.writer.end_entry().map_err(failed)?;
-        let same = self.disk.metadata(source).is_ok_and(|after| {
-            after.len == len && after.modified == attachment.found.modified && at == len
-        });
-        if !same {
-            self.changed.push(attachment.name.clone());
-        }
-        Ok(())
-    }
-
     /// Tells what was moved, and sleeps off what the throttle asks for.
-    fn moved(&mut self, bytes: u64, step: &mut Step<'_>) -> Result<()> {
+    pub(super) fn moved(&mut self, bytes: u64, step: &mut Step<'_>) -> Result<()> {
         let written = self.writer.written();
         step(bytes, written - self.told)?;
         self.told = written;
@@ -266,29 +203,37 @@ impl Copier {
     }
 
     /// Writes the manifest and makes the content durable.
-    pub(super) fn finish(self, held: Held, pin: Duration) -> Result<Copied> {
-        let problems = self.attachments.problems;
+    pub(super) fn finish(mut self, held: Held, instant: Instant) -> Result<Copied> {
+        let listed = std::mem::take(&mut self.attachments.listed);
+        let skipped = std::mem::take(&mut self.attachments.skipped);
+        let mut problems = self.attachments.into_problems();
+        problems.extend(instant.too_early);
         let status =
             if problems.is_empty() { BackupStatus::Complete } else { BackupStatus::Partial };
+        problems.extend(instant.troubles);
         let results = BackupResults {
             status,
-            pin_micros: micros(pin),
+            pin_micros: micros(instant.pin),
             hold_micros: micros(held.time),
             longest_wait_micros: micros(held.longest_wait),
             went_live: held.went_live,
-            changed_while_read: self.changed.clone(),
+            changed_while_read: self.changed.iter().map(EntryPath::to_string).collect(),
+            attachments: listed,
+            skipped: skipped.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+            participants: instant.participants.iter().map(paper).collect(),
+            together: instant.together,
             problems: problems.iter().map(Error::to_string).collect(),
         };
         let mut files = Vec::new();
-        let changed = self.changed;
+        let (changed, sources) = (self.changed, self.sources);
         let finished = self.writer.finish(|entries| {
-            files = entries.iter().map(|entry| saved(&entry.meta, &changed)).collect();
+            files = entries.iter().map(|entry| saved(&entry.meta, &changed, &sources)).collect();
             serde_json::to_value(&results).map_err(not_json)
         });
         let finished = finished.map_err(failed)?;
         let source_bytes = self.bytes_total;
         let (archive_bytes, seal) = (finished.bytes, finished.seal);
-        Ok(Copied { source_bytes, archive_bytes, seal, files, problems, held })
+        Ok(Copied { source_bytes, archive_bytes, seal, status, files, skipped, problems, held })
     }
 }
 
@@ -302,10 +247,26 @@ pub(super) fn options_of(backup: &BackupBuilder, time: i64) -> ArchiveOptions {
     }
 }
 
-fn saved(meta: &EntryMeta, changed: &[String]) -> SavedFile {
-    let path = meta.path.as_path().to_string_lossy().into_owned();
-    let changed_while_read = changed.contains(&path);
-    SavedFile { path, bytes: meta.size, changed_while_read }
+fn saved(
+    meta: &EntryMeta,
+    changed: &BTreeSet<EntryPath>,
+    sources: &BTreeMap<EntryPath, PathBuf>,
+) -> SavedFile {
+    SavedFile {
+        path: meta.path.as_path().to_string_lossy().into_owned(),
+        source: sources.get(&meta.path).cloned(),
+        bytes: meta.size,
+        changed_while_read: changed.contains(&meta.path),
+    }
+}
+
+fn paper(report: &ParticipantReport) -> ParticipantPaper {
+    ParticipantPaper {
+        name: report.name.clone(),
+        hold: report.hold,
+        frozen_micros: micros(report.frozen),
+        error: report.error.as_ref().map(Error::to_string),
+    }
 }
 
 fn micros(time: Duration) -> u64 {

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
+use super::actor::Order;
 use super::progress::{Progress, ProgressCell};
 use super::report::BackupReport;
 use crate::disk::Disk;
@@ -21,6 +23,8 @@ pub(super) struct Shared {
     pub(super) stop: StopToken,
     /// The hold, while there is one: Stop lets go of it without waiting for the copier.
     pub(super) hold: Mutex<Option<HoldToken>>,
+    /// The lines to the participants, while there are some: Stop lets go of them likewise.
+    pub(super) crew: Mutex<Vec<Sender<Order>>>,
     disk: Arc<dyn Disk>,
     locks: Arc<LockManager>,
     result: Mutex<Option<Result<BackupReport>>>,
@@ -36,6 +40,7 @@ impl Shared {
             cell: ProgressCell::new(began),
             stop: StopToken::new(),
             hold: Mutex::new(None),
+            crew: Mutex::new(Vec::new()),
             disk: inner.engine.disk().clone(),
             locks: inner.locks.clone(),
             result: Mutex::new(None),
@@ -91,12 +96,16 @@ impl BackupHandle {
         self.shared.progress()
     }
 
-    /// The Stop button: others go on at once; the copier ends at its next step, with code 1406, and
+    /// The Stop button: others, and participants, go on at once; the copier ends at its next step, with code 1406, and
     /// leaves nothing behind. Never waits, works from any thread, does nothing after the end.
     pub fn stop(&self) {
         self.shared.stop.set();
         if let Some(token) = &*self.shared.hold.lock() {
             token.release();
+        }
+        for line in &*self.shared.crew.lock() {
+            // A participant whose thread has ended is frozen no more.
+            let _ended = line.send(Order::LetGo);
         }
     }
 
@@ -116,7 +125,7 @@ impl BackupHandle {
     /// # Errors
     /// Why there is no archive: stopped (1406), refused by the startup hook (its own code), open
     /// transactions (1405), the destination (1407), the copy (1409), the check (1411), a damaged
-    /// source (2002), a broken hold (2003).
+    /// source (2002), a broken hold (2003), a participant (2012, or 2006 where it panicked).
     pub fn wait(self) -> Result<BackupReport> {
         let mut result = self.shared.result.lock();
         loop {

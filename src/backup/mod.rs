@@ -12,16 +12,23 @@
 //!
 //! It deliberately keeps no history and deletes no archive: that is the regime's work.
 
+mod actor;
+mod attach;
 mod attachments;
 mod builder;
 mod copier;
+mod crew;
 mod handle;
 mod log_archive;
 mod preflight;
 mod progress;
+mod quiet;
 mod report;
 mod run;
+mod start;
+mod teller;
 mod throttle;
+mod together;
 
 #[cfg(test)]
 mod tests;
@@ -29,4 +36,5 @@ mod tests;
 pub use builder::{BackupBuilder, BackupStart};
 pub use handle::BackupHandle;
 pub use progress::{Progress, Stage};
-pub use report::{BackupReport, LogArchiveReport, SavedFile};
+pub use report::{BackupReport, LogArchiveReport, ParticipantReport, SavedFile};
+pub use together::{Together, TogetherHandle, backup_together};

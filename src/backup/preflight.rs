@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::attachments::Attachments;
+use super::attachments::{self, Listed};
 use super::builder::BackupBuilder;
 use crate::archive::{ArchiveName, Compression, list_partials, next_number};
 use crate::disk::{Disk, EntryKind};
@@ -18,6 +18,8 @@ pub(super) struct Place {
     pub(super) partial: PathBuf,
     /// The file once it is sealed.
     pub(super) archive: PathBuf,
+    /// What is to be saved beside the store.
+    pub(super) listed: Vec<Listed>,
 }
 
 impl Place {
@@ -30,7 +32,9 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     let engine = &backup.inner.engine;
     let (disk, folder) = (engine.disk(), &backup.destination);
     check_folder(disk, folder, engine.dir())?;
-    Attachments::check(disk, &backup.options.attachments, engine.dir())?;
+    let asked = &backup.options.attachments;
+    let listed = attachments::list(disk, engine.dir(), asked, &backup.participants);
+    attachments::check(disk, &listed, engine.dir(), folder)?;
     let store_id = engine.store_id();
     let partials = list_partials(&**disk, folder, store_id).map_err(unusable)?;
     for left_over in partials {
@@ -49,6 +53,7 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
         partial: folder.join(name.partial(store_id)),
         archive: folder.join(name.to_string()),
         name,
+        listed,
     })
 }
 

@@ -6,13 +6,17 @@ use std::time::Duration;
 use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::Error;
 use crate::lock::Access;
-use crate::store::BackupStatus;
+use crate::store::papers::exact_path_if_any;
+use crate::store::{BackupStatus, HoldUntil, TogetherPaper};
 
 /// One file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SavedFile {
     /// Its path within the archive.
     pub path: String,
+    /// Where it was when it was saved; none for what the backup itself wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "exact_path_if_any")]
+    pub source: Option<PathBuf>,
     /// Its length in bytes.
     pub bytes: u64,
     /// Whether an attachment changed while it was copied.
@@ -74,6 +78,33 @@ pub struct BackupReport {
     pub files: Vec<SavedFile>,
     /// The log since the last backup of data, where there was one and something was committed since.
     pub log_archive: Option<LogArchiveReport>,
-    /// What is missing of a partial backup, one error each; and what went wrong around a complete one.
+    /// What of the attachments was left out on purpose: the destination of the backup.
+    pub skipped: Vec<PathBuf>,
+    /// What stood still with the store.
+    pub participants: Vec<ParticipantReport>,
+    /// The group of stores that were saved at one instant, where there was one.
+    pub together: Option<TogetherPaper>,
+    /// What is missing of a partial backup, one error each; then what went wrong around it that the
+    /// archive does not suffer from, such as a participant whose `thaw` failed.
     pub problems: Vec<Error>,
+}
+
+/// What a participant did in a backup.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct ParticipantReport {
+    /// Its name.
+    pub name: String,
+    /// Until when it was to be held.
+    pub hold: HoldUntil,
+    /// How long its `prepare` took.
+    pub prepare: Duration,
+    /// How long its `freeze` took.
+    pub freeze: Duration,
+    /// How long it stood still: from the end of its `freeze` to its `thaw`.
+    pub frozen: Duration,
+    /// How long its `thaw` took.
+    pub thaw: Duration,
+    /// What went wrong.
+    pub error: Option<Error>,
 }

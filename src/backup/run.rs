@@ -10,56 +10,70 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::attachments::Attachments;
-use super::builder::{BackupBuilder, BackupStart, ProgressHook};
-use super::copier::{Copied, Copier};
-use super::handle::{Shared, stopped};
+use super::builder::{BackupBuilder, BackupStart, ShutdownHook};
+use super::copier::{Copied, Copier, Instant};
+use super::crew::Crew;
+use super::handle::Shared;
 use super::log_archive::{LogArchive, LogPart, LogPlan, log_gap};
 use super::preflight::Place;
 use super::progress::Stage;
 use super::report::BackupReport;
+use super::teller::Teller;
+use super::together::Seat;
 use crate::archive::verify_medium;
 use crate::engine::Pin;
 use crate::engine::tree::Checkpoint;
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::lock::{Access, BackupProgressInfo, BackupTurn, Hold, HoldRequest, HoldState, roots};
-use crate::store::{ArchiveRef, BackupStatus, StoreEvent};
+use crate::lock::{BackupTurn, Hold, LockManager};
+use crate::store::{ArchiveRef, StoreEvent};
 
 /// How long to wait for the pin's checkpoint before looking at Stop again.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// How often the application hears of progress at most.
-const TELL_EVERY: Duration = Duration::from_millis(50);
+
+/// A backup that is to be run, with all that was claimed for it.
+pub(super) struct Job {
+    pub(super) backup: BackupBuilder,
+    pub(super) place: Place,
+    pub(super) seat: Option<Seat>,
+    pub(super) turn: BackupTurn,
+}
 
 /// Runs the backup to its end, whatever that is.
-pub(super) fn run(mut backup: BackupBuilder, place: Place, shared: &Arc<Shared>, turn: BackupTurn) {
+pub(super) fn run(job: Job, shared: &Arc<Shared>) {
+    let Job { mut backup, place, seat, turn } = job;
     let shutdown = backup.shutdown.take();
     let inner = backup.inner.clone();
     let (number, access) = (shared.number, backup.options.access);
     inner.events.tell(|| StoreEvent::BackupBegan { number, access });
-    let result = catch_unwind(AssertUnwindSafe(|| Run::new(backup, &place, shared).go()))
+    let result = catch_unwind(AssertUnwindSafe(|| Run::new(backup, &place, seat, shared).go()))
         .unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+    shared.crew.lock().clear();
     if result.is_err() {
         // What cannot be removed now is recognised by its name, and removed by the next run.
         let _left_over = inner.engine.disk().remove_file(&place.partial);
     }
     shared.cell.enter(Stage::Done, 0, shared.now());
-    if let Some(hook) = shutdown {
-        let code = match &result {
-            Ok(report) => report.problems.first().map_or(0, Error::code),
-            Err(error) => error.code(),
-        };
-        let _scope = inner.locks.callback_scope();
-        // The backup is over: a panic in here changes nothing any more.
-        let _panic = catch_unwind(AssertUnwindSafe(|| hook(code)));
-    }
+    let code = match &result {
+        Ok(report) => report.problems.first().map_or(0, Error::code),
+        Err(error) => error.code(),
+    };
+    tell_shutdown(shutdown, code, &inner.locks);
     let error = result.as_ref().err().cloned();
     inner.events.tell(|| StoreEvent::BackupEnded { number, error });
     drop(turn);
     // Who waits for the end may close the store next, and must find nobody else holding it.
     drop(inner);
     shared.finish(result);
+}
+
+/// Tells the shutdown hook how the backup ended.
+pub(super) fn tell_shutdown(hook: Option<ShutdownHook>, code: i32, locks: &LockManager) {
+    if let Some(hook) = hook {
+        let _scope = locks.callback_scope();
+        // The backup is over: a panic in here changes nothing any more.
+        let _panic = catch_unwind(AssertUnwindSafe(|| hook(code)));
+    }
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
@@ -73,32 +87,45 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
         .hint("If a hook of yours panicked, mend it; others were let go at once.")
 }
 
-struct Run<'r> {
-    backup: BackupBuilder,
+pub(super) struct Run<'r> {
+    pub(super) backup: BackupBuilder,
     place: &'r Place,
-    shared: &'r Arc<Shared>,
+    pub(super) shared: &'r Arc<Shared>,
     teller: Teller<'r>,
     started: i64,
-}
-
-/// What is known of the hold once it has ended, or so far.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Held {
-    pub(super) time: Duration,
-    pub(super) longest_wait: Duration,
-    pub(super) went_live: bool,
+    // Before the crew: whoever fails lets the others of the group go first.
+    pub(super) seat: Option<Seat>,
+    pub(super) crew: Crew,
+    /// What participants did wrong though the backup goes on.
+    troubles: Vec<Error>,
 }
 
 impl<'r> Run<'r> {
-    fn new(mut backup: BackupBuilder, place: &'r Place, shared: &'r Arc<Shared>) -> Run<'r> {
+    fn new(
+        mut backup: BackupBuilder,
+        place: &'r Place,
+        seat: Option<Seat>,
+        shared: &'r Arc<Shared>,
+    ) -> Run<'r> {
         let hook = backup.progress.take();
-        let teller = Teller { shared, hook: Mutex::new((hook, Duration::ZERO)) };
+        let teller = Teller::new(shared, hook);
         let started = backup.inner.engine.disk().now();
-        Run { backup, place, shared, teller, started }
+        let crew = Crew::new(backup.inner.engine.disk());
+        Run { backup, place, shared, teller, started, seat, crew, troubles: Vec::new() }
     }
 
     fn go(mut self) -> Result<BackupReport> {
+        let result = self.stages();
+        if let (Err(error), Some(seat)) = (&result, &self.seat) {
+            seat.fail(error);
+        }
+        self.crew.end(result.is_ok());
+        result
+    }
+
+    fn stages(&mut self) -> Result<BackupReport> {
         self.ask_startup_hook()?;
+        self.prepare()?;
         let held_from = self.shared.now();
         let hold = self.quiesce()?;
         let (checkpoint, pin) = self.pin(hold.as_ref())?;
@@ -112,7 +139,7 @@ impl<'r> Run<'r> {
         Ok(report)
     }
 
-    fn enter(&self, stage: Stage, total: u64) -> Result<()> {
+    pub(super) fn enter(&self, stage: Stage, total: u64) -> Result<()> {
         self.shared.cell.enter(stage, total, self.shared.now());
         self.shared.check_stop()?;
         self.teller.tell(&self.backup, true)?;
@@ -136,98 +163,88 @@ impl<'r> Run<'r> {
         })
     }
 
-    /// Stage 3: the locks of the access table; none for `Live`.
-    fn quiesce(&self) -> Result<Option<Hold>> {
-        let options = &self.backup.options;
-        let wanted = roots(options.contents, options.access);
-        if wanted.is_empty() {
-            return Ok(None);
-        }
-        self.enter(Stage::Quiesce, 0)?;
-        let hold = self.backup.inner.locks.hold(HoldRequest {
-            transaction_timeout: options.transaction_timeout,
-            limit: options.hold_limit,
-            at_limit: options.at_limit,
-            stall_limit: options.stall_limit,
-            stop: self.shared.stop.clone(),
-            ..HoldRequest::backup(wanted, self.shared.number)
-        })?;
-        *self.shared.hold.lock() = Some(hold.token());
-        // Stop may have come between the grant and the line above.
-        self.shared.check_stop()?;
-        Ok(Some(hold))
-    }
-
-    /// Stage 4: one instant in the commit line, then its checkpoint, which only the backup waits for.
-    fn pin(&self, hold: Option<&Hold>) -> Result<(Arc<Checkpoint>, Pin)> {
+    /// Stage 4: one instant in the commit line, at which the participants stand still; then its
+    /// checkpoint, which only the backup waits for.
+    fn pin(&mut self, hold: Option<&Hold>) -> Result<(Arc<Checkpoint>, Pin)> {
         self.enter(Stage::Pin, 0)?;
-        let pin = self.backup.inner.engine.pin()?;
+        let shared = self.shared;
+        let check = || {
+            shared.check_stop()?;
+            hold.map_or(Ok(()), Hold::check)
+        };
+        self.crew.freeze(&check)?;
+        let engine = &self.backup.inner.engine;
+        let pin = match &self.seat {
+            None => engine.pin()?,
+            Some(seat) => {
+                seat.vote(true, &check)?;
+                engine.pin_at(seat.turn(&check)?)?
+            }
+        };
+        // Whoever was let go before the instant has made it worthless.
+        self.crew.check_frozen()?;
+        shared.check_stop()?;
+        self.troubles = self.crew.thaw_pinned();
         loop {
             if let Some(checkpoint) = pin.checkpoint(PATIENCE)? {
                 debug_assert_eq!(checkpoint.lsn(), pin.lsn());
                 return Ok((checkpoint, pin));
             }
-            self.shared.check_stop()?;
-            hold.map_or(Ok(()), Hold::check)?;
+            check()?;
         }
     }
 
-    /// Stages 5 and 6: everything is read and handed to the archive, then the others go on.
+    /// Stages 5 and 6: everything is read and handed to the archive, then the others go on. What a
+    /// participant is held for comes first.
     fn copy(
-        &self,
+        &mut self,
         checkpoint: &Arc<Checkpoint>,
         pin: Duration,
         hold: Option<Hold>,
         held_from: Duration,
     ) -> Result<Copied> {
         let engine = &self.backup.inner.engine;
-        let attachments = Attachments::plan(engine.disk(), &self.backup.options.attachments);
+        let (listed, to) = (&self.place.listed, &self.place.folder);
+        let attachments = Attachments::plan(engine.disk(), listed, to);
         let mut copier =
             Copier::begin(&self.backup, self.place, checkpoint, attachments, self.started)?;
         self.enter(Stage::Copy, copier.bytes_total())?;
-        let mut step = |bytes: u64, written: u64| {
-            self.shared.cell.add(bytes);
-            self.shared.check_stop()?;
-            if let Some(hold) = &hold {
-                hold.check()?;
-                hold.progress(written);
-            }
-            self.teller.tell(&self.backup, false)
-        };
-        copier.copy_store(&mut step)?;
-        let attachments_hold = self.hold_for_attachments(copier.has_attachments())?;
-        copier.copy_attachments(&mut step)?;
-        drop(attachments_hold);
+        let held = hold.as_ref();
+        let mut too_early = Vec::new();
+        for index in self.crew.held_until_copied() {
+            copier.copy_attachments(Some(index), &mut |b, w| self.moved(held, b, w))?;
+            let thawed = self.crew.thaw(index);
+            let kind = if thawed.in_time { &mut self.troubles } else { &mut too_early };
+            kind.extend(thawed.error);
+        }
+        copier.copy_store(&mut |b, w| self.moved(held, b, w))?;
+        let for_attachments = self.hold_for_attachments(copier.has_attachments())?;
+        let during = for_attachments.as_ref().map(|(hold, _)| hold).or(held);
+        copier.copy_attachments(None, &mut |b, w| self.moved(during, b, w))?;
         // The last step may have been the one that took too long.
-        hold.as_ref().map_or(Ok(()), Hold::check)?;
-        let held = self.release(hold, held_from);
-        copier.finish(held, pin)
-    }
-
-    /// Stage 6. A later failure is the backup's alone.
-    fn release(&self, hold: Option<Hold>, held_from: Duration) -> Held {
-        *self.shared.hold.lock() = None;
-        let Some(hold) = hold else { return Held::default() };
-        let went_live = matches!(hold.state(), HoldState::Expired { .. });
-        let longest_wait = hold.longest_wait();
-        hold.release();
-        let number = self.shared.number;
-        self.backup.inner.events.tell(|| StoreEvent::BackupReleased { number });
-        Held { time: self.shared.now().saturating_sub(held_from), longest_wait, went_live }
-    }
-
-    fn hold_for_attachments(&self, any: bool) -> Result<Option<Hold>> {
-        let options = &self.backup.options;
-        let limit = options.hold_for_attachments.filter(|_| any && options.access == Access::Live);
-        let Some(limit) = limit else { return Ok(None) };
-        let wanted = roots(options.contents, Access::ReadOnly);
-        let request = HoldRequest {
-            transaction_timeout: options.transaction_timeout,
-            limit: Some(limit),
-            stop: self.shared.stop.clone(),
-            ..HoldRequest::backup(wanted, self.shared.number)
+        during.map_or(Ok(()), Hold::check)?;
+        let held = match for_attachments {
+            Some((hold, since)) => self.release(Some(hold), since),
+            None => self.release(hold, held_from),
         };
-        self.backup.inner.locks.hold(request).map(Some)
+        let instant = Instant {
+            pin,
+            participants: self.crew.reports(),
+            too_early,
+            troubles: std::mem::take(&mut self.troubles),
+            together: self.seat.as_ref().map(Seat::paper),
+        };
+        copier.finish(held, instant)
+    }
+
+    /// Called after each piece: progress, Stop, and the lease of `hold`.
+    fn moved(&self, hold: Option<&Hold>, bytes: u64, written: u64) -> Result<()> {
+        self.shared.cell.add(bytes);
+        self.check(hold)?;
+        if let Some(hold) = hold {
+            hold.progress(written);
+        }
+        self.teller.tell(&self.backup, false)
     }
 
     /// Stage 7: what is on the medium, read anew.
@@ -292,7 +309,12 @@ impl<'r> Run<'r> {
         log.map_or(Ok(()), |log| log.name(folder))?;
         let (from, to) = (&self.place.partial, &self.place.archive);
         disk.rename_new(from, to).map_err(|e| failed(Error::io("name the archive", to, e)))?;
-        disk.sync_dir(folder).map_err(|e| failed(Error::io("sync the destination", folder, e)))
+        disk.sync_dir(folder).map_err(|e| {
+            // An archive that is told to have failed may not lie there as one that has not. Should a
+            // crash bring the name back, it is a whole archive that was read back from the medium.
+            let _left_over = disk.remove_file(to);
+            failed(Error::io("sync the destination", folder, e))
+        })
     }
 
     /// Stage 9: from now on the log is kept from this backup on. The archives are durable whatever
@@ -338,17 +360,13 @@ impl<'r> Run<'r> {
         copied: Copied,
         log: LogPart,
     ) -> BackupReport {
-        let status = match copied.problems.is_empty() {
-            true => BackupStatus::Complete,
-            false => BackupStatus::Partial,
-        };
         BackupReport {
             number: self.shared.number,
             archive: self.place.archive.clone(),
             store_id: self.backup.inner.engine.store_id(),
             timeline: checkpoint.timeline(),
             lsn: checkpoint.lsn(),
-            status,
+            status: copied.status,
             access: self.backup.options.access,
             started: self.started,
             duration: self.shared.now().saturating_sub(self.shared.began),
@@ -361,6 +379,9 @@ impl<'r> Run<'r> {
             verified: self.backup.options.verify,
             files: copied.files,
             log_archive: log.archive.map(|log| log.report.clone()),
+            skipped: copied.skipped,
+            participants: self.crew.reports(),
+            together: self.seat.as_ref().map(Seat::paper),
             problems: copied.problems,
         }
     }
@@ -374,35 +395,5 @@ pub(super) fn failed(error: Error) -> Error {
         _ => Error::new(ErrorKind::BackupFailed, "the copy failed")
             .with_code(code::COPY)
             .because(error),
-    }
-}
-
-/// Tells the application and the lock manager how far the backup is.
-struct Teller<'r> {
-    shared: &'r Arc<Shared>,
-    /// The hook, and when it was called last.
-    hook: Mutex<(Option<ProgressHook>, Duration)>,
-}
-
-impl Teller<'_> {
-    fn tell(&self, backup: &BackupBuilder, always: bool) -> Result<()> {
-        let now = self.shared.now();
-        let mut hook = self.hook.lock();
-        if !always && now.saturating_sub(hook.1) < TELL_EVERY {
-            return Ok(());
-        }
-        hook.1 = now;
-        let progress = self.shared.progress();
-        backup.inner.locks.set_progress(BackupProgressInfo {
-            number: progress.number,
-            per_cent: progress.per_cent() as f32,
-            remaining: progress.time_left,
-        });
-        let Some(hook) = &mut hook.0 else { return Ok(()) };
-        let _scope = backup.inner.locks.callback_scope();
-        match hook(&progress) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(stopped()),
-        }
     }
 }

@@ -16,6 +16,7 @@ use super::log::{ClosedSegment, Hold, MAX_GROUP};
 use super::open;
 use super::options::{Durability, EngineOptions};
 use super::pin::Pin;
+use super::rendezvous::Rendezvous;
 use super::snapshot::Snapshot;
 use super::stats::EngineStats;
 use super::tree::DataFile;
@@ -185,14 +186,20 @@ impl Engine {
 
     /// Pins the newest commit for a backup: an entry in the commit line that ends delta and segment.
     pub(crate) fn pin(&self) -> Result<Pin> {
-        self.seal(true)
+        self.seal(true, None)
     }
 
-    fn seal(&self, roll: bool) -> Result<Pin> {
+    /// As [`Engine::pin`], at the instant at which the lines of all stores of the meeting are held. The
+    /// caller has its turn there.
+    pub(crate) fn pin_at(&self, meeting: Arc<Rendezvous>) -> Result<Pin> {
+        self.seal(true, Some(meeting))
+    }
+
+    fn seal(&self, roll: bool, meeting: Option<Arc<Rendezvous>>) -> Result<Pin> {
         if let Some(latched) = self.core.latched() {
             return Err(latched);
         }
-        match line::run(&self.core, Work::Seal { roll })? {
+        match line::run(&self.core, Work::Seal { roll, meeting })? {
             Outcome::Sealed(slot, took) => {
                 Ok(Pin::new(slot, took, self.core.views.current().0.lock.clone()))
             }
@@ -202,7 +209,7 @@ impl Engine {
 
     /// Turns everything committed so far into pages, and waits until that is durable.
     pub(crate) fn checkpoint(&self) -> Result<Lsn> {
-        let pin = self.seal(false)?;
+        let pin = self.seal(false, None)?;
         loop {
             let patience = std::time::Duration::from_millis(500);
             match pin.checkpoint(patience)? {

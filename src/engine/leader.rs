@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::apply::{ForeignEntry, ForeignGroup};
 use super::batch::{Batch, Payload};
@@ -135,9 +136,9 @@ impl Leader {
         Ok(())
     }
 
-    /// Ends the active delta (and with `roll` the log segment): the instant of a backup's pin.
-    pub(super) fn seal(&mut self, core: &Core, roll: bool) -> Result<Outcome> {
-        let start = core.disk.elapsed();
+    /// Ends the active delta (and with `roll` the log segment): the instant of a backup's pin. The
+    /// line stands still since `start`.
+    pub(super) fn seal(&mut self, core: &Core, roll: bool, start: Duration) -> Result<Outcome> {
         if roll {
             self.roll(core)?;
         }

@@ -29,6 +29,7 @@ use super::batch::Batch;
 use super::core::{Core, closed};
 use super::options::Durability;
 use super::pin::PinSlot;
+use super::rendezvous::Rendezvous;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of records after which a group takes no more commits, so that nobody waits for a giant.
@@ -40,9 +41,11 @@ pub(super) enum Work {
         batch: Batch,
         durability: Durability,
     },
-    /// Ends the active delta here; `roll` ends the log segment too.
+    /// Ends the active delta here; `roll` ends the log segment too. With a meeting the line is held
+    /// until the lines of the other stores are.
     Seal {
         roll: bool,
+        meeting: Option<Arc<Rendezvous>>,
     },
     /// Commits that another store made, with their LSNs.
     Apply(ForeignGroup),
@@ -129,7 +132,7 @@ pub(super) fn run(core: &Core, work: Work) -> Result<Outcome> {
 /// Lets no new entry in, and waits until those in the line are served: the last of them is a seal
 /// of its own.
 pub(super) fn close(core: &Core) -> Result<Outcome> {
-    enter(core, Work::Seal { roll: false }, true)
+    enter(core, Work::Seal { roll: false, meeting: None }, true)
 }
 
 fn enter(core: &Core, work: Work, last: bool) -> Result<Outcome> {
@@ -207,9 +210,14 @@ fn serve(core: &Core, group: &Group) -> Vec<Result<Outcome>> {
     if let Some(latched) = core.latched() {
         return group.iter().map(|_| Err(latched.clone())).collect();
     }
+    if let [(_, Work::Seal { roll, meeting })] = group.as_slice() {
+        let start = core.disk.elapsed();
+        // Whoever leads has the line to itself; those who only look at the leader's things go on.
+        let met = meeting.as_ref().map_or(Ok(()), |m| m.hold(|| core.disk.elapsed()));
+        return vec![met.and_then(|()| core.leader.lock().seal(core, *roll, start))];
+    }
     let mut leader = core.leader.lock();
     match group.as_slice() {
-        [(_, Work::Seal { roll })] => return vec![leader.seal(core, *roll)],
         [(_, Work::Apply(foreign))] => {
             let applied = leader.apply(core, foreign);
             return vec![applied.map(|(lsn, time)| Outcome::Committed { lsn, time })];

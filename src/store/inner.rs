@@ -7,6 +7,7 @@
 use super::backup_state::{BackupState, StateFile};
 use super::events::{Events, StoreEvent};
 use super::gate::Gates;
+use super::participant::Participants;
 use super::submit::Runners;
 use crate::disk::Disk;
 use crate::engine::Batch;
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) runners: Arc<Runners>,
     pub(crate) settings: Settings,
     pub(crate) state: Arc<StateFile>,
+    pub(crate) participants: Participants,
     disk: Arc<dyn Disk>,
     max_key_bytes: usize,
     closed: AtomicBool,
@@ -83,6 +85,7 @@ impl Inner {
             engine,
             settings,
             state,
+            participants: Participants::default(),
             disk,
             closed: AtomicBool::new(false),
         })

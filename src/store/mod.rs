@@ -21,6 +21,7 @@ mod job;
 mod json;
 mod key;
 pub(crate) mod papers;
+mod participant;
 mod range;
 mod read;
 mod readable;
@@ -53,9 +54,11 @@ pub use job::Job;
 pub use key::{AsKey, AsPrefix, Key, KeyBuf, KeyReader, KeyType};
 pub(crate) use papers::RESTORED_FROM;
 pub use papers::{
-    BackupHeader, BackupKind, BackupResults, BackupStatus, LogHeader, ParentPaper, SegmentPaper,
-    TablePaper, TimelinePaper,
+    AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, LogHeader, ParentPaper,
+    ParticipantPaper, SegmentPaper, TablePaper, TimelinePaper, TogetherPaper,
 };
+pub(crate) use participant::Registered;
+pub use participant::{HoldUntil, Participant, ParticipantLimits, ParticipantTerms, Participation};
 pub use range::Range;
 pub use read::ReadHandle;
 pub use readable::{LiveTable, ReadTable, Readable};

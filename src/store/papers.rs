@@ -6,8 +6,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::participant::HoldUntil;
 use crate::disk::Disk;
 use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::{Error, Result};
@@ -161,8 +162,56 @@ pub struct BackupResults {
     pub went_live: bool,
     /// Attachments that changed while they were copied.
     pub changed_while_read: Vec<String>,
-    /// What is missing of a partial backup.
+    /// What is missing of a partial backup, and what else went wrong.
     pub problems: Vec<String>,
+    /// The files and folders that were asked for beside the store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<AttachmentPaper>,
+    /// What of them was left out on purpose: the destination of the backup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
+    /// What else stood still at the instant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub participants: Vec<ParticipantPaper>,
+    /// The group of stores that were saved at one instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<TogetherPaper>,
+}
+
+/// A file or folder of the application's own, as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentPaper {
+    /// Its path in the archive.
+    #[serde(with = "exact_path")]
+    pub name: PathBuf,
+    /// Where it lay.
+    #[serde(with = "exact_path")]
+    pub source: PathBuf,
+}
+
+/// A participant of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParticipantPaper {
+    /// Its name.
+    pub name: String,
+    /// Until when it was to be held.
+    pub hold: HoldUntil,
+    /// How long it was frozen, in microseconds.
+    pub frozen_micros: u64,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Stores that were saved at one instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TogetherPaper {
+    /// The same in all their archives, and in no other.
+    #[serde(with = "hex")]
+    pub instant: u128,
+    /// All of them, in the order in which they were held.
+    #[serde(with = "hex_list")]
+    pub stores: Vec<StoreId>,
 }
 
 /// What a log archive says of itself in its header: its entries are the segments, in order, each
@@ -215,6 +264,70 @@ mod hex {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u128, D::Error> {
         let text = String::deserialize(input)?;
         u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+    }
+}
+
+mod hex_list {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Hex(#[serde(with = "hex")] u128);
+
+    pub(super) fn serialize<S: Serializer>(ids: &[u128], out: S) -> Result<S::Ok, S::Error> {
+        out.collect_seq(ids.iter().map(|id| Hex(*id)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<u128>, D::Error> {
+        Ok(Vec::<Hex>::deserialize(input)?.into_iter().map(|id| id.0).collect())
+    }
+}
+
+/// A path in JSON: a string where it is UTF-8, else an array of its bytes.
+pub(crate) mod exact_path {
+    use super::*;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Text(PathBuf),
+        Bytes(Vec<u8>),
+    }
+
+    pub(crate) fn serialize<S: Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => out.serialize_str(text),
+            None => out.collect_seq(path.as_os_str().as_bytes()),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<PathBuf, D::Error> {
+        Ok(match Stored::deserialize(input)? {
+            Stored::Text(path) => path,
+            Stored::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)),
+        })
+    }
+}
+
+/// The same where there may be none.
+pub(crate) mod exact_path_if_any {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Exact(#[serde(with = "exact_path")] PathBuf);
+
+    pub(crate) fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        path.clone().map(Exact).serialize(out)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Option::<Exact>::deserialize(input)?.map(|exact| exact.0))
     }
 }
 

@@ -1,0 +1,79 @@
+//! From the wish for a backup to its thread.
+//!
+//! Invariant: from the moment at which an attempt has the store's turn it is a backup, and however it
+//! ends, its shutdown hook is told so once.
+
+use std::sync::Arc;
+
+use super::builder::BackupBuilder;
+use super::handle::{BackupHandle, Shared};
+use super::preflight::{self, Place};
+use super::run;
+use super::together::Seat;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lock::{BackupTurn, LockManager};
+
+/// A backup that has its turn and its place, and nothing else yet.
+pub(super) struct Ready {
+    pub(super) backup: BackupBuilder,
+    pub(super) place: Place,
+    turn: BackupTurn,
+}
+
+impl Ready {
+    /// Gets the turn, and looks at all that can be told before anything is touched.
+    pub(super) fn claim(mut backup: BackupBuilder) -> Result<Ready> {
+        backup.inner.check_open()?;
+        let turn = backup.inner.locks.claim_backup()?;
+        match look(&mut backup) {
+            Ok(place) => Ok(Ready { backup, place, turn }),
+            Err(error) => {
+                end(backup, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// The locks of its store.
+    pub(super) fn locks(&self) -> &Arc<LockManager> {
+        &self.backup.inner.locks
+    }
+
+    /// Begins the thread.
+    pub(super) fn launch(self, seat: Option<Seat>) -> Result<BackupHandle> {
+        let Ready { backup, place, turn } = self;
+        let shared = Shared::new(&backup.inner, place.number());
+        let handle = BackupHandle::new(shared.clone());
+        let dir = backup.destination.clone();
+        let job = run::Job { backup, place, seat, turn };
+        std::thread::Builder::new()
+            .name("stillpoint-backup".into())
+            .spawn(move || run::run(job, &shared))
+            .map_err(|e| Error::io("start the thread of the backup", &dir, e))?;
+        Ok(handle)
+    }
+
+    /// Ends it because of `error`, which came from elsewhere.
+    pub(super) fn give_up(self, error: &Error) {
+        end(self.backup, error);
+    }
+}
+
+fn look(backup: &mut BackupBuilder) -> Result<Place> {
+    let roots = crate::lock::roots(backup.options.contents, backup.options.access);
+    backup.inner.locks.check_own_handles(&roots)?;
+    let mut all = backup.inner.participants.all();
+    all.append(&mut backup.participants);
+    for (index, one) in all.iter().enumerate() {
+        if all[..index].iter().any(|other| other.name == one.name) {
+            let message = format!("two participants are called \"{}\"", one.name);
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+    }
+    backup.participants = all;
+    preflight::run(backup)
+}
+
+fn end(mut backup: BackupBuilder, error: &Error) {
+    run::tell_shutdown(backup.shutdown.take(), error.code(), &backup.inner.locks);
+}

@@ -1,0 +1,180 @@
+//! Other things of the application that must stand at the same instant as the store: what they do
+//! when a backup comes.
+//!
+//! Here are the words, and the list of those that every backup of a store calls. When they are called,
+//! with which limits, and what becomes of a backup that one of them fails is written in `backup/`.
+//!
+//! Invariant: a participant takes part in one backup at a time. It is called by one thread at a time,
+//! never under a lock of the store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::Store;
+use crate::{Error, ErrorKind, Result};
+
+/// What a participant answers: nothing, or why it cannot.
+pub type Participation = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Something of the application's own (a database of another kind, a folder) that is held still
+/// around the instant of a backup.
+///
+/// A backup calls `prepare` of all, in the order of their registration, before it holds anybody;
+/// `freeze` of all, in the same order, right before the instant; `thaw` in the opposite order, as
+/// soon as the [terms](Participant::terms) allow. The rules, whatever happens (an error, a panic, a
+/// limit, Stop):
+/// - each `freeze` that was called is followed by exactly one `thaw`, also one that failed;
+/// - each `prepare` that was called is followed by exactly one `abort` if the backup fails, after the
+///   thaw; if the backup succeeds, by none.
+///
+/// # Locks
+/// The calls come on a thread that the participant has to itself for the length of the backup, outside
+/// all internal locks. An operation on the store (or, in a group, on any store of the group) that
+/// would wait for the backup is refused at once: code 2005.
+///
+/// A call that does not return cannot be ended from outside. At its limit the backup goes on without
+/// the answer, or fails; the thread is left to end, and makes the calls that are due when it does.
+pub trait Participant: Send {
+    /// What it asks for. Called once, when it is registered, on the thread that does that.
+    fn terms(&self) -> ParticipantTerms {
+        ParticipantTerms::default()
+    }
+
+    /// A backup with this number is about to hold the store: do beforehand what takes long.
+    ///
+    /// # Errors
+    /// Whatever makes the backup impossible: it fails with code 2012.
+    fn prepare(&mut self, _number: u32) -> Participation {
+        Ok(())
+    }
+
+    /// Stand still: nothing may change from the return of this until `thaw`.
+    ///
+    /// # Errors
+    /// Whatever makes that impossible: the backup fails with code 2012, and `thaw` is called all the
+    /// same.
+    fn freeze(&mut self) -> Participation;
+
+    /// Go on.
+    ///
+    /// # Errors
+    /// The backup goes on, and its report has the error.
+    fn thaw(&mut self) -> Participation;
+
+    /// The backup failed: undo what `prepare` did.
+    fn abort(&mut self) {}
+}
+
+/// Until when a participant stays frozen.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldUntil {
+    /// Until the commit is pinned: for what takes a snapshot of its own in `freeze`.
+    #[default]
+    Pin,
+    /// Until its own files are copied into the archive. They are copied before everything else.
+    Copied,
+}
+
+/// How long a backup waits for each call of a participant, and how long it may be frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParticipantLimits {
+    /// For `prepare`: a minute by default. Past it the backup fails.
+    pub prepare: Duration,
+    /// For `freeze`: 10 seconds by default. Past it the backup fails.
+    pub freeze: Duration,
+    /// For `thaw`: 10 seconds by default. Past it the backup goes on, and says so.
+    pub thaw: Duration,
+    /// For `abort`: 10 seconds by default. Past it nobody waits for it any more.
+    pub abort: Duration,
+    /// How long it may stay frozen: a minute by default. Past it it is thawed, whatever the backup is
+    /// doing: before the instant that fails the backup, afterwards it makes it partial.
+    pub frozen: Duration,
+}
+
+impl Default for ParticipantLimits {
+    fn default() -> ParticipantLimits {
+        let (long, short) = (Duration::from_secs(60), Duration::from_secs(10));
+        ParticipantLimits { prepare: long, freeze: short, thaw: short, abort: short, frozen: long }
+    }
+}
+
+/// What a participant asks of the backups that it takes part in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParticipantTerms {
+    /// Until when it stays frozen.
+    pub hold: HoldUntil,
+    /// How long its calls may take.
+    pub limits: ParticipantLimits,
+    /// Its own files and folders: attachments of every backup that it takes part in.
+    pub files: Vec<PathBuf>,
+}
+
+/// A participant under its name, with its terms.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) name: Arc<str>,
+    pub(crate) terms: Arc<ParticipantTerms>,
+    pub(crate) participant: Arc<Mutex<Box<dyn Participant>>>,
+}
+
+impl Registered {
+    pub(crate) fn new(name: impl Into<String>, participant: impl Participant + 'static) -> Self {
+        let terms = Arc::new(participant.terms());
+        let participant: Arc<Mutex<Box<dyn Participant>>> =
+            Arc::new(Mutex::new(Box::new(participant)));
+        Registered { name: name.into().into(), terms, participant }
+    }
+}
+
+/// Those that every backup of a store calls, in the order of their registration.
+#[derive(Default)]
+pub(crate) struct Participants(Mutex<Vec<Registered>>);
+
+impl Participants {
+    pub(crate) fn all(&self) -> Vec<Registered> {
+        self.0.lock().clone()
+    }
+}
+
+impl Store {
+    /// Lets `participant` take part in every backup of this store from the next one on, after those
+    /// that are registered already and before those of the backup itself
+    /// ([`BackupBuilder::participant`](crate::BackupBuilder::participant)).
+    ///
+    /// The registration ends with [`unregister_participant`](Store::unregister_participant), or with
+    /// the last clone of the store: a participant that owns a clone keeps the store open until it is
+    /// unregistered.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] where one of this name is registered.
+    pub fn register_participant(
+        &self,
+        name: impl Into<String>,
+        participant: impl Participant + 'static,
+    ) -> Result<()> {
+        let registered = Registered::new(name, participant);
+        let mut all = self.inner().participants.0.lock();
+        if all.iter().any(|other| other.name == registered.name) {
+            let message = format!("there is a participant called \"{}\"", registered.name);
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        all.push(registered);
+        Ok(())
+    }
+
+    /// Ends the registration of the participant `name`; `false` where there is none. A backup that
+    /// runs calls it to its end. Never waits.
+    pub fn unregister_participant(&self, name: &str) -> bool {
+        let mut all = self.inner().participants.0.lock();
+        let found = all.iter().position(|one| &*one.name == name).map(|at| all.remove(at));
+        drop(all);
+        // Dropped here: foreign code runs under no lock.
+        found.is_some()
+    }
+}
