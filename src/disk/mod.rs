@@ -15,6 +15,7 @@ mod real;
 mod sim;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,10 +128,11 @@ pub trait File: Send + Sync + 'static {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
-    /// The first byte from `offset` on that may be anything but zero, as far as the file system knows
-    /// its holes; `None` where there is none.
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-        Ok((offset < self.len()?).then_some(offset))
+    /// The first range from `offset` on that may hold anything but zeros, as far as the file system
+    /// knows its holes; `None` where there is none. What was read lately may count as data.
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let len = self.len()?;
+        Ok((offset < len).then_some(offset..len))
     }
     /// Drops the range from the page cache where possible: the next read comes from the medium.
     fn drop_cache(&self, offset: u64, len: u64);

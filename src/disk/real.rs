@@ -10,6 +10,7 @@
 use std::fs;
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -264,12 +265,17 @@ impl File for RealFile {
         }
     }
 
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let len = self.len()?;
+        let found = rustix::fs::seek(&self.file, SeekFrom::Data(offset)).and_then(|data| {
+            let hole = rustix::fs::seek(&self.file, SeekFrom::Hole(data))?;
+            Ok(data..hole)
+        });
+        match found {
             Ok(data) => Ok(Some(data)),
             Err(Errno::NXIO) => Ok(None),
             // A file system that knows no holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((offset < self.len()?).then_some(offset)),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((offset < len).then_some(offset..len)),
             Err(e) => Err(e.into()),
         }
     }

@@ -4,6 +4,7 @@
 //! [`super::MAX_GROUP`] bytes, and never more than the file has. Decides nothing: a place where no
 //! sound group follows is [`Step::Bad`], and what that means is the caller's business.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,14 +52,23 @@ impl Window {
         Ok(Some(&self.buffer[from..from + wanted]))
     }
 
-    /// The first place from `at` on that may hold anything but zeros; `None` where there is none.
-    fn next_data(&self, at: u64) -> Result<Option<u64>> {
-        if at >= self.len {
-            return Ok(None);
+    /// The ranges from `from` on that may hold anything but zeros. They are sought before any of them
+    /// is read: room that was allocated ahead counts as data once it is in the page cache.
+    fn data(&self, from: u64) -> Result<Vec<Range<u64>>> {
+        let mut found = Vec::new();
+        let mut at = from;
+        self.file.drop_cache(from, self.len.saturating_sub(from));
+        while at < self.len {
+            let next = self.file.next_data(at);
+            match next.map_err(|e| Error::io("read the log", &self.path, e))? {
+                Some(data) => {
+                    at = data.end.max(at + 1);
+                    found.push(data.start..data.end.min(self.len));
+                }
+                None => break,
+            }
         }
-        let found =
-            self.file.next_data(at).map_err(|e| Error::io("read the log", &self.path, e))?;
-        Ok(found.filter(|data| *data < self.len))
+        Ok(found)
     }
 
     fn holds(&self, at: u64, wanted: usize) -> bool {
@@ -322,18 +332,18 @@ pub(crate) fn look_at(
     let (file, len) = open(disk, path, OpenMode::Read)?;
     let mut window = Window::new(path, file, len);
     let mut remains = Remains::default();
-    let mut at = from.next_multiple_of(ALIGN as u64);
-    while let Some(data) = window.next_data(at)? {
-        at = data.next_multiple_of(ALIGN as u64).max(at);
-        if at >= window.len {
-            break;
+    for data in window.data(from)? {
+        // A head may begin in the hole before, where that ends within a block.
+        let before = data.start.saturating_sub(GROUP_HEAD as u64).max(from);
+        let mut at = before.next_multiple_of(ALIGN as u64);
+        while at < data.end.min(window.len) {
+            // Chunks overlap by a head, so that none is missed where two of them meet.
+            let wanted = usize::try_from(window.len - at).unwrap_or(usize::MAX).min(CHUNK);
+            let Some(bytes) = window.bytes(at, wanted)? else { continue };
+            look_at_bytes(bytes, store_id, salt, &mut remains);
+            at += wanted.saturating_sub(GROUP_HEAD).max(ALIGN) as u64;
+            at = at.next_multiple_of(ALIGN as u64);
         }
-        // Chunks overlap by a head, so that none is missed where two of them meet.
-        let wanted = usize::try_from(window.len - at).unwrap_or(usize::MAX).min(CHUNK);
-        let Some(bytes) = window.bytes(at, wanted)? else { continue };
-        look_at_bytes(bytes, store_id, salt, &mut remains);
-        at += wanted.saturating_sub(GROUP_HEAD).max(ALIGN) as u64;
-        at = at.next_multiple_of(ALIGN as u64);
     }
     Ok(remains)
 }
