@@ -94,7 +94,7 @@ pub mod disk;
 pub(crate) mod engine;
 mod error;
 pub mod lock;
-mod regime;
+pub mod regime;
 mod restore;
 mod store;
 

@@ -2,3 +2,12 @@
 //! retention, health.
 //!
 //! It stands above backup and restore and uses them as an application would; nothing below knows it.
+
+mod journal;
+mod schedule;
+
+pub use journal::{
+    About, JOURNAL_FOLDER, Journal, JournalEvent, JournalItem, JournalLine, JournalReader,
+    JournalRecord, Origin, ROTATE_ABOVE,
+};
+pub use schedule::{Schedule, Slots, next_after, slots_between};
