@@ -2,8 +2,8 @@
 //!
 //! No time zone and no instant: those are the business of the module above.
 
-use jiff::ToSpan;
 use jiff::civil::{Date, Time, date};
+use jiff::{Span, ToSpan};
 
 use super::Schedule;
 
@@ -19,7 +19,7 @@ impl Schedule {
             Schedule::Hourly { .. } => Some(from),
             Schedule::Daily { every, .. } => {
                 let wait = to_next(i64::from(from.duration_since(EPOCH).as_hours() / 24), *every);
-                from.checked_add(wait.try_days().ok()?).ok()
+                from.checked_add(Span::new().try_days(wait).ok()?).ok()
             }
             Schedule::Weekly { every, days } => week_day_from(from, *every, days),
             Schedule::Monthly { every, day, .. } => month_day_from(from, *every, *day),
@@ -61,7 +61,7 @@ fn week_day_from(from: Date, every: u32, days: &[Option<Time>; 7]) -> Option<Dat
         _ => (wait, first),
     };
     let days = wait.checked_mul(7)?.checked_add(day as i64)?;
-    monday.checked_add(days.try_days().ok()?).ok()
+    monday.checked_add(Span::new().try_days(days).ok()?).ok()
 }
 
 fn month_day_from(from: Date, every: u32, day: u8) -> Option<Date> {
@@ -72,12 +72,13 @@ fn month_day_from(from: Date, every: u32, day: u8) -> Option<Date> {
     let months = (i64::from(from.year()) - i64::from(EPOCH.year())) * 12;
     let number = months + i64::from(from.month()) - 1;
     let wait = to_next(number, every);
-    let found = of_month(from.first_of_month().checked_add(wait.try_months().ok()?).ok()?)?;
+    let found =
+        of_month(from.first_of_month().checked_add(Span::new().try_months(wait).ok()?).ok()?)?;
     if found >= from {
         return Some(found);
     }
     // It was earlier in this month.
-    let next = found.first_of_month().checked_add(i64::from(every.max(1)).try_months().ok()?);
+    let next = found.first_of_month().checked_add(Span::new().try_months(every.max(1)).ok()?);
     of_month(next.ok()?)
 }
 
