@@ -156,13 +156,16 @@ impl Error {
 
     /// An operating-system error met while `doing` something to `path`.
     ///
-    /// A full disk becomes [`ErrorKind::StorageFull`]; all else is [`ErrorKind::Io`].
+    /// A full disk becomes [`ErrorKind::StorageFull`], what is not there [`ErrorKind::NotFound`],
+    /// and data that a file below found damaged (an archive read in place) [`ErrorKind::Corrupt`];
+    /// all else is [`ErrorKind::Io`].
     pub fn io(doing: impl Into<String>, path: impl AsRef<Path>, cause: std::io::Error) -> Error {
         let kind = match cause.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 ErrorKind::StorageFull
             }
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            std::io::ErrorKind::InvalidData => ErrorKind::Corrupt,
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("cannot {}", doing.into())).at(path).because(cause)

@@ -110,8 +110,8 @@ pub use lock::{
     StoreMode as Mode, TicketState,
 };
 pub use restore::{
-    Archive, LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment, RestoreBuilder,
-    RestoreReport, StoreCheck, verify_store,
+    Archive, ChainCheck, ChainLink, LogAction, LogCheck, LogCommit, LogFile, LogOperation,
+    LogSegment, RestoreBuilder, RestoreReport, StoreCheck, verify_store,
 };
 pub use store::{
     AsKey, AsPrefix, AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes,

@@ -16,6 +16,7 @@ mod entry;
 mod entry_file;
 mod extract;
 mod frame;
+mod lineage;
 mod names;
 mod pages;
 mod pipeline;
@@ -38,6 +39,7 @@ pub use entry::{
 };
 pub use extract::Unpack;
 pub use frame::Compression;
+pub(crate) use lineage::{Wanted, find_sealed};
 pub use names::{
     ArchiveKind, ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives,
     list_partials, next_number, partial,

@@ -19,10 +19,8 @@ use std::sync::Arc;
 use crate::archive::{ArchiveName, EntryPath, MAX_JSON, MAX_PATH};
 use crate::disk::{Disk, EntryKind, Metadata};
 use crate::error::{Error, ErrorKind, Result, code};
+pub(crate) use crate::store::ATTACHMENTS;
 use crate::store::{AttachmentPaper, HoldUntil, Registered};
-
-/// The folder of the archive that attachments lie in.
-pub(crate) const ATTACHMENTS: &str = "attachments";
 
 /// How many folders may lie in each other.
 const MAX_DEPTH: usize = 256;

@@ -62,6 +62,18 @@ pub(super) struct Options {
     pub(super) bytes_per_second: Option<u64>,
     pub(super) verify: bool,
     pub(super) log_archive: bool,
+    pub(super) base: Base,
+}
+
+/// What the archive goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// Nothing: it is a full one.
+    Nothing,
+    /// The newest archive of this data file that can be used.
+    Newest,
+    /// This archive.
+    Archive(PathBuf),
 }
 
 impl Store {
@@ -85,6 +97,7 @@ impl Store {
             bytes_per_second: None,
             verify: true,
             log_archive: true,
+            base: Base::Nothing,
         };
         BackupBuilder {
             inner,
@@ -189,6 +202,23 @@ impl BackupBuilder {
     /// log, and the next one that does begins where it would have begun without this one.
     pub fn log_archive(mut self, log_archive: bool) -> Self {
         self.options.log_archive = log_archive;
+        self
+    }
+
+    /// Saves only what changed since the newest archive that was made from, or restored into, this
+    /// data file and is still there: only pages born after it are read and written. The attachments
+    /// are copied whole. What was passed over in choosing it stands in the report.
+    ///
+    /// Restoring the archive takes the other one too, and the archives that that one goes on from.
+    /// Where there is none that can be used, the backup is refused (2009).
+    pub fn incremental(mut self) -> Self {
+        self.options.base = Base::Newest;
+        self
+    }
+
+    /// The same from the archive at `path`, and no other.
+    pub fn incremental_from(mut self, path: impl AsRef<Path>) -> Self {
+        self.options.base = Base::Archive(path.as_ref().to_path_buf());
         self
     }
 

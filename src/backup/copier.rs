@@ -16,18 +16,17 @@ use super::quiet::Held;
 use super::report::{ParticipantReport, SavedFile};
 use super::run::failed;
 use super::throttle::Throttle;
-use crate::archive::{ArchiveOptions, ArchiveWriter, Digest, EntryMeta, EntryPath};
+use crate::archive::{
+    ArchiveOptions, ArchiveWriter, Digest, EntryMeta, EntryPath, PAGES, PAGES_INDEX, PageIndex,
+};
 use crate::disk::Disk;
 use crate::engine::tree::{Checkpoint, CopyPlan};
 use crate::engine::{DATA_FILE, LOG_DIR, Snapshot};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{
-    BackupHeader, BackupKind, BackupResults, BackupStatus, ParticipantPaper, TablePaper,
-    TogetherPaper,
+    BackupHeader, BackupKind, BackupResults, BackupStatus, CATALOGUE_FILE, ParticipantPaper,
+    TablePaper, TogetherPaper,
 };
-
-/// The entry that stands for the store where only its structure is saved.
-pub(crate) const CATALOGUE_FILE: &str = "catalogue.json";
 
 /// Called after each piece with the bytes of the source moved and those written to the destination
 /// since the last call; an error ends the copy.
@@ -54,6 +53,14 @@ pub(super) struct Copied {
     pub(super) skipped: Vec<PathBuf>,
     pub(super) problems: Vec<Error>,
     pub(super) held: Held,
+    pub(super) pages: Pages,
+}
+
+/// Pages of the data file that went through the copier.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Pages {
+    pub(super) copied: u64,
+    pub(super) read: u64,
 }
 
 pub(super) struct Copier {
@@ -71,11 +78,41 @@ pub(super) struct Copier {
     /// Where the entries come from.
     pub(super) sources: BTreeMap<EntryPath, PathBuf>,
     bytes_total: u64,
+    pages: Pages,
 }
 
 enum StorePart {
     Data(CopyPlan),
+    Changes(CopyPlan, PageIndex),
     Structure(Vec<u8>),
+}
+
+impl StorePart {
+    fn plan(backup: &BackupBuilder, place: &Place, checkpoint: &Arc<Checkpoint>) -> Result<Self> {
+        if !backup.options.contents.data {
+            return Ok(StorePart::Structure(to_json(&tables(checkpoint)?)?));
+        }
+        let Some(parent) = &place.lineage.parent else {
+            return checkpoint.copy_plan().map(StorePart::Data).map_err(source_error);
+        };
+        let plan = checkpoint.copy_plan_since(parent.checkpoint).map_err(source_error)?;
+        let index = PageIndex {
+            page_size: plan.page_size() as u32,
+            page_count: plan.page_count(),
+            checkpoint: checkpoint.number(),
+            parent: parent.checkpoint,
+            extents: plan.extents(),
+        };
+        Ok(StorePart::Changes(plan, index))
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            StorePart::Data(plan) => plan.page_count() * plan.page_size() as u64,
+            StorePart::Changes(_, index) => index.bytes(),
+            StorePart::Structure(catalogue) => catalogue.len() as u64,
+        }
+    }
 }
 
 impl Copier {
@@ -87,17 +124,8 @@ impl Copier {
         attachments: Attachments,
         started: i64,
     ) -> Result<Copier> {
-        let tables = tables(checkpoint)?;
-        let store = if backup.options.contents.data {
-            StorePart::Data(checkpoint.copy_plan().map_err(source_error)?)
-        } else {
-            StorePart::Structure(to_json(&tables)?)
-        };
-        let store_bytes = match &store {
-            StorePart::Data(plan) => plan.page_count() * plan.page_size() as u64,
-            StorePart::Structure(catalogue) => catalogue.len() as u64,
-        };
-        let bytes_total = store_bytes + attachments.bytes();
+        let store = StorePart::plan(backup, place, checkpoint)?;
+        let bytes_total = store.bytes() + attachments.bytes();
         let header = BackupHeader {
             program: concat!("stillpoint ", env!("CARGO_PKG_VERSION")).to_owned(),
             number: place.number(),
@@ -110,11 +138,14 @@ impl Copier {
             structure: backup.options.contents.structure,
             data: backup.options.contents.data,
             page_size: checkpoint.meta().page_size as u32,
-            kind: BackupKind::Full,
+            kind: match place.lineage.parent {
+                Some(_) => BackupKind::Incremental,
+                None => BackupKind::Full,
+            },
             checkpoint: checkpoint.number(),
-            parent: None,
+            parent: place.lineage.parent.clone(),
             source_bytes: bytes_total,
-            tables,
+            tables: tables(checkpoint)?,
         };
         let header = serde_json::to_value(&header).map_err(not_json)?;
         let options = options_of(backup, started);
@@ -136,6 +167,7 @@ impl Copier {
             changed: BTreeSet::new(),
             sources,
             bytes_total,
+            pages: Pages::default(),
         })
     }
 
@@ -162,29 +194,44 @@ impl Copier {
             StorePart::Data(plan) => {
                 self.writer.begin_entry(EntryMeta::dir(LOG_DIR, self.time)).map_err(failed)?;
                 self.writer.end_entry().map_err(failed)?;
-                self.copy_pages(plan, step)
+                self.copy_pages(DATA_FILE, plan, step)
+            }
+            StorePart::Changes(plan, index) => {
+                let index = index.encode();
+                let meta = EntryMeta::file(PAGES_INDEX, index.len() as u64, self.time);
+                self.writer.begin_entry(meta).map_err(failed)?;
+                self.writer.write(&index).map_err(failed)?;
+                self.writer.end_entry().map_err(failed)?;
+                self.copy_pages(PAGES, plan, step)
             }
         }
     }
 
-    fn copy_pages(&mut self, plan: &CopyPlan, step: &mut Step<'_>) -> Result<()> {
+    /// Copies the plan's extents, one after the other, to the entry `name`.
+    fn copy_pages(&mut self, name: &str, plan: &CopyPlan, step: &mut Step<'_>) -> Result<()> {
         let page_size = plan.page_size();
-        let len = plan.page_count() * page_size as u64;
-        let meta = EntryMeta::file(DATA_FILE, len, self.time);
+        let extents = plan.extents();
+        let pages: u64 = extents.iter().map(|(_, pages)| pages).sum();
+        let meta = EntryMeta::file(name, pages * page_size as u64, self.time);
         self.writer.begin_entry(meta).map_err(failed)?;
-        let mut page = 0;
-        while page < plan.page_count() {
-            let mut source = Ok(());
-            // Frames are cut at multiples of the largest page, so the room is whole pages.
-            let filled = self.writer.fill(|room| {
-                source = plan.read(page, room);
-                source.clone().map(|()| room.len())
-            });
-            source.map_err(source_error)?;
-            let filled = filled.map_err(failed)?;
-            page += (filled / page_size) as u64;
-            self.moved(filled as u64, step)?;
+        for (first, pages) in extents {
+            let mut done = 0;
+            while done < pages {
+                let mut source = Ok(());
+                // Frames are cut at multiples of the largest page, so the room is whole pages.
+                let filled = self.writer.fill(|room| {
+                    let left = usize::try_from(pages - done).unwrap_or(usize::MAX);
+                    let many = left.min(room.len() / page_size) * page_size;
+                    source = plan.read(first + done, &mut room[..many]);
+                    source.clone().map(|()| many)
+                });
+                source.map_err(source_error)?;
+                let filled = filled.map_err(failed)?;
+                done += (filled / page_size) as u64;
+                self.moved(filled as u64, step)?;
+            }
         }
+        self.pages = Pages { copied: pages, read: plan.pages_read() };
         self.writer.end_entry().map_err(failed)
     }
 
@@ -231,9 +278,17 @@ impl Copier {
             serde_json::to_value(&results).map_err(not_json)
         });
         let finished = finished.map_err(failed)?;
-        let source_bytes = self.bytes_total;
-        let (archive_bytes, seal) = (finished.bytes, finished.seal);
-        Ok(Copied { source_bytes, archive_bytes, seal, status, files, skipped, problems, held })
+        Ok(Copied {
+            source_bytes: self.bytes_total,
+            archive_bytes: finished.bytes,
+            seal: finished.seal,
+            status,
+            files,
+            skipped,
+            problems,
+            held,
+            pages: self.pages,
+        })
     }
 }
 

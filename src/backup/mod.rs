@@ -19,6 +19,7 @@ mod builder;
 mod copier;
 mod crew;
 mod handle;
+mod lineage;
 mod log_archive;
 mod preflight;
 mod progress;

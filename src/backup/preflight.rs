@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::attachments::{self, Listed};
-use super::builder::BackupBuilder;
-use crate::archive::{ArchiveName, Compression, list_partials, next_number};
+use super::builder::{BackupBuilder, Base};
+use super::lineage::Lineage;
+use crate::archive::{ArchiveKind, ArchiveName, Compression, list_partials, next_number};
 use crate::disk::{Disk, EntryKind};
 use crate::error::{Error, ErrorKind, Result, code};
 
@@ -20,11 +21,19 @@ pub(super) struct Place {
     pub(super) archive: PathBuf,
     /// What is to be saved beside the store.
     pub(super) listed: Vec<Listed>,
+    /// What the archive goes on from.
+    pub(super) lineage: Lineage,
 }
 
 impl Place {
     pub(super) fn number(&self) -> u32 {
         self.name.number()
+    }
+
+    /// The path of the archive that is right also when the process works in another folder.
+    pub(super) fn lasting(&self, disk: &Arc<dyn Disk>) -> PathBuf {
+        let folder = disk.canonical(&self.folder).unwrap_or_else(|_| self.folder.clone());
+        folder.join(self.name.to_string())
     }
 }
 
@@ -46,9 +55,15 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
         None => default_name(engine.dir()),
     };
     let number = next_number(&**disk, folder, &set, 1).map_err(unusable)?;
-    let name = ArchiveName::new(set, number)?;
+    let lineage = super::lineage::choose(backup)?;
+    let kind = match lineage.parent {
+        Some(_) => ArchiveKind::Incremental,
+        None => ArchiveKind::Full,
+    };
+    let name = ArchiveName::new(set, number)?.of_kind(kind);
     check_space(backup)?;
     Ok(Place {
+        lineage,
         folder: folder.clone(),
         partial: folder.join(name.partial(store_id)),
         archive: folder.join(name.to_string()),
@@ -99,6 +114,10 @@ fn check_space(backup: &BackupBuilder) -> Result<()> {
     let engine = &backup.inner.engine;
     let stats = engine.stats();
     let live = stats.data_file_bytes.saturating_sub(stats.free_bytes);
+    if backup.options.base != Base::Nothing {
+        // How much changed is known only when the checkpoint is there.
+        return Ok(());
+    }
     let needed = match backup.options.compression {
         Compression::None => live,
         _ => live / 8,

@@ -7,7 +7,7 @@ use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::Error;
 use crate::lock::Access;
 use crate::store::papers::exact_path_if_any;
-use crate::store::{BackupStatus, HoldUntil, TogetherPaper};
+use crate::store::{BackupStatus, HoldUntil, ParentPaper, TogetherPaper};
 
 /// One file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -52,6 +52,18 @@ pub struct BackupReport {
     pub timeline: Timeline,
     /// The commit that the archive equals.
     pub lsn: Lsn,
+    /// The checkpoint that was copied.
+    pub checkpoint: u64,
+    /// The digest in the archive's seal, in hexadecimal.
+    pub seal: String,
+    /// The archive that this one goes on from, where it is incremental.
+    pub parent: Option<ParentPaper>,
+    /// Why newer archives could not be that, one error each.
+    pub passed_over: Vec<Error>,
+    /// Pages of the data file in the archive.
+    pub pages_copied: u64,
+    /// Pages of the data file that were read: those copied, and those on the way to them.
+    pub pages_read: u64,
     /// Complete, or partial.
     pub status: BackupStatus,
     /// What others were allowed meanwhile.

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::builder::RestoreBuilder;
+use super::chain::{Chain, ChainCheck, ChainLink, Link};
 use crate::archive::{ArchiveFile, Progress, Verified};
 use crate::disk::{Disk, RealDisk};
-use crate::engine::tree::open_read_only;
-use crate::engine::{DATA_FILE, Snapshot};
+use crate::engine::Snapshot;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::ReadHandle;
 use crate::store::papers::{BackupHeader, BackupResults};
@@ -24,6 +24,8 @@ pub struct Archive {
     file: Arc<ArchiveFile>,
     header: BackupHeader,
     results: BackupResults,
+    /// Where to look for what it goes on from, besides its folder.
+    parents: Vec<PathBuf>,
 }
 
 impl Archive {
@@ -43,14 +45,18 @@ impl Archive {
     pub fn open_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<Archive> {
         let path = path.as_ref();
         let file = ArchiveFile::open(&*disk, path).map_err(numbered)?;
-        let header = serde_json::from_value(file.header().app.clone());
+        let header = Archive::header_of(&file)?;
         let results = serde_json::from_value(file.manifest().results.clone());
-        let (header, results) = header.and_then(|header| Ok((header, results?))).map_err(|e| {
-            Error::new(ErrorKind::Unsupported, "the archive was not written by a backup of a store")
-                .at(path)
-                .because(e)
-        })?;
-        Ok(Archive { disk, file, header, results })
+        let results = results.map_err(|cause| not_ours(&file, cause))?;
+        Ok(Archive { disk, file, header, results, parents: Vec::new() })
+    }
+
+    /// Says where an archive lies that this incremental one goes on from, directly or not. Those in
+    /// the same folder are found without.
+    #[must_use]
+    pub fn with_parent(mut self, path: impl AsRef<Path>) -> Archive {
+        self.parents.push(path.as_ref().to_path_buf());
+        self
     }
 
     /// Where it lies.
@@ -99,23 +105,32 @@ impl Archive {
         self.file.verify(0, &mut progress).map_err(numbered)
     }
 
-    /// The store in it, read in place: nothing is unpacked but the pages that are read.
+    /// The archives that this one takes to be restored or read: itself, and, where it is
+    /// incremental, what it goes on from, down to a full one. The full one comes last.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for an archive of the structure alone; [`ErrorKind::Corrupt`].
+    /// 2009: [`ErrorKind::NotFound`] names the link that is missing, [`ErrorKind::Foreign`] one that
+    /// does not belong; [`ErrorKind::Invalid`] for an archive of the structure alone.
+    pub fn chain(&self) -> Result<Vec<ChainLink>> {
+        Ok(Chain::of(self)?.links().iter().map(Link::told).collect())
+    }
+
+    /// Verifies every archive of the chain, and every page that they make together.
+    ///
+    /// # Errors
+    /// Those of [`Archive::chain`] and [`Archive::verify`].
+    pub fn verify_chain(&self) -> Result<ChainCheck> {
+        Chain::of(self)?.verify().map_err(numbered)
+    }
+
+    /// The store in it, read in place: nothing is unpacked but the pages that are read. An
+    /// incremental archive is read together with those that it goes on from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for an archive of the structure alone; [`ErrorKind::Corrupt`]; those of
+    /// [`Archive::chain`].
     pub fn read(&self) -> Result<ReadHandle> {
-        let entry = self.file.find(DATA_FILE).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "the archive holds the structure only, and no records")
-                .at(self.path())
-        })?;
-        let data = self.file.entry_file(entry)?;
-        let checkpoint = open_read_only(data, self.path().join(DATA_FILE))?;
-        if checkpoint.lsn() != self.header.lsn {
-            return Err(Error::corrupt(
-                self.path(),
-                "header and data file are of different commits",
-            ));
-        }
+        let checkpoint = Chain::of(self)?.checkpoint()?;
         Ok(ReadHandle::unguarded(Snapshot::of_checkpoint(checkpoint)?))
     }
 
@@ -131,6 +146,20 @@ impl Archive {
     pub(super) fn file(&self) -> &Arc<ArchiveFile> {
         &self.file
     }
+
+    pub(super) fn given_parents(&self) -> &[PathBuf] {
+        &self.parents
+    }
+
+    /// Opens another archive as this one was opened.
+    pub(super) fn open_beside(&self, path: &Path) -> Result<Arc<ArchiveFile>> {
+        ArchiveFile::open(&*self.disk, path).map_err(numbered)
+    }
+
+    /// What a backup wrote into the header of `file`.
+    pub(super) fn header_of(file: &ArchiveFile) -> Result<BackupHeader> {
+        serde_json::from_value(file.header().app.clone()).map_err(|cause| not_ours(file, cause))
+    }
 }
 
 impl fmt::Debug for Archive {
@@ -142,10 +171,16 @@ impl fmt::Debug for Archive {
     }
 }
 
+fn not_ours(file: &ArchiveFile, cause: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Unsupported, "the archive was not written by a backup of a store")
+        .at(file.path())
+        .because(cause)
+}
+
 /// Damage and absence of an archive have numbers of their own.
 pub(super) fn numbered(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => {
+        ErrorKind::NotFound if error.code() != code::PARENT => {
             error.with_code(code::ARCHIVE_MISSING).hint("Check the path of the archive.")
         }
         ErrorKind::Corrupt => error.with_code(code::CHECK),

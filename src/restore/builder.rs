@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::archive::{Archive, numbered};
-use super::target::Target;
+use super::job::{Choice, Job, Part};
+use super::only;
+use super::pour::{bytes_to_unpack, pour};
+use super::target::{Target, check_pages};
 use crate::archive::Progress;
 use crate::engine::Lsn;
 use crate::error::Result;
+use crate::lock::Contents;
 
 type Tell<'a> = Box<dyn FnMut(Progress) -> ControlFlow<()> + 'a>;
 
@@ -17,6 +21,7 @@ type Tell<'a> = Box<dyn FnMut(Progress) -> ControlFlow<()> + 'a>;
 pub struct RestoreBuilder<'a> {
     archive: &'a Archive,
     dir: PathBuf,
+    choice: Choice,
     workers: usize,
     progress: Option<Tell<'a>>,
 }
@@ -39,7 +44,33 @@ pub struct RestoreReport {
 
 impl<'a> RestoreBuilder<'a> {
     pub(super) fn new(archive: &'a Archive, dir: &Path) -> RestoreBuilder<'a> {
-        RestoreBuilder { archive, dir: dir.to_path_buf(), workers: 0, progress: None }
+        RestoreBuilder {
+            archive,
+            dir: dir.to_path_buf(),
+            choice: Choice::default(),
+            workers: 0,
+            progress: None,
+        }
+    }
+
+    /// Restores these tables only, into a store of their own with another identity: no log and no
+    /// incremental archive of the store that they come from applies to it.
+    pub fn only_tables<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.choice.tables = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Structure, data (which brings its structure along), both, or neither: then only the
+    /// attachments are restored. Without data the store has its tables, and no records.
+    pub fn contents(mut self, contents: Contents) -> Self {
+        self.choice.contents = contents;
+        self
+    }
+
+    /// Whether the attachments are restored; they are by default.
+    pub fn attachments(mut self, attachments: bool) -> Self {
+        self.choice.attachments = attachments;
+        self
     }
 
     /// Threads that unpack; 0, the default, takes one for each processor.
@@ -65,16 +96,13 @@ impl<'a> RestoreBuilder<'a> {
     pub fn run(self) -> Result<RestoreReport> {
         let disk = self.archive.disk().clone();
         let start = disk.elapsed();
+        let job = Job::of(self.archive, &self.choice)?;
         let mut silent: Tell<'_> = Box::new(|_| ControlFlow::Continue(()));
         let mut tell = self.progress;
         let tell = tell.as_mut().unwrap_or(&mut silent);
-        let mut target = Target::begin(&disk, &self.dir, self.archive.header().source_bytes)?;
-        let restored = self
-            .archive
-            .file()
-            .extract(|_| true, self.workers, &mut target, tell)
+        let mut target = Target::begin(&disk, &self.dir, job.data_bytes() + job.entry_bytes())?;
+        let restored = fill(&job, &mut target, self.workers, tell)
             .map_err(numbered)
-            .and_then(|()| target.make_structure(&self.archive.header().tables))
             .and_then(|()| target.finish());
         match restored {
             Ok((files, bytes)) => Ok(RestoreReport {
@@ -89,5 +117,43 @@ impl<'a> RestoreBuilder<'a> {
                 Err(error)
             }
         }
+    }
+}
+
+/// Unpacks into the restore's own folder.
+fn fill(job: &Job<'_>, target: &mut Target, workers: usize, tell: &mut Tell<'_>) -> Result<()> {
+    let (archive, disk) = (job.archive, job.archive.disk());
+    let entries = job.entry_bytes();
+    let mut before = 0;
+    match &job.part {
+        Part::Whole(chain) => {
+            let pieces = chain.pieces()?;
+            before = bytes_to_unpack(chain, &pieces)?;
+            let mut data = target.data_file(job.data_bytes())?;
+            pour(chain, &pieces, workers, &mut data, &mut |progress| {
+                tell(Progress { done: progress.done, total: before + entries })
+            })?;
+            let path = target.end_data_file(data)?;
+            if !chain.is_single() {
+                check_pages(&**disk, &path, archive.header())?;
+            }
+        }
+        Part::Tables(tables) => {
+            let read = archive.read()?;
+            target.make_store(|dir| {
+                only::make_store(disk, dir, archive, tables, Some(&read), tell)
+            })?;
+        }
+        Part::Structure(tables) => {
+            target.make_store(|dir| only::make_store(disk, dir, archive, tables, None, tell))?;
+        }
+        Part::Nothing => {}
+    }
+    archive.file().extract(|entry| job.takes(entry), workers, target, &mut |progress| {
+        tell(Progress { done: before + progress.done, total: before + entries })
+    })?;
+    match job.as_parent() {
+        Some(parent) => target.remember(parent),
+        None => Ok(()),
     }
 }

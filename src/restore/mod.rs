@@ -9,11 +9,17 @@
 
 mod archive;
 mod builder;
+mod chain;
+mod job;
 mod log_file;
+mod only;
+mod overlay;
+mod pour;
 mod target;
 mod verify;
 
 pub use archive::Archive;
 pub use builder::{RestoreBuilder, RestoreReport};
+pub use chain::{ChainCheck, ChainLink};
 pub use log_file::{LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment};
 pub use verify::{StoreCheck, verify_store};

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::archive::{Entry, EntryKind, HEADER_NAME, MANIFEST_NAME, Unpack};
+use super::pour::Fresh;
+use crate::archive::{Entry, EntryKind, MANIFEST_NAME, Unpack};
 use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{Disk, File, OpenMode};
-use crate::engine::{Batch, DATA_FILE, Durability, Engine, EngineOptions, TableInfo};
+use crate::engine::tree::verify_data_file;
+use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::papers::TablePaper;
-use crate::store::{TableDescription, check_table_name};
+use crate::store::{ArchiveRef, BackupHeader, BackupState};
 
 /// Pieces of an entry are gathered to writes of about this size.
 const WRITE_BYTES: usize = 1 << 20;
@@ -117,40 +118,45 @@ impl Target {
         Ok(())
     }
 
-    /// Where the archive holds the structure alone: an empty store with its tables.
-    pub(super) fn make_structure(&mut self, tables: &[TablePaper]) -> Result<()> {
-        if self.disk.metadata(&self.partial.join(DATA_FILE)).is_ok() {
-            return Ok(());
-        }
+    /// Creates the data file and its log folder.
+    pub(super) fn data_file(&mut self, bytes: u64) -> Result<Fresh> {
+        self.make_folder(self.partial.join(LOG_DIR))?;
+        let path = self.partial.join(DATA_FILE);
+        let opened = self.disk.open(&path, OpenMode::CreateNew);
+        let file = opened.map_err(|e| Error::io("create the restored data file", &path, e))?;
+        file.allocate(0, bytes)
+            .map_err(|e| Error::io("make room for the restored data file", &path, e))?;
+        Ok(Fresh { file, path })
+    }
+
+    /// Makes the data file durable; gives its path.
+    pub(super) fn end_data_file(&mut self, fresh: Fresh) -> Result<PathBuf> {
+        let Fresh { file, path } = fresh;
+        file.sync().map_err(|e| Error::io("sync the restored data file", &path, e))?;
+        self.files += 1;
+        self.bytes += file.len().map_err(|e| Error::io("measure", &path, e))?;
+        Ok(path)
+    }
+
+    /// Makes a store by `make` in a folder of its own, and takes over what is in it.
+    pub(super) fn make_store(&mut self, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         // Within the partial folder, so that nothing else can have the name, and it goes with it.
-        let store = self.partial.join("structure.partial");
-        let engine = Engine::create(self.disk.clone(), &store, EngineOptions::default())?;
-        let mut batch = Batch::default();
-        let mut names = BTreeSet::new();
-        for table in tables {
-            let info = TableInfo {
-                id: engine.new_table_id(),
-                name: table.name.clone(),
-                key_encoding: table.key_encoding.clone(),
-                value_encoding: table.value_encoding.clone(),
-            };
-            // What stands in an archive may be anybody's words.
-            check_table_name(&info.name)?;
-            TableDescription::of(&info)?;
-            if !names.insert(&table.name) {
-                let message = format!("the archive lists the table \"{}\" twice", table.name);
-                return Err(Error::new(ErrorKind::Corrupt, message));
-            }
-            batch.define(&info);
-        }
-        engine.commit(batch, Durability::Immediate)?;
-        engine.close()?;
-        drop(engine);
+        let store = self.partial.join("store.partial");
+        make(&store)?;
         for name in self.disk.list(&store).map_err(|e| Error::io("list", &store, e))? {
             let (from, to) = (store.join(&name), self.partial.join(&name));
             self.disk.rename(&from, &to).map_err(|e| Error::io("move", &from, e))?;
+            self.files += 1;
         }
+        self.folders.insert(self.partial.join(LOG_DIR));
         self.disk.remove_dir(&store).map_err(|e| Error::io("remove", &store, e))
+    }
+
+    /// Lets the restored store remember that `archive` holds pages of its data file.
+    pub(super) fn remember(&mut self, archive: ArchiveRef) -> Result<()> {
+        let mut state = BackupState::default();
+        state.add_parent(archive);
+        state.save(&*self.disk, &self.partial)
     }
 
     /// Makes everything durable and gives it its name.
@@ -178,12 +184,20 @@ impl Target {
     }
 }
 
+/// Sees that the data file at `path`, which several archives made, is sound in every page and at the
+/// commit of the header.
+pub(super) fn check_pages(disk: &dyn Disk, path: &Path, header: &BackupHeader) -> Result<()> {
+    let report = verify_data_file(disk, path)?.into_result(path)?;
+    let number = if header.checkpoint == 0 { report.checkpoint } else { header.checkpoint };
+    match (report.lsn, report.checkpoint) == (header.lsn, number) {
+        true => Ok(()),
+        false => Err(Error::corrupt(path, "header and data file are of different commits")),
+    }
+}
+
 impl Unpack for Target {
     fn begin(&mut self, entry: &Entry) -> Result<()> {
         let path = self.place(entry);
-        if entry.meta.path.as_bytes() == HEADER_NAME.as_bytes() {
-            return Ok(());
-        }
         match &entry.meta.kind {
             EntryKind::Dir => {
                 self.make_folders_above(&path)?;

@@ -41,7 +41,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use backup_state::{ArchiveRef, LogGap};
+pub(crate) use backup_state::{ArchiveRef, BackupState, LogGap};
 pub use builder::StoreBuilder;
 pub use bytes::Bytes;
 pub use describe::TableDescription;
@@ -52,7 +52,7 @@ pub(crate) use inner::Inner;
 pub use inner::MAX_VALUE_BYTES;
 pub use job::Job;
 pub use key::{AsKey, AsPrefix, Key, KeyBuf, KeyReader, KeyType};
-pub(crate) use papers::RESTORED_FROM;
+pub(crate) use papers::{ATTACHMENTS, CATALOGUE_FILE, RESTORED_FROM};
 pub use papers::{
     AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, LogHeader, ParentPaper,
     ParticipantPaper, SegmentPaper, TablePaper, TimelinePaper, TogetherPaper,

@@ -17,6 +17,12 @@ use crate::lock::Access;
 /// Where a restored store keeps the manifest of the archive that it came out of.
 pub(crate) const RESTORED_FROM: &str = "restored-from.json";
 
+/// The entry that stands for the store where only its structure is saved.
+pub(crate) const CATALOGUE_FILE: &str = "catalogue.json";
+
+/// The folder of the attachments, in an archive and in a restored store.
+pub(crate) const ATTACHMENTS: &str = "attachments";
+
 /// Moves the papers of an archive aside in a store that `tar` unpacked: from now on the store goes
 /// its own way, and an old manifest must not be taken for a description of it.
 pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path) -> Result<()> {
@@ -145,6 +151,28 @@ pub struct BackupHeader {
     pub source_bytes: u64,
     /// Every table.
     pub tables: Vec<TablePaper>,
+}
+
+impl BackupHeader {
+    /// Sees that this archive, which is incremental, goes on from the one with the header `parent`.
+    pub(crate) fn check_follows(&self, parent: &BackupHeader) -> Result<(), &'static str> {
+        let Some(link) = &self.parent else {
+            return Err("it is a full archive, and goes on from none");
+        };
+        let told = (link.lsn, link.timeline, link.checkpoint);
+        let checkpoint = if parent.checkpoint == 0 { link.checkpoint } else { parent.checkpoint };
+        if parent.store_id != self.store_id {
+            Err("they are of different stores")
+        } else if told != (parent.lsn, parent.timeline, checkpoint) {
+            Err("it is not of the commit that was written down")
+        } else if parent.lsn > self.lsn || link.checkpoint > self.checkpoint {
+            Err("it is newer than what goes on from it")
+        } else if parent.page_size != self.page_size || !parent.data {
+            Err("it holds no data file, or one with another size of page")
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// What is known at the end.

@@ -80,6 +80,19 @@ impl Checkpoint {
         self.plan(Some(since))
     }
 
+    /// The pages below its end that it does not reach.
+    ///
+    /// # Errors
+    /// `Corrupt` where its free list is damaged, `Io` where it cannot be read.
+    pub(crate) fn dead_pages(&self) -> Result<PageSet> {
+        let list = self.reader().read_free_list(ListRef::of(&self.meta))?;
+        let mut dead = PageSet::default();
+        for entry in list.entries {
+            dead.insert(entry.first, entry.len);
+        }
+        Ok(dead)
+    }
+
     fn plan(self: &Arc<Self>, since: Option<u64>) -> Result<CopyPlan> {
         let mut plan = CopyPlan {
             _checkpoint: self.clone(),

@@ -1,0 +1,218 @@
+//! The archives that a store is made of: an incremental one, what it goes on from, and so on down to
+//! a full one.
+//!
+//! A chain is complete and checked, link by link, before anything is read for a restore: each parent
+//! has the seal that its child wrote down, and store, timeline, commit and checkpoint of it. What the
+//! pages of all of them come to is checked once more, page by page, when they are put together.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::archive::Archive;
+use super::overlay::{Layer, Overlay, Piece, resolve};
+use crate::archive::{ArchiveFile, Entry, PAGES, PAGES_INDEX, PageIndex, Wanted, find_sealed};
+use crate::disk::atomic::parent;
+use crate::engine::tree::{Checkpoint, open_read_only};
+use crate::engine::{DATA_FILE, Lsn};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::{BackupHeader, BackupKind};
+
+/// An archive of a chain.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct ChainLink {
+    /// Where it lies.
+    pub archive: PathBuf,
+    /// Whether it is the full one.
+    pub kind: BackupKind,
+    /// The commit that it equals.
+    pub lsn: Lsn,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Pages of the data file in it.
+    pub pages: u64,
+}
+
+/// What the check of a chain has read.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct ChainCheck {
+    /// The archives, the newest first.
+    pub links: Vec<ChainLink>,
+    /// Pages that the newest checkpoint reaches, each read from where it lies.
+    pub live_pages: u64,
+    /// Records in them.
+    pub records: u64,
+}
+
+/// An archive with its place in a chain.
+pub(super) struct Link {
+    pub(super) file: Arc<ArchiveFile>,
+    header: BackupHeader,
+    /// The pages that it holds; all of them in a full one.
+    pub(super) index: PageIndex,
+}
+
+/// The archives of one store at one commit: the newest first, the full one last.
+pub(super) struct Chain {
+    links: Vec<Link>,
+}
+
+impl Link {
+    fn new(file: Arc<ArchiveFile>, header: BackupHeader) -> Result<Link> {
+        let index = match header.kind {
+            BackupKind::Full => whole_index(&file, &header)?,
+            BackupKind::Incremental => read_index(&file, &header)?,
+        };
+        Ok(Link { file, header, index })
+    }
+
+    /// The entry with the pages.
+    pub(super) fn entry(&self) -> Result<&Entry> {
+        let name = match self.header.kind {
+            BackupKind::Full => DATA_FILE,
+            BackupKind::Incremental => PAGES,
+        };
+        self.file.find(name).ok_or_else(|| lacks(&self.file, name))
+    }
+
+    pub(super) fn told(&self) -> ChainLink {
+        ChainLink {
+            archive: self.file.path().to_path_buf(),
+            kind: self.header.kind,
+            lsn: self.header.lsn,
+            bytes: self.file.bytes(),
+            pages: self.index.pages(),
+        }
+    }
+}
+
+fn lacks(file: &ArchiveFile, name: &str) -> Error {
+    Error::corrupt(file.path(), format!("the archive lacks its entry \"{name}\""))
+}
+
+/// The index that a full archive would have.
+fn whole_index(file: &ArchiveFile, header: &BackupHeader) -> Result<PageIndex> {
+    let entry = file.find(DATA_FILE).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "the archive holds the structure only, and no records")
+            .at(file.path())
+    })?;
+    let page_size = header.page_size;
+    let page_count = entry.meta.size / u64::from(page_size.max(1));
+    if page_count < 2 || !entry.meta.size.is_multiple_of(u64::from(page_size)) {
+        return Err(Error::corrupt(file.path(), "its data file is not made of whole pages"));
+    }
+    let extents = vec![(0, page_count)];
+    Ok(PageIndex { page_size, page_count, checkpoint: header.checkpoint, parent: 0, extents })
+}
+
+fn read_index(file: &ArchiveFile, header: &BackupHeader) -> Result<PageIndex> {
+    let pages = file.find(PAGES).ok_or_else(|| lacks(file, PAGES))?.meta.size;
+    let entry = file.find(PAGES_INDEX).ok_or_else(|| lacks(file, PAGES_INDEX))?;
+    let bytes = file.read_entry(entry, PageIndex::most_bytes(pages))?;
+    let index = PageIndex::decode(&bytes, file.path())?;
+    let link = header.parent.as_ref().map(|parent| parent.checkpoint);
+    if index.bytes() != pages
+        || index.page_size != header.page_size
+        || index.checkpoint != header.checkpoint
+        || Some(index.parent) != link
+    {
+        return Err(Error::corrupt(file.path(), "its header and its index of pages disagree"));
+    }
+    Ok(index)
+}
+
+impl Chain {
+    /// Finds all archives that `archive` takes: among the paths that it was given, and in the folders
+    /// of those that go on from them.
+    ///
+    /// # Errors
+    /// 2009: [`ErrorKind::NotFound`] names the link that is missing, [`ErrorKind::Foreign`] one that
+    /// does not belong; damage (1411).
+    pub(super) fn of(archive: &Archive) -> Result<Chain> {
+        let open = |path: &std::path::Path| archive.open_beside(path);
+        let mut links = vec![Link::new(archive.file().clone(), archive.header().clone())?];
+        while let Some(link) = links.last()
+            && link.header.kind == BackupKind::Incremental
+        {
+            let Some(wanted) = &link.header.parent else {
+                return Err(Error::corrupt(link.file.path(), "it names no archive to go on from"));
+            };
+            let wanted = Wanted { seal: &wanted.seal, set: &wanted.set, number: wanted.number };
+            let folder = parent(link.file.path());
+            let given = archive.given_parents();
+            let file = find_sealed(&**archive.disk(), folder, given, wanted, &open)?;
+            let header = Archive::header_of(&file)?;
+            link.header.check_follows(&header).map_err(|why| {
+                Error::new(ErrorKind::Foreign, format!("it is no link of the chain: {why}"))
+                    .with_code(code::PARENT)
+                    .at(file.path())
+            })?;
+            links.push(Link::new(file, header)?);
+        }
+        Ok(Chain { links })
+    }
+
+    /// The links, the newest first.
+    pub(super) fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Whether it is one full archive.
+    pub(super) fn is_single(&self) -> bool {
+        self.links.len() == 1
+    }
+
+    fn newest(&self) -> &Link {
+        &self.links[0]
+    }
+
+    pub(super) fn page_size(&self) -> u32 {
+        self.newest().index.page_size
+    }
+
+    /// Pages of the data file that they make.
+    pub(super) fn page_count(&self) -> u64 {
+        self.newest().index.page_count
+    }
+
+    /// The checkpoint in them, read in place. `Corrupt` where it is not the one of the header.
+    pub(super) fn checkpoint(&self) -> Result<Arc<Checkpoint>> {
+        let path = self.newest().file.path();
+        let layers = self.links.iter().map(|link| {
+            let file = link.file.entry_file(link.entry()?)?;
+            Ok(Layer { file, extents: &link.index.extents })
+        });
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let file = Overlay::new(self.page_size(), self.page_count(), &layers);
+        let checkpoint = open_read_only(Arc::new(file), path.join(DATA_FILE))?;
+        if checkpoint.lsn() != self.newest().header.lsn {
+            return Err(Error::corrupt(path, "header and data file are of different commits"));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Where each page comes from that is not dead: what is dead is zeros in a restored file, as it
+    /// is in a full archive, and the free list says which it is.
+    pub(super) fn pieces(&self) -> Result<Vec<Piece>> {
+        let dead = self.checkpoint()?.dead_pages()?;
+        let extents: Vec<&[(u64, u64)]> =
+            self.links.iter().map(|link| &*link.index.extents).collect();
+        Ok(resolve(&extents, dead, self.page_count()))
+    }
+
+    /// Reads every byte of every archive, then every page of the checkpoint that they make.
+    pub(super) fn verify(&self) -> Result<ChainCheck> {
+        for link in &self.links {
+            link.file.verify(0, &mut |_| ControlFlow::Continue(()))?;
+        }
+        let path = self.newest().file.path();
+        let report = self.checkpoint()?.verify()?.into_result(path)?;
+        Ok(ChainCheck {
+            links: self.links.iter().map(Link::told).collect(),
+            live_pages: report.live_pages,
+            records: report.tables.iter().map(|(_, records)| records).sum(),
+        })
+    }
+}
