@@ -36,7 +36,7 @@ pub use engine::CommitInfo;
 pub(crate) use engine::{Engine, Position};
 pub(crate) use log::{ClosedSegment, Hold as LogHold};
 pub(crate) use merge::MergeCursor;
-pub(crate) use open::{DATA_FILE, LOG_DIR, inspect};
+pub(crate) use open::{DATA_FILE, DATA_RESTORING, LOG_DIR, inspect, lock_dir};
 pub use options::Durability;
 pub(crate) use options::EngineOptions;
 pub(crate) use pin::Pin;

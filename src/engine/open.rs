@@ -30,6 +30,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) const DATA_FILE: &str = "store.data";
 /// The data file while it is being created.
 const DATA_PARTIAL: &str = "store.data.partial";
+/// The data file while a restore changes pages of it: there is no store then.
+pub(crate) const DATA_RESTORING: &str = "store.data.restoring";
 /// The folder of the log segments.
 pub(crate) const LOG_DIR: &str = "log";
 /// The file whose lock says who has the store.
@@ -142,10 +144,10 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> R
     match disk.metadata(dir) {
         Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
         Ok(_) => {}
-        Err(e) => return Err(no_store(dir, e)),
+        Err(e) => return Err(no_store(&disk, dir, e)),
     }
     let data_path = dir.join(DATA_FILE);
-    disk.metadata(&data_path).map_err(|e| no_store(dir, e))?;
+    disk.metadata(&data_path).map_err(|e| no_store(&disk, dir, e))?;
     let lock = lock_dir(&disk, dir)?;
     let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
     let found = recover(&disk, dir, &options, data, checkpoint, lock)?;
@@ -159,14 +161,23 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Snapshot> {
 }
 
 /// Why the store cannot be seen: it is not there, or the system does not let us look.
-fn no_store(dir: &Path, cause: std::io::Error) -> Error {
+fn no_store(disk: &Arc<dyn Disk>, dir: &Path, cause: std::io::Error) -> Error {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     if !matches!(cause.kind(), NotFound | NotADirectory) {
         return Error::io("look at the store's folder", dir, cause);
     }
+    no_store_at(disk, dir).because(cause)
+}
+
+fn no_store_at(disk: &Arc<dyn Disk>, dir: &Path) -> Error {
+    if disk.metadata(&dir.join(DATA_RESTORING)).is_ok() {
+        let message = "a delta restore of the store was interrupted";
+        return Error::new(ErrorKind::NotFound, message)
+            .at(dir)
+            .hint("Run it again: it goes on with what is there.");
+    }
     Error::new(ErrorKind::NotFound, "there is no store")
         .at(dir)
-        .because(cause)
         .hint("Opening never creates a store: check the path, or create one.")
 }
 

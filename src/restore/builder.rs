@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::archive::{Archive, numbered};
+use super::delta;
 use super::job::{Choice, Job, Part};
 use super::only;
 use super::pour::{bytes_to_unpack, pour};
@@ -14,7 +15,7 @@ use crate::engine::Lsn;
 use crate::error::Result;
 use crate::lock::Contents;
 
-type Tell<'a> = Box<dyn FnMut(Progress) -> ControlFlow<()> + 'a>;
+pub(super) type Tell<'a> = Box<dyn FnMut(Progress) -> ControlFlow<()> + 'a>;
 
 /// The options of a restore; [`run`](RestoreBuilder::run) it.
 #[must_use = "nothing is restored before it is run"]
@@ -22,6 +23,7 @@ pub struct RestoreBuilder<'a> {
     archive: &'a Archive,
     dir: PathBuf,
     choice: Choice,
+    delta: bool,
     workers: usize,
     progress: Option<Tell<'a>>,
 }
@@ -34,8 +36,10 @@ pub struct RestoreReport {
     pub dir: PathBuf,
     /// The commit that the store is at.
     pub lsn: Lsn,
-    /// Bytes that were restored.
+    /// Bytes that were written.
     pub bytes: u64,
+    /// Bytes that were right already, and kept: of a delta restore.
+    pub kept_bytes: u64,
     /// Files that were restored, attachments included.
     pub files: usize,
     /// How long it took.
@@ -48,6 +52,7 @@ impl<'a> RestoreBuilder<'a> {
             archive,
             dir: dir.to_path_buf(),
             choice: Choice::default(),
+            delta: false,
             workers: 0,
             progress: None,
         }
@@ -70,6 +75,18 @@ impl<'a> RestoreBuilder<'a> {
     /// Whether the attachments are restored; they are by default.
     pub fn attachments(mut self, attachments: bool) -> Self {
         self.choice.attachments = attachments;
+        self
+    }
+
+    /// Restores into the folder of an older copy of the store, which nobody may have open: pages
+    /// that are right there are kept, the others are written. The log of that copy, and attachments
+    /// that the archive has too, are set aside in the folder under another name.
+    ///
+    /// From the first page that is written until the end there is no store in the folder; after a
+    /// crash or an error the same restore, run again, finishes it. What is only needed for as long
+    /// as nothing fails should not be restored this way: the old copy is gone.
+    pub fn delta(mut self, delta: bool) -> Self {
+        self.delta = delta;
         self
     }
 
@@ -100,6 +117,17 @@ impl<'a> RestoreBuilder<'a> {
         let mut silent: Tell<'_> = Box::new(|_| ControlFlow::Continue(()));
         let mut tell = self.progress;
         let tell = tell.as_mut().unwrap_or(&mut silent);
+        if self.delta {
+            let done = delta::run(&job, &self.dir, self.workers, tell).map_err(numbered)?;
+            return Ok(RestoreReport {
+                lsn: self.archive.header().lsn,
+                bytes: done.bytes,
+                kept_bytes: done.kept,
+                files: done.files,
+                duration: disk.elapsed().saturating_sub(start),
+                dir: self.dir,
+            });
+        }
         let mut target = Target::begin(&disk, &self.dir, job.data_bytes() + job.entry_bytes())?;
         let restored = fill(&job, &mut target, self.workers, tell)
             .map_err(numbered)
@@ -109,6 +137,7 @@ impl<'a> RestoreBuilder<'a> {
                 dir: self.dir,
                 lsn: self.archive.header().lsn,
                 bytes,
+                kept_bytes: 0,
                 files,
                 duration: disk.elapsed().saturating_sub(start),
             }),

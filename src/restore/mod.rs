@@ -10,6 +10,7 @@
 mod archive;
 mod builder;
 mod chain;
+mod delta;
 mod job;
 mod log_file;
 mod only;

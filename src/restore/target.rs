@@ -50,14 +50,7 @@ impl Target {
             .at(dir)
             .hint("A restore makes a new folder and never writes into one that is there."));
         }
-        let above = parent(dir).to_path_buf();
-        let free = disk
-            .free_space(&above)
-            .map_err(|e| Error::io("measure the restore's target", &above, e))?;
-        if free < bytes {
-            let message = format!("the restore needs {bytes} bytes, and {free} are free");
-            return Err(Error::new(ErrorKind::StorageFull, message).at(&above));
-        }
+        check_free_space(disk, parent(dir), bytes)?;
         let name = dir.file_name().ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "the restore's target has no name").at(dir)
         })?;
@@ -68,16 +61,26 @@ impl Target {
         remove_tree(&**disk, &partial)
             .map_err(|e| Error::io("remove an unfinished restore", &partial, e))?;
         disk.create_dir(&partial).map_err(|e| Error::io("create the folder", &partial, e))?;
-        Ok(Target {
+        Ok(Target::within(disk, dir, &partial))
+    }
+
+    /// A target for the store at `dir` that is filled in the folder `partial`, which is there.
+    pub(super) fn within(disk: &Arc<dyn Disk>, dir: &Path, partial: &Path) -> Target {
+        Target {
             disk: disk.clone(),
             dir: dir.to_path_buf(),
-            folders: BTreeSet::from([partial.clone()]),
-            partial,
+            folders: BTreeSet::from([partial.to_path_buf()]),
+            partial: partial.to_path_buf(),
             open: None,
             links: Vec::new(),
             files: 0,
             bytes: 0,
-        })
+        }
+    }
+
+    /// Where the store will be.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where an entry goes. The papers of the archive are kept, out of the store's way.
@@ -159,8 +162,8 @@ impl Target {
         state.save(&*self.disk, &self.partial)
     }
 
-    /// Makes everything durable and gives it its name.
-    pub(super) fn finish(&mut self) -> Result<(usize, u64)> {
+    /// Makes everything durable where it is; gives the number of files and their bytes.
+    pub(super) fn settle(&mut self) -> Result<(usize, u64)> {
         for (path, target) in std::mem::take(&mut self.links) {
             self.make_folders_above(&path)?;
             self.disk
@@ -170,6 +173,12 @@ impl Target {
         for folder in self.folders.iter().rev() {
             self.disk.sync_dir(folder).map_err(|e| Error::io("sync a folder", folder, e))?;
         }
+        Ok((self.files, self.bytes))
+    }
+
+    /// Makes everything durable and gives it its name.
+    pub(super) fn finish(&mut self) -> Result<(usize, u64)> {
+        self.settle()?;
         let (from, to) = (&self.partial, &self.dir);
         self.disk.rename_new(from, to).map_err(|e| Error::io("name the restored store", to, e))?;
         let above = parent(to);
@@ -182,6 +191,18 @@ impl Target {
         self.open = None;
         let _left_over = remove_tree(&*self.disk, &self.partial);
     }
+}
+
+/// Sees that the disk that holds `folder` has room for `bytes`; gives the room that there is.
+pub(super) fn check_free_space(disk: &Arc<dyn Disk>, folder: &Path, bytes: u64) -> Result<u64> {
+    let free = disk
+        .free_space(folder)
+        .map_err(|e| Error::io("measure the restore's target", folder, e))?;
+    if free < bytes {
+        let message = format!("the restore needs {bytes} bytes, and {free} are free");
+        return Err(Error::new(ErrorKind::StorageFull, message).at(folder));
+    }
+    Ok(free)
 }
 
 /// Sees that the data file at `path`, which several archives made, is sound in every page and at the

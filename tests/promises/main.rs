@@ -11,6 +11,7 @@ mod p5_crash_at_every_call;
 mod p5_kill;
 mod p5_model;
 mod p6_archives;
+mod p7_delta;
 mod p7_incremental;
 mod p7_log_archives;
 mod p7_restores;

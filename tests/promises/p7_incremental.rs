@@ -1,12 +1,12 @@
 //! Incremental backups: what a chain of archives restores to, what it costs, and what is refused.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use stillpoint::disk::{Disk, SimDisk};
-use stillpoint::{Archive, BackupKind, BackupReport, Error, ErrorKind, Mode, Store};
+use stillpoint::disk::SimDisk;
+use stillpoint::{Archive, BackupKind, BackupReport, Mode, Store};
 
-use crate::scene::{Scene, TO, all, get, open, put, read_file, records, write_file};
+use crate::scene::{Scene, TO, all, open, put, read_file, records};
 
 fn archive(sim: &Arc<SimDisk>, path: &Path) -> Archive {
     Archive::open_on(sim.clone(), path).unwrap()

@@ -24,7 +24,7 @@ use std::path::Path;
 
 use super::page::{u32_at, u64_at};
 use super::pointer::{BIRTH_LIMIT, PAGE_LIMIT, ROOT_LEN, TableRoot};
-use crate::disk::File;
+use crate::disk::{Disk, File, OpenMode};
 use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -167,6 +167,16 @@ pub(crate) enum Fault {
     Format(u32),
     /// It begins like one, and is damaged.
     Damaged(&'static str),
+}
+
+/// The store that the data file at `path` is of. Reads its metas only.
+///
+/// # Errors
+/// As [`Metas::read`]; what the disk says.
+pub(crate) fn store_of(disk: &dyn Disk, path: &Path) -> Result<StoreId> {
+    let opened = disk.open(path, OpenMode::Read);
+    let file = opened.map_err(|e| Error::io("open the data file", path, e))?;
+    Ok(Metas::read(&*file, path)?.newest().1.store_id)
 }
 
 /// Both metas of a file, as far as they are valid, and the page size.

@@ -1,0 +1,345 @@
+//! A restore into the folder of an older copy of the store: what is right there already is kept.
+//!
+//! Every page of the archive is compared with the one at its place, byte by byte, and only those that
+//! differ are written. So it saves writing, which wears a disk and takes most of the time, and not
+//! the reading of the archive.
+//!
+//! Invariants: the archives are verified before anything is touched. From the moment when the first
+//! page may change until all are right, durable and checked, the data file has another name: the
+//! folder holds no store then, whatever happens, and running the restore again finishes it. Logs of
+//! the old history, and attachments that would be replaced, are set aside under another name and not
+//! removed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::archive::Archive;
+use super::builder::Tell;
+use super::chain::Chain;
+use super::job::{Job, Part};
+use super::overlay::Piece;
+use super::pour::{Sink, bytes_to_unpack, pour};
+use super::target::{Target, check_free_space, check_pages};
+use crate::archive::{HEADER_NAME, MANIFEST_NAME, Progress};
+use crate::disk::atomic::{read_whole, remove_tree, write_atomically};
+use crate::disk::{Disk, EntryKind, File, OpenMode};
+use crate::engine::tree::store_of;
+use crate::engine::{DATA_FILE, DATA_RESTORING, LOG_DIR, lock_dir};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The folder, within the store's, of what is not in its place yet.
+const WORK: &str = "restoring";
+/// Says in it which store the renamed data file is of.
+const NOTE: &str = "restoring.json";
+/// The note is never longer.
+const MAX_NOTE: u64 = 4096;
+/// Bytes that are compared at once where nothing comes from an archive.
+const PIECE: usize = 256 << 10;
+
+/// What a delta restore did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Done {
+    pub(super) files: usize,
+    pub(super) bytes: u64,
+    pub(super) kept: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Note {
+    /// In hexadecimal, as the papers write it.
+    store: String,
+}
+
+/// The folder of the older copy.
+pub(super) struct Folder<'d> {
+    disk: &'d Arc<dyn Disk>,
+    dir: &'d Path,
+    /// Whether an interrupted restore left it without a store.
+    interrupted: bool,
+}
+
+impl<'d> Folder<'d> {
+    /// Sees that there is a copy of the archive's store in `dir`, or what an interrupted delta restore
+    /// made of one. Changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none, `Foreign` where it is another store's.
+    pub(super) fn look(archive: &'d Archive, dir: &'d Path) -> Result<Folder<'d>> {
+        let disk = archive.disk();
+        let there = |name: &str| disk.metadata(&dir.join(name)).is_ok();
+        let interrupted = !there(DATA_FILE) && there(DATA_RESTORING);
+        if !there(DATA_FILE) && !interrupted {
+            let message = "there is no copy of the store whose pages could be kept";
+            let missing = Error::new(ErrorKind::NotFound, message).at(dir);
+            return Err(missing.hint("Restore into a new folder, without delta."));
+        }
+        let store = match interrupted {
+            true => read_note(&**disk, dir)?,
+            false => store_of(&**disk, &dir.join(DATA_FILE))?,
+        };
+        if store != archive.header().store_id {
+            let message = "the folder holds another store than the archive";
+            return Err(Error::new(ErrorKind::Foreign, message).at(dir));
+        }
+        Ok(Folder { disk, dir, interrupted })
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join(if self.interrupted { DATA_RESTORING } else { DATA_FILE })
+    }
+
+    /// Bytes that the restore needs: what the file grows by, and all attachments.
+    pub(super) fn bytes_needed(&self, job: &Job<'_>) -> Result<u64> {
+        let data = self.data();
+        let there = self.disk.metadata(&data).map_err(|e| Error::io("look at", &data, e))?.len;
+        Ok(job.data_bytes().saturating_sub(there) + job.entry_bytes())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.dir.join(from), self.dir.join(to));
+        self.disk.rename_new(&from, &to).map_err(|e| Error::io("rename", &from, e))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.disk.sync_dir(self.dir).map_err(|e| Error::io("sync the folder", self.dir, e))
+    }
+
+    /// Gives what is at `name` another name beside it.
+    fn set_aside(&self, name: &str) -> Result<()> {
+        let from = self.dir.join(name);
+        for number in 1u32.. {
+            let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+            let to = self.dir.join(format!("{name}.before-restore{suffix}"));
+            if self.disk.metadata(&to).is_err() {
+                return self
+                    .disk
+                    .rename_new(&from, &to)
+                    .map_err(|e| Error::io("set aside", &from, e));
+            }
+        }
+        unreachable!("some name is free")
+    }
+
+    /// Sets the old log aside; an empty one is as good as new.
+    fn renew_log(&self) -> Result<()> {
+        let log = self.dir.join(LOG_DIR);
+        if self.disk.list(&log).is_ok_and(|names| names.is_empty()) {
+            return Ok(());
+        }
+        if self.disk.metadata(&log).is_ok() {
+            self.set_aside(LOG_DIR)?;
+        }
+        self.disk.create_dir(&log).map_err(|e| Error::io("create the log folder", &log, e))?;
+        self.disk.sync_dir(&log).map_err(|e| Error::io("sync the log folder", &log, e))
+    }
+
+    /// Puts what the work folder holds into its place.
+    fn move_in(&self, work: &Path) -> Result<()> {
+        for old in [HEADER_NAME, MANIFEST_NAME] {
+            let path = self.dir.join(old);
+            if self.disk.metadata(&path).is_ok() {
+                self.disk.remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+            }
+        }
+        let names = self.disk.list(work).map_err(|e| Error::io("list", work, e))?;
+        for name in names.iter().filter(|name| name.as_os_str() != NOTE) {
+            let (from, to) = (work.join(name), self.dir.join(name));
+            let old = self.disk.metadata(&to);
+            if old.is_ok_and(|old| old.kind != EntryKind::File) {
+                self.set_aside(&name.to_string_lossy())?;
+            }
+            self.disk.rename(&from, &to).map_err(|e| Error::io("move", &from, e))?;
+        }
+        self.disk.sync_dir(work).map_err(|e| Error::io("sync the folder", work, e))?;
+        self.sync()
+    }
+}
+
+fn read_note(disk: &dyn Disk, dir: &Path) -> Result<u128> {
+    let path = dir.join(WORK).join(NOTE);
+    let bytes = read_whole(disk, &path, MAX_NOTE)
+        .map_err(|e| Error::io("read what an interrupted restore left", &path, e))?;
+    let note: Result<Note, _> = serde_json::from_slice(&bytes);
+    note.ok().and_then(|note| u128::from_str_radix(&note.store, 16).ok()).ok_or_else(|| {
+        Error::corrupt(&path, "this is not what an interrupted restore leaves")
+            .hint("Restore into a new folder, without delta.")
+    })
+}
+
+/// Brings the folder to the archive's commit.
+pub(super) fn run(job: &Job<'_>, dir: &Path, workers: usize, tell: &mut Tell<'_>) -> Result<Done> {
+    let (archive, disk) = (job.archive, job.archive.disk());
+    let Part::Whole(chain) = &job.part else {
+        let message = "a delta restore is one of the whole store";
+        return Err(Error::new(ErrorKind::Invalid, message));
+    };
+    Folder::look(archive, dir)?;
+    // Nobody has the store open, and nobody opens it meanwhile.
+    let _lock = lock_dir(disk, dir)?;
+    let folder = Folder::look(archive, dir)?;
+    check_free_space(disk, dir, folder.bytes_needed(job)?)?;
+    let pieces = chain.pieces()?;
+    let total = job.entry_bytes() + bytes_to_unpack(chain, &pieces)?;
+    for link in chain.links() {
+        link.file.verify(workers, &mut |_| tell(Progress { done: 0, total }))?;
+    }
+    let file = make_room(&folder, job)?;
+    let work = dir.join(WORK);
+    begin(&folder, archive, &work)?;
+    let unfinished = |error: Error| match error.kind() {
+        ErrorKind::Stopped => error,
+        _ => error.hint("Run the restore again: until it is finished there is no store there."),
+    };
+    let mut target = Target::within(disk, dir, &work);
+    let done = fill(job, chain, &pieces, file, &mut target, workers, tell).map_err(unfinished)?;
+    folder.renew_log().and_then(|()| folder.move_in(&work)).map_err(unfinished)?;
+    folder.rename(DATA_RESTORING, DATA_FILE).map_err(unfinished)?;
+    remove_tree(&**disk, &work).map_err(|e| Error::io("remove", &work, e))?;
+    folder.sync()?;
+    Ok(done)
+}
+
+/// Opens the data file and makes it long enough; what is behind its pages means nothing to a store.
+fn make_room(folder: &Folder<'_>, job: &Job<'_>) -> Result<Arc<dyn File>> {
+    let data = folder.data();
+    let failed = |e| Error::io("make room in the data file", &data, e);
+    let file = folder.disk.open(&data, OpenMode::Write).map_err(failed)?;
+    let (len, wanted) = (file.len().map_err(failed)?, job.data_bytes());
+    if wanted > len {
+        file.allocate(len, wanted - len).map_err(failed)?;
+    }
+    Ok(file)
+}
+
+/// Makes the work folder anew with its note, and takes the name of a store from the data file.
+fn begin(folder: &Folder<'_>, archive: &Archive, work: &Path) -> Result<()> {
+    let disk = &**folder.disk;
+    if !folder.interrupted {
+        remove_tree(disk, work).map_err(|e| Error::io("remove an unfinished restore", work, e))?;
+    }
+    if disk.metadata(work).is_err() {
+        disk.create_dir(work).map_err(|e| Error::io("create the folder", work, e))?;
+    }
+    for name in disk.list(work).map_err(|e| Error::io("list", work, e))? {
+        if name.as_os_str() != NOTE {
+            let path = work.join(name);
+            remove_tree(disk, &path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    if folder.interrupted {
+        return Ok(());
+    }
+    let note = format!("{{ \"store\": \"{:032x}\" }}\n", archive.header().store_id);
+    let path = work.join(NOTE);
+    write_atomically(disk, &path, note.as_bytes()).map_err(|e| Error::io("write", &path, e))?;
+    folder.sync()?;
+    folder.rename(DATA_FILE, DATA_RESTORING)
+}
+
+/// Makes the pages right, and unpacks all else beside them.
+fn fill(
+    job: &Job<'_>,
+    chain: &Chain,
+    pieces: &[Piece],
+    file: Arc<dyn File>,
+    target: &mut Target,
+    workers: usize,
+    tell: &mut Tell<'_>,
+) -> Result<Done> {
+    let (archive, disk) = (job.archive, job.archive.disk());
+    let (entries, pages) = (job.entry_bytes(), bytes_to_unpack(chain, pieces)?);
+    let total = entries + pages;
+    let path = archive_path(target);
+    let mut sink = Compared {
+        file,
+        path: path.clone(),
+        block: chain.page_size() as usize,
+        there: Vec::new(),
+        written: 0,
+    };
+    pour(chain, pieces, workers, &mut sink, &mut |progress| {
+        tell(Progress { done: progress.done, total })
+    })?;
+    sink.clear_between(pieces, chain)?;
+    let written = sink.end(job.data_bytes())?;
+    check_pages(&**disk, &path, archive.header())?;
+    archive.file().extract(|entry| job.takes(entry), workers, target, &mut |progress| {
+        tell(Progress { done: pages + progress.done, total })
+    })?;
+    if let Some(parent) = job.as_parent() {
+        target.remember(parent)?;
+    }
+    let (files, bytes) = target.settle()?;
+    Ok(Done { files: files + 1, bytes: bytes + written, kept: job.data_bytes() - written })
+}
+
+fn archive_path(target: &Target) -> PathBuf {
+    target.dir().join(DATA_RESTORING)
+}
+
+/// A file in which only what differs is written.
+struct Compared {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    /// Bytes that are compared, and written, as one.
+    block: usize,
+    /// What is there, for as long as it is compared.
+    there: Vec<u8>,
+    written: u64,
+}
+
+impl Sink for Compared {
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.there.resize(bytes.len(), 0);
+        let read = self.file.read_exact_at(&mut self.there, offset);
+        read.map_err(|e| Error::io("read the data file", &self.path, e))?;
+        let differs = |at: usize, there: &[u8]| {
+            let end = (at + self.block).min(bytes.len());
+            bytes[at..end] != there[at..end]
+        };
+        let mut at = 0;
+        while at < bytes.len() {
+            let begin = at;
+            while at < bytes.len() && differs(at, &self.there) {
+                at += self.block;
+            }
+            let end = at.min(bytes.len());
+            if end > begin {
+                let written = self.file.write_at(&bytes[begin..end], offset + begin as u64);
+                written.map_err(|e| Error::io("write the data file", &self.path, e))?;
+                self.written += (end - begin) as u64;
+            }
+            at = end.max(begin + self.block);
+        }
+        Ok(())
+    }
+}
+
+impl Compared {
+    /// Makes zeros of the pages that come from no archive: those that are dead.
+    fn clear_between(&mut self, pieces: &[Piece], chain: &Chain) -> Result<()> {
+        let size = u64::from(chain.page_size());
+        let zeros = vec![0; PIECE];
+        let mut at = 0;
+        let ends = pieces.iter().map(|piece| (piece.first, piece.first + piece.pages));
+        for (first, after) in ends.chain([(chain.page_count(), 0)]) {
+            while at < first * size {
+                let many = (first * size - at).min(PIECE as u64);
+                self.put(at, &zeros[..many as usize])?;
+                at += many;
+            }
+            at = after * size;
+        }
+        Ok(())
+    }
+
+    /// Gives the file its length and makes it durable; says how much was written.
+    fn end(self, bytes: u64) -> Result<u64> {
+        let ended = self.file.set_len(bytes).and_then(|()| self.file.sync());
+        ended.map_err(|e| Error::io("sync the restored data file", &self.path, e))?;
+        Ok(self.written)
+    }
+}
