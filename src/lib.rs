@@ -110,8 +110,9 @@ pub use lock::{
     StoreMode as Mode, TicketState,
 };
 pub use restore::{
-    Archive, ChainCheck, ChainLink, LogAction, LogCheck, LogCommit, LogFile, LogOperation,
-    LogSegment, RestoreBuilder, RestoreReport, StoreCheck, verify_store,
+    Archive, ChainCheck, ChainLink, IntegrateOptions, IntegrationReport, LogAction, LogCheck,
+    LogCommit, LogFile, LogOperation, LogSegment, Repair, Repaired, RestoreBuilder, RestorePoint,
+    RestoreReport, StoreCheck, Strictness, verify_store,
 };
 pub use store::{
     AsKey, AsPrefix, AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes,

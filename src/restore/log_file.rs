@@ -174,12 +174,19 @@ impl LogFile {
             let mut flow = ControlFlow::Continue(());
             leg.segment.read(&mut |group, contexts| {
                 let range = (leg.after, leg.upto);
-                record::commits(leg.segment, group, contexts, &mut tables, range, &mut |commit| {
-                    if flow.is_continue() {
-                        flow = visit(commit)?;
-                    }
-                    Ok(())
-                })?;
+                record::commits(
+                    leg.segment,
+                    group,
+                    contexts,
+                    &mut tables,
+                    range,
+                    &mut |commit, _| {
+                        if flow.is_continue() {
+                            flow = visit(commit)?;
+                        }
+                        Ok(())
+                    },
+                )?;
                 Ok(flow)
             })?;
             if flow.is_break() {
@@ -240,7 +247,7 @@ impl LogFile {
 
 /// Where one segment says that it follows another one by number, it must name its closing checksum.
 /// Applied segments are another store's history cut anew, whose numbers mean nothing here.
-fn check_chain(before: &Segment, chain: u32, segment: &Segment) -> Result<()> {
+pub(crate) fn check_chain(before: &Segment, chain: u32, segment: &Segment) -> Result<()> {
     let Some(prev) = segment.header().prev else { return Ok(()) };
     let follows = prev.number == before.header().number
         && prev.lsn == before.last()
@@ -345,6 +352,29 @@ fn archive(disk: &dyn Disk, path: &Path) -> Result<Vec<Segment>> {
         segments.push(segment);
     }
     Ok(segments)
+}
+
+/// Shows each commit of one segment, with the tables as they were at its place, until `visit` ends it.
+///
+/// # Errors
+/// `Corrupt` (1413) for damage; those of `visit`.
+pub(crate) fn operations_of(
+    segment: &Segment,
+    tables: &mut Tables,
+    visit: &mut dyn FnMut(LogCommit, &Tables) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let mut flow = ControlFlow::Continue(());
+    let read = segment.read(&mut |group, contexts| {
+        let all = (segment.after(), segment.last());
+        record::commits(segment, group, contexts, tables, all, &mut |commit, tables| {
+            if flow.is_continue() {
+                flow = visit(commit, tables)?;
+            }
+            Ok(())
+        })?;
+        Ok(flow)
+    });
+    read.map(drop)
 }
 
 impl fmt::Debug for LogFile {

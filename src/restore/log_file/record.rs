@@ -155,7 +155,7 @@ pub(super) fn commits(
     contexts: &Contexts,
     tables: &mut Tables,
     range: (Lsn, Lsn),
-    visit: &mut dyn FnMut(LogCommit) -> Result<()>,
+    visit: &mut dyn FnMut(LogCommit, &Tables) -> Result<()>,
 ) -> Result<()> {
     let malformed = |why: String| Error::corrupt(segment.path(), why).with_code(code::LOG_CHECK);
     let mut result = Ok(());
@@ -169,14 +169,15 @@ pub(super) fn commits(
         }
         if lsn > range.0 && lsn <= range.1 && result.is_ok() {
             let context = contexts.get(&context_id).map(|Context { pairs }| pairs.clone());
-            result = visit(LogCommit {
+            let commit = LogCommit {
                 lsn,
                 time: group.head.time,
                 timeline: segment.header().timeline,
                 context_id,
                 context: context.unwrap_or_default(),
                 operations,
-            });
+            };
+            result = visit(commit, tables);
         }
         Ok(())
     });

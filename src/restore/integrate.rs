@@ -1,0 +1,203 @@
+//! Integration: applying logs to a store that is open.
+//!
+//! Invariants: reads go on meanwhile and see whole commits in order; writes wait behind a hold;
+//! backups and integrations exclude each other. Strict integration keeps LSN, time and timeline of
+//! what it applies, and stops at the first thing that is not right: the store is then at a true
+//! prefix of that history. Auto-repair goes on where strict integration would stop (`repair.rs`).
+//!
+//! This is not recovery: what a store needs after a crash is in its own log, and is read whenever it is
+//! opened.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::log_file::LogFile;
+use super::point::{Logs, RestorePoint, Roll, Start};
+use super::repair::{Repair, Repairer};
+use crate::engine::{Lsn, Timeline};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::lock::{Access, AtLimit, Contents, Hold, HoldKind, HoldRequest, roots};
+use crate::store::{Inner, Store};
+
+/// What an integration does about a log that does not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Strictness {
+    /// It stops there.
+    #[default]
+    Strict,
+    /// It goes on: what cannot keep its LSN is applied as commits of the store's own, on a new
+    /// timeline, and each operation of these is reported. For logs of which a part is lost.
+    AutoRepair,
+}
+
+/// How logs are integrated.
+#[derive(Clone, Debug)]
+pub struct IntegrateOptions {
+    /// What is done about a log that does not fit.
+    pub strictness: Strictness,
+    /// How far to go.
+    pub to: RestorePoint,
+    /// How long to wait for open write handles to end.
+    pub transaction_timeout: Duration,
+}
+
+impl Default for IntegrateOptions {
+    fn default() -> IntegrateOptions {
+        IntegrateOptions {
+            strictness: Strictness::Strict,
+            to: RestorePoint::Newest,
+            transaction_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What an integration did.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct IntegrationReport {
+    /// The last commit of the store before.
+    pub after: Lsn,
+    /// Its last commit now.
+    pub lsn: Lsn,
+    /// The timeline that it is on now.
+    pub timeline: Timeline,
+    /// Commits that were applied with their own LSNs.
+    pub commits: u64,
+    /// Operations in them.
+    pub operations: u64,
+    /// Operations that auto-repair dealt with, whatever it did about them.
+    pub repaired: u64,
+    /// The first of them, at most [`IntegrationReport::MAX_REPAIRS`].
+    pub repairs: Vec<Repair>,
+    /// What auto-repair went past.
+    pub problems: Vec<Error>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl IntegrationReport {
+    /// How many repaired operations a report lists one by one.
+    pub const MAX_REPAIRS: usize = 10_000;
+}
+
+impl Store {
+    /// Applies the logs at `paths` (segments, log archives, folders of them) to this store: those of
+    /// its own history beyond what it has, or of the store that it mirrors. What it has already is
+    /// passed over.
+    ///
+    /// # Locks
+    /// Waits for open write handles, then writes wait until it returns. Reads go on.
+    ///
+    /// # Durability
+    /// What was applied is durable when it returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] (2010) where commits are missing; [`ErrorKind::Foreign`] (1416);
+    /// [`ErrorKind::NotFound`] (1412); [`ErrorKind::Corrupt`] (1413): the commits before the damage were
+    /// applied, and the message says through which. [`ErrorKind::Timeout`] (1420) where write
+    /// handles stay open; [`ErrorKind::BackupInProgress`] during a backup; [`ErrorKind::Busy`] (1417)
+    /// during another integration.
+    pub fn integrate<P: AsRef<Path>>(
+        &self,
+        paths: &[P],
+        options: IntegrateOptions,
+    ) -> Result<IntegrationReport> {
+        let inner = self.inner();
+        inner.check_open()?;
+        let _turn = inner.locks.claim_integration()?;
+        let disk = inner.engine.disk().clone();
+        let began = disk.elapsed();
+        let repairing = options.strictness == Strictness::AutoRepair;
+        let mut logs = Logs::default();
+        let mut problems = Vec::new();
+        for path in paths {
+            match LogFile::open_on(disk.clone(), path) {
+                Ok(log) => logs.named.push(log),
+                Err(error) if repairing && error.kind() == ErrorKind::Corrupt => {
+                    problems.push(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let hold = hold(inner, options.transaction_timeout)?;
+        let start = here(inner);
+        let mut report = IntegrationReport {
+            after: start.lsn,
+            lsn: start.lsn,
+            timeline: start.timeline,
+            commits: 0,
+            operations: 0,
+            repaired: 0,
+            repairs: Vec::new(),
+            problems,
+            duration: Duration::ZERO,
+        };
+        if repairing {
+            Repairer::new(inner, &hold, start, options.to).run(&logs, &mut report)?;
+        } else {
+            strict(inner, &hold, &logs, start, options.to, &mut report)?;
+        }
+        let position = inner.engine.position();
+        (report.lsn, report.timeline) = (position.lsn, position.timeline);
+        report.duration = disk.elapsed().saturating_sub(began);
+        Ok(report)
+    }
+}
+
+/// Where the store is now.
+pub(super) fn here(inner: &Inner) -> Start {
+    let position = inner.engine.position();
+    let store = inner.engine.store_id();
+    Start { store, timeline: position.timeline, lsn: position.lsn, time: position.time }
+}
+
+fn strict(
+    inner: &Inner,
+    hold: &Hold,
+    logs: &Logs,
+    start: Start,
+    to: RestorePoint,
+    report: &mut IntegrationReport,
+) -> Result<()> {
+    let roll = Roll::plan(logs, start, to)?;
+    let rolled = roll.run(&inner.engine, &mut |rolled| {
+        hold.progress(rolled.bytes.max(1));
+        hold.check()
+    });
+    match rolled {
+        Ok(rolled) => {
+            (report.commits, report.operations) = (rolled.commits, rolled.operations);
+            Ok(())
+        }
+        Err(error) => {
+            // What was applied is a prefix, and as durable as what was applied before.
+            let synced = inner.engine.sync();
+            let lsn = inner.engine.visible_lsn();
+            let why = format!("{}; commits through LSN {lsn} were applied", error.message());
+            let mut told = Error::new(error.kind(), why).with_code(error.code());
+            if let Some(path) = error.path() {
+                told = told.at(path);
+            }
+            synced.and(Err(told.because(error)))
+        }
+    }
+}
+
+/// Writes wait, and reads go on, until the hold is dropped.
+fn hold(inner: &Inner, transaction_timeout: Duration) -> Result<Hold> {
+    let all = Contents { structure: true, data: true };
+    let request = HoldRequest {
+        kind: HoldKind::Application,
+        at_limit: AtLimit::Abort,
+        transaction_timeout,
+        ..HoldRequest::backup(roots(all, Access::ReadOnly), 0)
+    };
+    inner.locks.hold(request).map_err(|error| match error.kind() {
+        ErrorKind::Timeout => {
+            let why = "logs cannot be integrated while write handles are open";
+            let error = Error::new(ErrorKind::Timeout, why).because(error);
+            error.with_code(code::RECORDS_LOCKED).hint("End them, and integrate again.")
+        }
+        _ => error,
+    })
+}

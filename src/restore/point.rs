@@ -1,0 +1,202 @@
+//! Rolling a store forward through logs, to a point that was chosen.
+//!
+//! The way is planned before anything is done: a gap, a foreign log or a point that the logs do not
+//! reach is an error while nothing has changed. Then commits are applied strictly in order of their
+//! LSNs, group by group, so that whatever ends the work leaves a true prefix of the history.
+
+use std::ops::ControlFlow;
+
+use super::log_file::{Course, LogFile, Place, Segment, check_chain, check_kin};
+use crate::engine::{Engine, Lsn, StoreId, Timeline};
+use crate::error::{Error, ErrorKind, Result, code};
+
+/// How far a store is brought forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RestorePoint {
+    /// Through the last commit that there is.
+    #[default]
+    Newest,
+    /// Through this commit.
+    Lsn(Lsn),
+    /// Through the last commit whose time is not later than this, in microseconds since the Unix
+    /// epoch.
+    Time(i64),
+    /// Through the commit before this one: without an operation that was a mistake.
+    Before(Lsn),
+}
+
+impl RestorePoint {
+    /// The last commit that may count.
+    pub(crate) fn last(self) -> Lsn {
+        match self {
+            RestorePoint::Newest | RestorePoint::Time(_) => Lsn::MAX,
+            RestorePoint::Lsn(lsn) => lsn,
+            RestorePoint::Before(lsn) => lsn.saturating_sub(1),
+        }
+    }
+
+    /// Whether a commit of this time may count.
+    pub(crate) fn allows(self, time: i64) -> bool {
+        !matches!(self, RestorePoint::Time(until) if time > until)
+    }
+}
+
+/// Where the logs to be applied come from.
+#[derive(Default)]
+pub(crate) struct Logs {
+    /// Named one by one: each must belong to the history.
+    pub(crate) named: Vec<LogFile>,
+    /// What else lies at hand: of these what belongs to it is taken.
+    pub(crate) at_hand: Vec<LogFile>,
+}
+
+impl Logs {
+    fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.named.iter().chain(&self.at_hand).flat_map(|log| log.parts())
+    }
+
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments().map(Segment::bytes).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments().next().is_none()
+    }
+}
+
+/// Where a store is before it is rolled forward.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) store: StoreId,
+    pub(crate) timeline: Timeline,
+    pub(crate) lsn: Lsn,
+    pub(crate) time: i64,
+}
+
+/// The way to a point.
+pub(crate) struct Roll<'l> {
+    pub(crate) course: Course<'l>,
+    point: RestorePoint,
+}
+
+/// What was applied so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rolled {
+    pub(crate) commits: u64,
+    pub(crate) operations: u64,
+    /// Bytes of keys and values.
+    pub(crate) bytes: u64,
+    /// The last commit that the store has now.
+    pub(crate) lsn: Lsn,
+}
+
+impl<'l> Roll<'l> {
+    /// Plans the way from `start` to `point` through `logs`.
+    ///
+    /// # Errors
+    /// `Invalid` where the point lies before the start; `Invalid` (2010) where commits are missing;
+    /// `Foreign` (1416) where a named log does not belong to the history, or two histories go on.
+    pub(crate) fn plan(logs: &'l Logs, start: Start, point: RestorePoint) -> Result<Roll<'l>> {
+        check_not_before(start, point)?;
+        let place = Place { timeline: start.timeline, lsn: start.lsn };
+        for segment in logs.named.iter().flat_map(|log| log.parts()) {
+            check_kin(segment, start.store, place)?;
+        }
+        let course = Course::plan(logs.segments(), start.store, place, point.last())?;
+        check_reached(&course, point)?;
+        Ok(Roll { course, point })
+    }
+
+    /// The same where what is missing is no error: the way ends there.
+    ///
+    /// # Errors
+    /// `Foreign` (1416) where two histories go on from one commit.
+    pub(crate) fn as_far_as_possible(
+        logs: &'l Logs,
+        start: Start,
+        point: RestorePoint,
+    ) -> Result<Roll<'l>> {
+        let place = Place { timeline: start.timeline, lsn: start.lsn };
+        let course = Course::plan(logs.segments(), start.store, place, point.last())?;
+        Ok(Roll { course, point })
+    }
+
+    /// Applies it to `engine`, which is at the start, and tells `step` after each group.
+    ///
+    /// # Durability
+    /// What was applied is durable when it returns without an error.
+    ///
+    /// # Errors
+    /// Damage of a log (1413); those of commits and of `step`. What was applied is a prefix then.
+    pub(crate) fn run(
+        &self,
+        engine: &Engine,
+        step: &mut dyn FnMut(&Rolled) -> Result<()>,
+    ) -> Result<Rolled> {
+        let mut rolled = Rolled { lsn: engine.visible_lsn(), ..Rolled::default() };
+        let mut before: Option<(&Segment, u32)> = None;
+        for leg in &self.course.legs {
+            if !self.point.allows(leg.segment.header().base_time) {
+                break;
+            }
+            if let Some((segment, chain)) = before {
+                check_chain(segment, chain, leg.segment)?;
+            }
+            let chain = leg.segment.read(&mut |group, contexts| {
+                if !self.point.allows(group.head.time) || group.head.first_lsn > leg.upto {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let foreign = leg.segment.foreign(group, contexts, leg.after, leg.upto)?;
+                let Some(foreign) = foreign else { return Ok(ControlFlow::Continue(())) };
+                rolled.commits += foreign.commits.len() as u64;
+                for (_, batch) in &foreign.commits {
+                    rolled.operations += batch.ops().len() as u64;
+                    rolled.bytes += batch.bytes() as u64;
+                }
+                rolled.lsn = engine.apply(foreign)?.lsn;
+                step(&rolled)?;
+                Ok(ControlFlow::Continue(()))
+            })?;
+            before = (leg.upto == leg.segment.last()).then_some((leg.segment, chain));
+        }
+        engine.sync()?;
+        Ok(rolled)
+    }
+}
+
+fn check_not_before(start: Start, point: RestorePoint) -> Result<()> {
+    let (lsn, time) = (start.lsn, start.time);
+    let refuse = |what: String| {
+        let error = Error::new(ErrorKind::Invalid, what);
+        Err(error.hint("Begin with an older archive: history is only rolled forward."))
+    };
+    if point.last() < lsn {
+        let last = point.last();
+        return refuse(format!("the point, LSN {last}, lies before LSN {lsn}, the first there is"));
+    }
+    if !point.allows(time) && lsn > 0 {
+        return refuse(format!("the point lies before the time of LSN {lsn}, the first there is"));
+    }
+    Ok(())
+}
+
+/// Sees that the way leads to the point, as far as that can be known before the logs are read.
+fn check_reached(course: &Course<'_>, point: RestorePoint) -> Result<()> {
+    let (end, gap) = (course.end.lsn, course.gap());
+    match point {
+        RestorePoint::Newest => gap.map_or(Ok(()), Err),
+        // Past the point nothing is needed.
+        RestorePoint::Time(_) if course.last_time().is_some_and(|last| !point.allows(last)) => {
+            Ok(())
+        }
+        RestorePoint::Time(_) => gap.map_or(Ok(()), Err),
+        RestorePoint::Lsn(_) | RestorePoint::Before(_) if end >= point.last() => Ok(()),
+        RestorePoint::Lsn(_) | RestorePoint::Before(_) => Err(gap.unwrap_or_else(|| {
+            let last = point.last();
+            let why = format!("LSN {last} cannot be reached: the logs end with LSN {end}");
+            let error = Error::new(ErrorKind::Invalid, why).with_code(code::LOG_GAP);
+            error.hint("Name the log archives or segments that hold the later commits, too.")
+        })),
+    }
+}
