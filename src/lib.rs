@@ -111,8 +111,8 @@ pub use lock::{
 };
 pub use restore::{
     Archive, ChainCheck, ChainLink, IntegrateOptions, IntegrationReport, LogAction, LogCheck,
-    LogCommit, LogFile, LogOperation, LogSegment, Repair, Repaired, RestoreBuilder, RestorePoint,
-    RestoreReport, StoreCheck, Strictness, verify_store,
+    LogCommit, LogFile, LogOperation, LogSegment, PlannedLog, Repair, Repaired, RestoreBuilder,
+    RestorePlan, RestorePoint, RestoreReport, StoreCheck, Strictness, verify_store,
 };
 pub use store::{
     AsKey, AsPrefix, AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes,

@@ -2,17 +2,21 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::{Archive, numbered};
 use super::delta;
 use super::job::{Choice, Job, Part};
+use super::log_file::LogFile;
 use super::only;
+use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
 use super::pour::{bytes_to_unpack, pour};
-use super::target::{Target, check_pages};
+use super::target::{Target, check_free_space, check_pages};
 use crate::archive::Progress;
-use crate::engine::Lsn;
-use crate::error::Result;
+use crate::disk::Disk;
+use crate::engine::{Engine, EngineOptions, Lsn};
+use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::Contents;
 
 pub(super) type Tell<'a> = Box<dyn FnMut(Progress) -> ControlFlow<()> + 'a>;
@@ -24,8 +28,42 @@ pub struct RestoreBuilder<'a> {
     dir: PathBuf,
     choice: Choice,
     delta: bool,
+    /// The logs that are named, and the folders in which others may lie.
+    logs: Vec<PathBuf>,
+    log_folders: Vec<PathBuf>,
+    point: RestorePoint,
     workers: usize,
     progress: Option<Tell<'a>>,
+}
+
+/// What a restore would do.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestorePlan {
+    /// The folder of the store that it would make.
+    pub dir: PathBuf,
+    /// The commit of the archive.
+    pub archive_lsn: Lsn,
+    /// The parts of logs that would be applied, in order.
+    pub logs: Vec<PlannedLog>,
+    /// The commit that the store would be at; for a time, the latest that it can be.
+    pub lsn: Lsn,
+    /// Bytes that are needed at the target.
+    pub bytes_needed: u64,
+    /// Bytes that are free there.
+    pub bytes_free: u64,
+}
+
+/// Part of a log that a restore would apply.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedLog {
+    /// The segment.
+    pub path: PathBuf,
+    /// The commits after this one,
+    pub after: Lsn,
+    /// through this one.
+    pub last: Lsn,
 }
 
 /// What a restore did.
@@ -36,6 +74,12 @@ pub struct RestoreReport {
     pub dir: PathBuf,
     /// The commit that the store is at.
     pub lsn: Lsn,
+    /// The commit that the archive was at.
+    pub archive_lsn: Lsn,
+    /// Commits that were applied from logs.
+    pub commits: u64,
+    /// Operations in them.
+    pub operations: u64,
     /// Bytes that were written.
     pub bytes: u64,
     /// Bytes that were right already, and kept: of a delta restore.
@@ -53,6 +97,9 @@ impl<'a> RestoreBuilder<'a> {
             dir: dir.to_path_buf(),
             choice: Choice::default(),
             delta: false,
+            logs: Vec::new(),
+            log_folders: Vec::new(),
+            point: RestorePoint::Newest,
             workers: 0,
             progress: None,
         }
@@ -84,9 +131,29 @@ impl<'a> RestoreBuilder<'a> {
     ///
     /// From the first page that is written until the end there is no store in the folder; after a
     /// crash or an error the same restore, run again, finishes it. What is only needed for as long
-    /// as nothing fails should not be restored this way: the old copy is gone.
+    /// as nothing fails should not be restored this way: the old copy is gone. Where logs are applied
+    /// too, the store is at the archive's commit first, and then brought forward.
     pub fn delta(mut self, delta: bool) -> Self {
         self.delta = delta;
+        self
+    }
+
+    /// Applies this log too: a segment, a log archive, or a folder of them. It must belong to the
+    /// history of the archive. May be called for several; the order is found out.
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.logs.push(path.into());
+        self
+    }
+
+    /// Applies what belongs to the history of the archive of the logs in this folder.
+    pub fn logs_in(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.log_folders.push(folder.into());
+        self
+    }
+
+    /// How far the logs are applied; by default, all of them.
+    pub fn to(mut self, point: RestorePoint) -> Self {
+        self.point = point;
         self
     }
 
@@ -102,25 +169,97 @@ impl<'a> RestoreBuilder<'a> {
         self
     }
 
+    /// Says what [`run`](RestoreBuilder::run) would do, and finds what can be found wrong before it.
+    /// Writes nothing.
+    ///
+    /// # Errors
+    /// As [`RestoreBuilder::run`], but for damage in what is not read yet.
+    pub fn plan(&self) -> Result<RestorePlan> {
+        let disk = self.archive.disk();
+        let job = Job::of(self.archive, &self.choice)?;
+        let logs = self.open_logs()?;
+        let roll = self.roll(&job, &logs)?;
+        let bytes_needed = match self.delta {
+            true => delta::bytes_needed(&job, &self.dir)?,
+            false => job.data_bytes() + job.entry_bytes(),
+        } + logs.bytes();
+        let bytes_free = match self.delta {
+            true => check_free_space(disk, &self.dir, bytes_needed)?,
+            false => Target::check(disk, &self.dir, bytes_needed)?,
+        };
+        let leg = |leg: &super::log_file::Leg<'_>| PlannedLog {
+            path: leg.segment.path().to_path_buf(),
+            after: leg.after,
+            last: leg.upto,
+        };
+        let archive_lsn = self.archive.header().lsn;
+        Ok(RestorePlan {
+            dir: self.dir.clone(),
+            archive_lsn,
+            lsn: roll.as_ref().map_or(archive_lsn, |roll| roll.course.end.lsn),
+            logs: roll.iter().flat_map(|roll| &roll.course.legs).map(leg).collect(),
+            bytes_needed,
+            bytes_free,
+        })
+    }
+
+    fn open_logs(&self) -> Result<Logs> {
+        let open = |path: &PathBuf| LogFile::open_on(self.archive.disk().clone(), path);
+        let named = self.logs.iter().map(open).collect::<Result<_>>()?;
+        let at_hand = self.log_folders.iter().map(open).collect::<Result<_>>()?;
+        Ok(Logs { named, at_hand })
+    }
+
+    /// The way from the archive to the point; `None` where the archive is the point.
+    fn roll<'l>(&self, job: &Job<'_>, logs: &'l Logs) -> Result<Option<Roll<'l>>> {
+        if logs.is_empty() && self.point == RestorePoint::Newest {
+            return Ok(None);
+        }
+        if !matches!(job.part, Part::Whole(_)) {
+            let why = "logs are applied to a whole store only";
+            let error = Error::new(ErrorKind::Invalid, why).at(self.archive.path());
+            return Err(error.hint("Restore all of it, and take out of the copy what is wanted."));
+        }
+        let header = self.archive.header();
+        let start = Start {
+            store: header.store_id,
+            timeline: header.timeline.into(),
+            lsn: header.lsn,
+            time: header.commit_time,
+        };
+        Roll::plan(logs, start, self.point).map(Some)
+    }
+
     /// Makes the store.
     ///
     /// # Durability
     /// When it returns, the store survives a power loss. A crash before that leaves no store.
     ///
     /// # Errors
-    /// [`Exists`](crate::ErrorKind::Exists) where `dir` is there; [`StorageFull`](crate::ErrorKind::StorageFull); damage (1411).
-    /// Nothing is left behind.
+    /// [`Exists`](crate::ErrorKind::Exists) where `dir` is there; [`StorageFull`](crate::ErrorKind::StorageFull);
+    /// damage of the archive (1411) or of a log (1413); where the logs do not lead to the point:
+    /// 2010 for a gap, 1416 for another history. Nothing is left behind.
     pub fn run(self) -> Result<RestoreReport> {
         let disk = self.archive.disk().clone();
         let start = disk.elapsed();
         let job = Job::of(self.archive, &self.choice)?;
+        let logs = self.open_logs()?;
+        let roll = self.roll(&job, &logs)?;
+        let archive_lsn = self.archive.header().lsn;
+        let mut rolled = Rolled { lsn: archive_lsn, ..Rolled::default() };
         let mut silent: Tell<'_> = Box::new(|_| ControlFlow::Continue(()));
         let mut tell = self.progress;
         let tell = tell.as_mut().unwrap_or(&mut silent);
         if self.delta {
             let done = delta::run(&job, &self.dir, self.workers, tell).map_err(numbered)?;
+            if let Some(roll) = &roll {
+                rolled = roll_forward(roll, &disk, &self.dir, logs.bytes(), tell)?;
+            }
             return Ok(RestoreReport {
-                lsn: self.archive.header().lsn,
+                lsn: rolled.lsn,
+                archive_lsn,
+                commits: rolled.commits,
+                operations: rolled.operations,
                 bytes: done.bytes,
                 kept_bytes: done.kept,
                 files: done.files,
@@ -128,14 +267,25 @@ impl<'a> RestoreBuilder<'a> {
                 dir: self.dir,
             });
         }
-        let mut target = Target::begin(&disk, &self.dir, job.data_bytes() + job.entry_bytes())?;
+        let needed = job.data_bytes() + job.entry_bytes() + logs.bytes();
+        let mut target = Target::begin(&disk, &self.dir, needed)?;
         let restored = fill(&job, &mut target, self.workers, tell)
             .map_err(numbered)
+            .and_then(|()| match &roll {
+                Some(roll) => {
+                    rolled = roll_forward(roll, &disk, target.folder(), logs.bytes(), tell)?;
+                    Ok(())
+                }
+                None => Ok(()),
+            })
             .and_then(|()| target.finish());
         match restored {
             Ok((files, bytes)) => Ok(RestoreReport {
                 dir: self.dir,
-                lsn: self.archive.header().lsn,
+                lsn: rolled.lsn,
+                archive_lsn,
+                commits: rolled.commits,
+                operations: rolled.operations,
                 bytes,
                 kept_bytes: 0,
                 files,
@@ -147,6 +297,33 @@ impl<'a> RestoreBuilder<'a> {
             }
         }
     }
+}
+
+/// Brings the store in the restore's own folder to the point, and closes it there.
+fn roll_forward(
+    roll: &Roll<'_>,
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    total: u64,
+    tell: &mut Tell<'_>,
+) -> Result<Rolled> {
+    // No more room is taken ahead than the logs may need.
+    let segment_bytes = total.clamp(1 << 20, 64 << 20);
+    let options = EngineOptions { segment_bytes, ..EngineOptions::default() };
+    let engine = Engine::open(disk.clone(), dir, options)?;
+    let rolled = roll.run(&engine, &mut |rolled| {
+        let progress = Progress { done: rolled.bytes.min(total), total };
+        match tell(progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => {
+                Err(Error::new(ErrorKind::Stopped, "the restore was stopped")
+                    .with_code(code::STOPPED)
+                    .at(dir))
+            }
+        }
+    })?;
+    engine.close()?;
+    Ok(rolled)
 }
 
 /// Unpacks into the restore's own folder.

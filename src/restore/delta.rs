@@ -169,6 +169,11 @@ fn read_note(disk: &dyn Disk, dir: &Path) -> Result<u128> {
     })
 }
 
+/// Bytes that the restore would need, where it can begin.
+pub(super) fn bytes_needed(job: &Job<'_>, dir: &Path) -> Result<u64> {
+    Folder::look(job.archive, dir)?.bytes_needed(job)
+}
+
 /// Brings the folder to the archive's commit.
 pub(super) fn run(job: &Job<'_>, dir: &Path, workers: usize, tell: &mut Tell<'_>) -> Result<Done> {
     let (archive, disk) = (job.archive, job.archive.disk());

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(crate) use course::{Course, Leg, Place, check_kin};
 pub use record::{LogAction, LogCommit, LogOperation};
-pub(crate) use segment::{Contexts, Segment};
+pub(crate) use segment::Segment;
 pub(crate) use tables::Tables;
 
 use crate::archive::{ArchiveFile, ArchiveKind, EntryKind, list_archives};
@@ -291,8 +291,7 @@ fn folder(disk: &dyn Disk, dir: &Path) -> Result<Vec<Segment>> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             file => file.map_err(|e| Error::io("open the log", &found.path, e))?,
         };
-        let limit = found.last_lsn.unwrap_or(Lsn::MAX);
-        segments.push(Segment::open(file, &found.path, limit, false)?);
+        segments.push(Segment::open(file, &found.path, found.last_lsn, false)?);
     }
     let names = disk.list(dir).map_err(|e| Error::io("list the log files", dir, e))?;
     for path in names.into_iter().map(|name| dir.join(name)) {
@@ -328,7 +327,7 @@ fn file(disk: &dyn Disk, path: &Path) -> Result<Vec<Segment>> {
     }
     let opened = disk.open(path, OpenMode::Read);
     let file = opened.map_err(|e| numbered(Error::io("open the log", path, e)))?;
-    Ok(vec![Segment::open(file, path, Lsn::MAX, false)?])
+    Ok(vec![Segment::open(file, path, None, false)?])
 }
 
 fn archive(disk: &dyn Disk, path: &Path) -> Result<Vec<Segment>> {
@@ -343,7 +342,7 @@ fn archive(disk: &dyn Disk, path: &Path) -> Result<Vec<Segment>> {
         let entry = archive.find(&name).filter(|entry| entry.meta.kind == EntryKind::File);
         let entry = entry.ok_or_else(|| wrong(format!("segment {name} is not in the archive")))?;
         let content = archive.entry_file(entry).map_err(numbered)?;
-        let segment = Segment::open(content, &path.join(&name), paper.last, true)?;
+        let segment = Segment::open(content, &path.join(&name), Some(paper.last), true)?;
         let stated = (header.store_id, paper.timeline.id, paper.after, paper.last);
         let head = segment.header();
         if stated != (head.store_id, head.timeline.id, segment.after(), segment.last()) {

@@ -23,7 +23,7 @@ mod target;
 mod verify;
 
 pub use archive::Archive;
-pub use builder::{RestoreBuilder, RestoreReport};
+pub use builder::{PlannedLog, RestoreBuilder, RestorePlan, RestoreReport};
 pub use chain::{ChainCheck, ChainLink};
 pub use integrate::{IntegrateOptions, IntegrationReport, Strictness};
 pub use log_file::{LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment};

@@ -41,7 +41,8 @@ struct Open {
 }
 
 impl Target {
-    pub(super) fn begin(disk: &Arc<dyn Disk>, dir: &Path, bytes: u64) -> Result<Target> {
+    /// Sees that a restore of `bytes` bytes into `dir` can begin, and tells how many are free.
+    pub(super) fn check(disk: &Arc<dyn Disk>, dir: &Path, bytes: u64) -> Result<u64> {
         if disk.metadata(dir).is_ok() {
             return Err(Error::new(
                 ErrorKind::Exists,
@@ -50,7 +51,11 @@ impl Target {
             .at(dir)
             .hint("A restore makes a new folder and never writes into one that is there."));
         }
-        check_free_space(disk, parent(dir), bytes)?;
+        check_free_space(disk, parent(dir), bytes)
+    }
+
+    pub(super) fn begin(disk: &Arc<dyn Disk>, dir: &Path, bytes: u64) -> Result<Target> {
+        Target::check(disk, dir, bytes)?;
         let name = dir.file_name().ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "the restore's target has no name").at(dir)
         })?;
@@ -81,6 +86,11 @@ impl Target {
     /// Where the store will be.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The folder that is filled.
+    pub(super) fn folder(&self) -> &Path {
+        &self.partial
     }
 
     /// Where an entry goes. The papers of the archive are kept, out of the store's way.

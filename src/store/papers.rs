@@ -58,6 +58,12 @@ impl From<Timeline> for TimelinePaper {
     }
 }
 
+impl From<TimelinePaper> for Timeline {
+    fn from(paper: TimelinePaper) -> Timeline {
+        Timeline { id: paper.id, parent: paper.parent, fork: paper.fork }
+    }
+}
+
 /// A table as the header lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TablePaper {

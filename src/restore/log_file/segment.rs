@@ -34,22 +34,24 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// The segment in `file`. Commits through `limit` only count.
+    /// The segment in `file`. Where it is `stated` elsewhere which commit is its last, that is what it
+    /// must have, and no later one counts.
     ///
     /// # Errors
     /// `Corrupt` (1413) where it has no sound header, `Unsupported`, those of reading.
     pub(super) fn open(
         file: Arc<dyn File>,
         path: &Path,
-        limit: Lsn,
+        stated: Option<Lsn>,
         archived: bool,
     ) -> Result<Segment> {
         let bytes = file.len().map_err(|e| Error::io("read the length of the log", path, e))?;
         let reader = SegmentReader::on(file.clone(), bytes, path);
         let mut reader = reader.map_err(numbered)?;
         let header = *reader.header();
-        let span = reader.span(limit)?;
-        let (last, last_time, closed) = (span.last, span.last_time, span.closed);
+        let span = reader.span(stated.unwrap_or(Lsn::MAX))?;
+        let (last, last_time) = (stated.unwrap_or(span.last), span.last_time);
+        let closed = span.closed || stated.is_some();
         let path = path.to_path_buf();
         Ok(Segment { file, path, header, last, last_time, closed, bytes, archived })
     }
