@@ -3,11 +3,15 @@
 //!
 //! It stands above backup and restore and uses them as an application would; nothing below knows it.
 
+mod history;
 mod journal;
+mod retention;
 mod schedule;
 
+pub use history::{ArchivePart, HISTORY_FILE, History, Operation, OperationKind, OperationStatus};
 pub use journal::{
     About, JOURNAL_FOLDER, Journal, JournalEvent, JournalItem, JournalLine, JournalReader,
     JournalRecord, Origin, ROTATE_ABOVE,
 };
+pub use retention::{Deletion, RetentionPlan, RetentionRule};
 pub use schedule::{Schedule, Slots, next_after, slots_between};

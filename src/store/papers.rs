@@ -288,14 +288,14 @@ pub struct SegmentPaper {
     pub bytes: u64,
 }
 
-mod hex {
+pub(crate) mod hex {
     use super::*;
 
-    pub(super) fn serialize<S: Serializer>(id: &u128, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(id: &u128, out: S) -> Result<S::Ok, S::Error> {
         out.collect_str(&format_args!("{id:032x}"))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u128, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u128, D::Error> {
         let text = String::deserialize(input)?;
         u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
     }
@@ -365,18 +365,18 @@ pub(crate) mod exact_path_if_any {
     }
 }
 
-mod access_name {
+pub(crate) mod access_name {
     use super::*;
 
     const NAMES: [(&str, Access); 3] =
         [("frozen", Access::Frozen), ("read-only", Access::ReadOnly), ("live", Access::Live)];
 
-    pub(super) fn serialize<S: Serializer>(access: &Access, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(access: &Access, out: S) -> Result<S::Ok, S::Error> {
         let name = NAMES.iter().find(|(_, a)| a == access).map_or("live", |(name, _)| name);
         out.serialize_str(name)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Access, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Access, D::Error> {
         let text = String::deserialize(input)?;
         let found = NAMES.iter().find(|(name, _)| *name == text).map(|(_, access)| *access);
         found.ok_or_else(|| serde::de::Error::custom("not frozen, read-only or live"))

@@ -1,0 +1,230 @@
+//! The history of backups: `backupHistory.json` in the destination.
+//!
+//! What was done there for each store, oldest first, and the authority on the next number.
+//! `docs/backup-records.md` has every field. It is a second truth beside the archives, so it never
+//! wins against them: an archive of this store that it does not list (a crash came between the two,
+//! or somebody lost the file) is listed from its own header and manifest; a number is never given out
+//! while any file carries it; and a file that is no history is set aside under another name, not lost.
+//!
+//! Invariants: the file is replaced as a whole or not at all. What stands under other stores' names,
+//! and fields that this version does not know, are kept as they are. One process writes at a time
+//! (`backupHistory.lock`); each change reads the file anew, so that stores share a destination.
+
+mod document;
+mod operation;
+mod rebuild;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::document::{Document, Found};
+use super::journal::{JournalEvent, JournalItem};
+use super::retention::{self, RetentionPlan, RetentionRule};
+use crate::archive;
+use crate::disk::Disk;
+use crate::engine::StoreId;
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) use operation::archive_name;
+pub use operation::{ArchivePart, Operation, OperationKind, OperationStatus};
+
+/// The file in the destination.
+pub const HISTORY_FILE: &str = "backupHistory.json";
+/// Whoever changes the file has the lock of this one.
+const LOCK_FILE: &str = "backupHistory.lock";
+/// How often, and after which waits, the lock is asked for.
+const TRIES: u32 = 200;
+const WAIT: Duration = Duration::from_millis(20);
+
+/// The history of one store in one destination. Holds nothing open; its methods may be called by
+/// several threads at once.
+pub struct History {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    set: String,
+    store: StoreId,
+    remarks: Mutex<Vec<JournalItem>>,
+}
+
+impl History {
+    /// The history of the store `store`, whose archives are named `set`, in `destination`. Nothing is
+    /// read yet.
+    pub fn at(disk: Arc<dyn Disk>, destination: &Path, set: &str, store: StoreId) -> History {
+        let (folder, set) = (destination.to_path_buf(), set.to_owned());
+        History { disk, folder, set, store, remarks: Mutex::default() }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(HISTORY_FILE)
+    }
+
+    /// The operations, oldest first, with the archives that the file does not list. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] for what is no history; those of the disk.
+    pub fn read(&self) -> Result<Vec<Operation>> {
+        let (document, damage) = Document::read(&*self.disk, &self.folder)?.understood();
+        let (mut operations, wrong) = document.operations(&self.set);
+        if let Some(error) = damage.or(wrong) {
+            return Err(error.at(self.path()));
+        }
+        self.complete(&mut operations, None)?;
+        Ok(operations)
+    }
+
+    /// The same, and the file is put right: made anew from the archives where it is missing or
+    /// malformed (what was there is set aside), completed where it lacks some.
+    ///
+    /// # Errors
+    /// Those of the disk; [`ErrorKind::Busy`] while another process changes the file.
+    pub fn load(&self) -> Result<Vec<Operation>> {
+        self.change(None, |operations| Ok(operations.clone()))
+    }
+
+    /// What was found wrong with the file and done about it since the last call, for the journal.
+    pub fn take_remarks(&self) -> Vec<JournalItem> {
+        std::mem::take(&mut self.remarks.lock())
+    }
+
+    /// The number of the next backup: one more than the last in the history, and more than that of
+    /// any file of the set in the folder.
+    ///
+    /// # Errors
+    /// As [`History::load`]; [`ErrorKind::Limit`] when no number is left.
+    pub fn next_number(&self) -> Result<u32> {
+        let operations = self.load()?;
+        let last = operations.iter().filter_map(|operation| operation.backup_number).max();
+        let next = last
+            .unwrap_or(0)
+            .checked_add(1)
+            .ok_or_else(|| Error::new(ErrorKind::Limit, "no number is left").at(self.path()))?;
+        archive::next_number(&*self.disk, &self.folder, &self.set, next)
+    }
+
+    /// Adds an operation. The history then has those of the last `keep` sets, and as many that left
+    /// no archive; `None` keeps all.
+    ///
+    /// # Durability
+    /// When it returns, the operation survives a power loss; a crash before leaves the old history.
+    ///
+    /// # Errors
+    /// As [`History::load`].
+    pub fn record(&self, operation: Operation, keep: Option<u32>) -> Result<()> {
+        self.change(Some(&operation.clone()), |operations| {
+            // A crash came after the archive had its name, and it was listed from that already.
+            let same = |o: &Operation| o.rebuilt && o.seal.is_some() && o.seal == operation.seal;
+            operations.retain(|listed| !same(listed));
+            operations.push(operation);
+            if let Some(keep) = keep {
+                retention::trim(operations, keep, &|part| self.stands(part));
+            }
+            Ok(())
+        })
+    }
+
+    /// What retention would delete now. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn plan(&self, rule: &RetentionRule) -> Result<RetentionPlan> {
+        Ok(retention::plan(&self.read()?, rule, &|part| self.stands(part)))
+    }
+
+    /// Deletes the sets that are too many, and says so for the journal: a line for each archive that
+    /// was deleted, left alone, or could not be deleted. None of the latter is an error of this call.
+    ///
+    /// # Errors
+    /// As [`History::load`]: nothing was deleted then that the history does not tell of.
+    pub fn retire(&self, rule: &RetentionRule) -> Result<Vec<JournalItem>> {
+        let mut lines = Vec::new();
+        let plan = self.change(None, |operations| {
+            let mut plan = retention::plan(operations, rule, &|part| self.stands(part));
+            lines = retention::check(&mut plan, &*self.disk, self.store);
+            // Told before it is done: what a crash leaves half-deleted is known as such.
+            retention::mark(&plan, operations);
+            Ok(plan)
+        })?;
+        if plan.deletions.is_empty() {
+            return Ok(lines);
+        }
+        self.change(None, |operations| {
+            lines.extend(retention::delete(&plan, &*self.disk, &self.folder, operations));
+            Ok(())
+        })?;
+        Ok(lines)
+    }
+
+    /// Whether a file is at its place and as long as it was.
+    fn stands(&self, part: &ArchivePart) -> bool {
+        let found = self.disk.metadata(&part.path);
+        found.is_ok_and(|found| {
+            found.kind == crate::disk::EntryKind::File && found.len == part.bytes
+        })
+    }
+
+    /// Reads the file, puts it right, changes it, and writes it if there is anything new in it.
+    /// `coming` is listed by `change` itself.
+    fn change<T>(
+        &self,
+        coming: Option<&Operation>,
+        change: impl FnOnce(&mut Vec<Operation>) -> Result<T>,
+    ) -> Result<T> {
+        let _lock = self.lock()?;
+        let found = Document::read(&*self.disk, &self.folder)?;
+        let missing = matches!(found, Found::Nothing);
+        let (mut document, damage) = found.understood();
+        let (mut operations, wrong) = document.operations(&self.set);
+        let was = operations.clone();
+        let malformed = damage.or(wrong);
+        if let Some(error) = &malformed {
+            let aside = document::set_aside(&*self.disk, &self.folder)?;
+            let hint = format!("It is kept as \"{}\".", aside.display());
+            let error = error.clone().at(self.path()).hint(hint);
+            self.remark(JournalItem::note(JournalEvent::History, "").with_error(&error));
+        }
+        let added = self.complete(&mut operations, coming)?;
+        if added > 0 {
+            let why = if missing { "the file was not there: " } else { "" };
+            let message =
+                format!("{why}{added} archives were listed from what they say themselves");
+            let mut item = JournalItem::note(JournalEvent::History, message);
+            item.path = Some(self.path());
+            self.remark(item);
+        }
+        let result = change(&mut operations)?;
+        if malformed.is_some() || operations != was {
+            document.put(&self.set, &operations)?;
+            document.write(&*self.disk, &self.folder)?;
+        }
+        Ok(result)
+    }
+
+    fn complete(
+        &self,
+        operations: &mut Vec<Operation>,
+        coming: Option<&Operation>,
+    ) -> Result<usize> {
+        rebuild::complete(&*self.disk, &self.folder, &self.set, self.store, operations, coming)
+    }
+
+    fn remark(&self, item: JournalItem) {
+        self.remarks.lock().push(item);
+    }
+
+    fn lock(&self) -> Result<Box<dyn Send + Sync>> {
+        let path = self.folder.join(LOCK_FILE);
+        for _ in 0..TRIES {
+            match self.disk.lock(&path, "the history of backups is being changed") {
+                Ok(lock) => return Ok(lock),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(WAIT),
+                Err(e) => return Err(Error::io("lock the history of backups", &path, e)),
+            }
+        }
+        let message = "another process keeps the history of backups locked";
+        Err(Error::new(ErrorKind::Busy, message).at(&path))
+    }
+}

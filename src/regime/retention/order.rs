@@ -1,0 +1,61 @@
+//! Which archive is older: by timeline, then by LSN.
+//!
+//! A timeline comes after the one that it left. Of two that neither left the other, the one whose
+//! first archive was begun earlier comes first. The store's own, where it is known, comes last: what
+//! it wrote just now is the newest, whatever else lies in the folder. Within a timeline the LSN says
+//! it, and then the time of the start. The clock may have been wrong, and numbers may have been reset.
+
+use std::collections::HashMap;
+
+use crate::engine::Lsn;
+use crate::regime::history::Operation;
+
+/// The place of an archive among all; the greater the newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Age {
+    timeline: usize,
+    lsn: Lsn,
+    started: i64,
+    number: u32,
+}
+
+/// The age of each of `operations`.
+pub(super) fn ages(operations: &[Operation], current: Option<u128>) -> Vec<Age> {
+    let ranks = rank_timelines(operations, current);
+    let age = |o: &Operation| Age {
+        timeline: o.timeline.and_then(|t| ranks.get(&t.id).copied()).unwrap_or(0),
+        lsn: o.lsn.unwrap_or(0),
+        started: o.started,
+        number: o.backup_number.unwrap_or(0),
+    };
+    operations.iter().map(age).collect()
+}
+
+/// Numbers the timelines from 1, each after its parent where that is known.
+fn rank_timelines(operations: &[Operation], current: Option<u128>) -> HashMap<u128, usize> {
+    // For each: its parent, and when its first archive was begun.
+    let mut known: HashMap<u128, (u128, i64)> = HashMap::new();
+    for operation in operations {
+        let Some(timeline) = operation.timeline else { continue };
+        let entry = known.entry(timeline.id).or_insert((timeline.parent, operation.started));
+        entry.1 = entry.1.min(operation.started);
+    }
+    let mut ranks = HashMap::new();
+    while !known.is_empty() {
+        let ready = |(id, (parent, _)): &(&u128, &(u128, i64))| {
+            !known.contains_key(parent) || parent == *id
+        };
+        let first = |(id, (_, started)): &(&u128, &(u128, i64))| (*started, **id);
+        // Forged papers may go round in a circle: then any will do.
+        let next = known.iter().filter(ready).min_by_key(first);
+        let next = next.or_else(|| known.iter().min_by_key(first)).map(|(id, _)| *id);
+        let Some(next) = next else { break };
+        known.remove(&next);
+        ranks.insert(next, ranks.len() + 1);
+    }
+    let last = ranks.len() + 1;
+    if let Some(rank) = current.and_then(|current| ranks.get_mut(&current)) {
+        *rank = last;
+    }
+    ranks
+}
