@@ -91,6 +91,8 @@ pub mod code {
     pub const LOG_ARCHIVE_MISSING: i32 = 1412;
     /// The check of the log archive failed.
     pub const LOG_CHECK: i32 = 1413;
+    /// The log is in a critical state, and no backup can be made.
+    pub const LOG_CRITICAL: i32 = 1415;
     /// A log belongs to another store or to a divergent history.
     pub const FOREIGN_LOG: i32 = 1416;
     /// An integration of logs is running, and the backup cannot start.

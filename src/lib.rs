@@ -103,7 +103,9 @@ pub use backup::{
     BackupBuilder, BackupHandle, BackupReport, BackupStart, LogArchiveReport, ParticipantReport,
     Progress, SavedFile, Stage, Together, TogetherHandle, backup_together,
 };
-pub use engine::{CommitInfo, Durability, EngineStats, Lsn, StoreId, TableId, Timeline};
+pub use engine::{
+    CommitInfo, Durability, EngineStats, LogCapPolicy, Lsn, StoreId, TableId, Timeline,
+};
 pub use error::{Error, ErrorKind, Result, code};
 pub use lock::{
     Access, AtLimit, BackupProgressInfo, Contents, Hold, LockReport, PendingWrite,

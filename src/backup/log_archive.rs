@@ -18,7 +18,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::engine::tree::Checkpoint;
 use crate::engine::{ClosedSegment, LogHold, Lsn};
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::store::{ArchiveRef, LogGap, LogHeader, SegmentPaper};
+use crate::store::{LogGap, LogHeader, SegmentPaper};
 
 /// Bytes of a segment that are read at once.
 const PIECE: usize = 256 << 10;
@@ -35,7 +35,8 @@ pub(super) struct LogPart {
 pub(super) struct LogPlan {
     /// No segment goes before the archives are noted.
     _hold: LogHold,
-    base: ArchiveRef,
+    /// Number of the backup that the log follows, 0 where it is not known any more.
+    number: u32,
     /// The closed segments that the log archive will hold, oldest first.
     segments: Vec<ClosedSegment>,
     /// Commits since the base that no segment has any more.
@@ -44,19 +45,24 @@ pub(super) struct LogPlan {
 
 impl LogPlan {
     /// Looks for what was logged since the last backup of data, up to the pin. `None` where there
-    /// was no such backup, or nothing was committed since.
+    /// was no such backup, or nothing was committed since. Where the store no longer knows of the
+    /// last backup, everything that was kept is archived.
     pub(super) fn new(backup: &BackupBuilder, pinned: Lsn) -> Result<Option<LogPlan>> {
-        let engine = &backup.inner.engine;
-        let Some(base) = backup.inner.backup_state().base.filter(|base| base.lsn < pinned) else {
-            return Ok(None);
+        let (engine, state) = (&backup.inner.engine, &backup.inner.state);
+        let base = state.get().base.map(|base| (base.number, base.lsn));
+        let forgotten = base.is_none() && state.damage().is_some();
+        let (number, from) = match base {
+            Some((number, lsn)) if lsn < pinned => (number, lsn),
+            None if forgotten => (0, 0),
+            _ => return Ok(None),
         };
         let _hold = engine.hold_log();
         let mut segments = engine.closed_segments().map_err(failed)?;
-        segments.retain(|segment| segment.last > base.lsn && segment.last <= pinned);
+        segments.retain(|segment| segment.last > from && segment.last <= pinned);
         let held_from = segments.first().map_or(pinned, |first| first.after);
-        let time = engine.disk().now();
-        let gap = (held_from > base.lsn).then(|| LogGap { after: base.lsn, last: held_from, time });
-        Ok(Some(LogPlan { _hold, base, segments, gap }))
+        let gap = LogGap { after: from, last: held_from, time: engine.disk().now() };
+        let gap = Some(gap).filter(|_| held_from > from && !forgotten);
+        Ok(Some(LogPlan { _hold, number, segments, gap }))
     }
 
     /// About as many bytes as will be read.
@@ -89,7 +95,7 @@ impl LogPlan {
         }
         let header = LogHeader {
             program: concat!("stillpoint ", env!("CARGO_PKG_VERSION")).to_owned(),
-            number: self.base.number,
+            number: self.number,
             store_id: backup.inner.engine.store_id(),
             timeline: last.timeline.into(),
             after: first.after,
@@ -165,6 +171,9 @@ impl Target {
     /// had a name. Else it is somebody else's, and the number of this backup is free.
     fn choose(disk: &Arc<dyn Disk>, place: &Place, header: &LogHeader) -> Result<Target> {
         let own = place.name.clone().of_kind(ArchiveKind::Log);
+        if header.number == 0 {
+            return Ok(Target { name: own, replaces: false });
+        }
         let wanted = ArchiveName::new(own.set(), header.number)?
             .of_kind(ArchiveKind::Log)
             .encrypted(own.is_encrypted());

@@ -8,6 +8,7 @@ use super::builder::{BackupBuilder, Base};
 use super::lineage::Lineage;
 use crate::archive::{ArchiveKind, ArchiveName, Compression, list_partials, next_number};
 use crate::disk::{Disk, EntryKind};
+use crate::engine::LOG_DIR;
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// Where an archive will be written.
@@ -38,6 +39,7 @@ impl Place {
 }
 
 pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
+    check_log(backup)?;
     let engine = &backup.inner.engine;
     let (disk, folder) = (engine.disk(), &backup.destination);
     check_folder(disk, folder, engine.dir())?;
@@ -72,6 +74,20 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     })
 }
 
+/// Where the log has failed, nobody can tell which commits a backup would have to hold.
+fn check_log(backup: &BackupBuilder) -> Result<()> {
+    match backup.inner.engine.latched() {
+        Some(latched) if latched.code() == code::LOG_UNAVAILABLE => {
+            let message = "the log has failed, and no backup can be made";
+            Err(Error::new(ErrorKind::BackupFailed, message)
+                .with_code(code::LOG_CRITICAL)
+                .because(latched)
+                .hint("Close the store and open it again, then make the backup."))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn default_name(dir: &Path) -> String {
     let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
     name.filter(|name| crate::archive::check_set_name(name).is_ok())
@@ -98,7 +114,9 @@ fn check_folder(disk: &Arc<dyn Disk>, folder: &Path, store: &Path) -> Result<()>
         return Err(unusable(error.at(folder)));
     }
     let store = disk.canonical(store).map_err(|e| Error::io("find the store", store, e))?;
-    if real.starts_with(&store) {
+    // The log may lie elsewhere, at the end of a link.
+    let log = disk.canonical(&store.join(LOG_DIR));
+    if real.starts_with(&store) || log.is_ok_and(|log| real.starts_with(&log)) {
         let error = Error::new(ErrorKind::BackupFailed, "the destination lies within the store")
             .with_code(code::DESTINATION)
             .at(folder)

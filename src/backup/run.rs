@@ -347,6 +347,7 @@ impl<'r> Run<'r> {
             }
         });
         problems.extend(recorded.err());
+        inner.engine.backed_up();
         // With the plan goes its hold on the segments.
         drop(log);
         inner.engine.trim_log();

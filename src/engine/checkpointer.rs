@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::core::{Core, Sealed, closed};
 use super::delta::{Delta, DeltaCursor};
+use super::log_guard::unavailable;
 use super::pin::PinSlot;
 use super::tree::{ChangeSource, Checkpoint, CheckpointParams};
 use super::view::View;
@@ -123,7 +124,8 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
         let deltas = view.deltas.iter().filter(|d| !Arc::ptr_eq(d, &sealed.delta)).cloned();
         View { checkpoint: checkpoint.clone(), deltas: deltas.collect(), ..view.clone() }
     });
-    core.upkeep.remove_before(sealed.lsn)?;
+    core.upkeep.remove_before(sealed.lsn).map_err(unavailable)?;
+    core.enforce_log_cap(sealed.lsn).map_err(unavailable)?;
     Ok(checkpoint)
 }
 

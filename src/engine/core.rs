@@ -15,6 +15,7 @@ use super::delta::Delta;
 use super::leader::Leader;
 use super::line::Queue;
 use super::log::Upkeep;
+use super::log_guard::unavailable;
 use super::options::EngineOptions;
 use super::pin::PinSlot;
 use super::stats::Counters;
@@ -22,7 +23,7 @@ use super::tree::DataFile;
 use super::view::Views;
 use super::{Lsn, StoreId, TableId, Timeline};
 use crate::disk::Disk;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, code};
 
 pub(super) struct Core {
     pub(super) disk: Arc<dyn Disk>,
@@ -43,6 +44,8 @@ pub(super) struct Core {
     pub(super) keeper: Mutex<KeeperState>,
     pub(super) keeper_wake: Condvar,
     pub(super) counters: Counters,
+    /// The log was given up: no local commit before a backup of data.
+    pub(super) awaits_backup: AtomicBool,
     is_latched: AtomicBool,
     latch: Mutex<Option<Error>>,
 }
@@ -86,6 +89,8 @@ pub(super) struct Found {
     pub(super) leader: Leader,
     pub(super) next_table_id: TableId,
     pub(super) sealed: Vec<Sealed>,
+    /// Whether the log was missing, and given up.
+    pub(super) lost_log: bool,
 }
 
 pub(super) fn closed() -> Error {
@@ -120,6 +125,7 @@ impl Core {
             keeper: Mutex::default(),
             keeper_wake: Condvar::new(),
             counters: Counters::default(),
+            awaits_backup: AtomicBool::new(found.lost_log),
             is_latched: AtomicBool::new(false),
             latch: Mutex::new(None),
         }
@@ -140,12 +146,13 @@ impl Core {
             return None;
         }
         let cause = self.latch.lock().clone()?;
-        Some(
-            Error::new(ErrorKind::ReadOnly, "the store latched itself read-only after a failure")
-                .at(&self.dir)
-                .because(cause)
-                .hint("Close the store and open it again: recovery decides what is durable."),
-        )
+        let latched = "the store latched itself read-only after a failure";
+        let mut error = Error::new(ErrorKind::ReadOnly, latched).at(&self.dir);
+        if cause.code() == code::LOG_UNAVAILABLE {
+            error = error.with_code(code::LOG_UNAVAILABLE);
+        }
+        let hint = "Close the store and open it again: recovery decides what is durable.";
+        Some(error.because(cause).hint(hint))
     }
 
     /// Waits while the active delta is full and the one behind it is not yet in the tree.
@@ -213,6 +220,7 @@ impl Core {
         if let Some(latched) = self.latched() {
             return Err(latched);
         }
-        self.upkeep.unsynced().sync().map(drop).inspect_err(|error| self.latch(error.clone()))
+        let synced = self.upkeep.unsynced().sync().map(drop).map_err(unavailable);
+        synced.inspect_err(|error| self.latch(error.clone()))
     }
 }

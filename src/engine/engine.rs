@@ -115,6 +115,7 @@ impl Engine {
             return Err(latched);
         }
         check_size(&batch)?;
+        self.core.check_log()?;
         self.core.wait_for_room()?;
         match line::run(&self.core, Work::Commit { batch, durability })? {
             Outcome::Committed { lsn, time } => Ok(CommitInfo { lsn, time }),
@@ -265,6 +266,11 @@ impl Engine {
         self.core.upkeep.kept_from()
     }
 
+    /// A backup of the data was made: a store that gave up its log takes writes again.
+    pub(crate) fn backed_up(&self) {
+        self.core.awaits_backup.store(false, Ordering::Release);
+    }
+
     /// The segments of the log that nothing will be written to any more, oldest first. They may go
     /// at any time, unless a [`Engine::hold_log`] is there.
     pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
@@ -316,6 +322,10 @@ impl Engine {
             data_file_bytes: data.file_bytes,
             free_bytes: data.free_bytes,
             pinned_checkpoints: core.data.pins().len() as u64,
+            log_kept_from: core.upkeep.kept_from(),
+            log_kept_bytes: core.upkeep.kept_from().map_or(0, |_| core.upkeep.kept_bytes()),
+            log_cap_bytes: core.options.log_cap.map(|cap| cap.bytes),
+            log_refuses: core.check_log().is_err(),
             latched: core.latched().map(|error| error.to_string()),
             ..EngineStats::default()
         };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::log_guard::unavailable;
 use crate::error::ErrorKind;
 
 pub(super) fn run(core: &Arc<Core>) {
@@ -29,7 +30,7 @@ pub(super) fn run(core: &Arc<Core>) {
         // A failed sync latches the store by itself; whoever commits next is told.
         let _latched = core.sync_log_through(core.views.visible());
         match core.upkeep.prepare() {
-            Err(error) if error.kind() != ErrorKind::StorageFull => core.latch(error),
+            Err(error) if error.kind() != ErrorKind::StorageFull => core.latch(unavailable(error)),
             _ => {}
         }
     }

@@ -16,12 +16,13 @@ use super::core::{Core, Sealed};
 use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::line::{Outcome, outcome_unknown};
 use super::log::{Appended, Log, LogCommit, LogOp};
+use super::log_guard::unavailable;
 use super::open::random_id;
 use super::options::Durability;
 use super::pin::PinSlot;
 use super::view::View;
 use super::{CATALOGUE, Change, Lsn, TableId, Timeline};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, code};
 
 /// The context of every commit of this process, the first that is defined.
 pub(super) const FIRST_CONTEXT: u32 = 0;
@@ -86,7 +87,7 @@ impl Leader {
         self.next_lsn = written.last_lsn + 1;
         self.last_time = time;
         if durable {
-            self.log.sync().map_err(|error| core.latch_unknown(error))?;
+            self.log.sync().map_err(|error| core.latch_unknown(unavailable(error)))?;
         }
         for (lsn, batch) in (first..).zip(batches) {
             self.enter(lsn, batch);
@@ -94,7 +95,8 @@ impl Leader {
         self.publish(core, batches).map_err(|error| core.latch_unknown(error))?;
         core.counters.group(batches.len());
         core.active_bytes.store(self.active.bytes(), Ordering::Relaxed);
-        if self.active.bytes() >= core.options.delta_bytes && core.nothing_sealed() {
+        let full = self.active.bytes() >= core.options.delta_bytes || core.log_wants_checkpoint();
+        if full && core.nothing_sealed() {
             self.seal_delta(core);
         }
         Ok((first, time))
@@ -152,7 +154,7 @@ impl Leader {
 
     /// Ends the log segment.
     pub(super) fn roll(&mut self, core: &Core) -> Result<Outcome> {
-        self.log.roll().map_err(|error| core.latch_unknown(error))?;
+        self.log.roll().map_err(|error| core.latch_unknown(unavailable(error)))?;
         Ok(Outcome::Rolled(self.next_lsn - 1))
     }
 
@@ -199,7 +201,7 @@ pub(super) fn log_ops(batch: &Batch) -> impl ExactSizeIterator<Item = LogOp<'_>>
 fn unwritten(core: &Core, error: Error) -> Error {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::Limit => error,
-        _ => core.latch_unknown(error),
+        _ => core.latch_unknown(unavailable(error)),
     }
 }
 
@@ -207,6 +209,10 @@ impl Core {
     /// Latches the store because of `cause`, and says of the commit at hand what can be said.
     pub(super) fn latch_unknown(&self, cause: Error) -> Error {
         self.latch(cause.clone());
-        outcome_unknown().because(cause)
+        let mut error = outcome_unknown();
+        if cause.code() == code::LOG_UNAVAILABLE {
+            error = error.with_code(code::LOG_UNAVAILABLE);
+        }
+        error.because(cause)
     }
 }

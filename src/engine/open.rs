@@ -16,7 +16,8 @@ use super::catalogue::Catalogue;
 use super::core::{Core, Found, Sealed};
 use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::leader::{FIRST_CONTEXT, Leader};
-use super::log::{self, Context, Era, Log, LogParams, RecoveryBase, era_at};
+use super::log::{self, Context, Era, Log, LogParams, Recovered, RecoveryBase, era_at};
+use super::log_folder;
 use super::options::EngineOptions;
 use super::snapshot::{Snapshot, catalogue_of};
 use super::tree::{Checkpoint, DataFile, DataParams};
@@ -24,7 +25,7 @@ use super::view::{View, Views};
 use super::{CATALOGUE, Change, Lsn, TableId, Timeline};
 use crate::disk::atomic::parent;
 use crate::disk::{Disk, EntryKind, OpenMode};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, code};
 
 /// The data file of a store.
 pub(crate) const DATA_FILE: &str = "store.data";
@@ -62,10 +63,7 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
     refuse_foreign_files(disk, dir)?;
     let data = dir.join(DATA_FILE);
     remove_if_there(disk, &dir.join(DATA_PARTIAL))?;
-    let log_dir = dir.join(LOG_DIR);
-    if disk.metadata(&log_dir).is_err() {
-        disk.create_dir(&log_dir).map_err(|e| Error::io("create the log folder", &log_dir, e))?;
-    }
+    log_folder::make(disk, dir, options.log_folder.as_deref())?;
     let partial = dir.join(DATA_PARTIAL);
     let params = DataParams {
         page_size: options.page_size as usize,
@@ -189,10 +187,9 @@ fn recover(
     checkpoint: Arc<Checkpoint>,
     lock: DirLock,
 ) -> Result<Found> {
-    let mut replay = Replay::new(options.delta_bytes, &checkpoint)?;
     let meta = checkpoint.meta().clone();
     let log_dir = dir.join(LOG_DIR);
-    let base = RecoveryBase {
+    let mut base = RecoveryBase {
         store_id: meta.store_id,
         timeline: meta.timeline,
         checkpoint_lsn: meta.lsn,
@@ -201,17 +198,26 @@ fn recover(
         durable_hint: if meta.from_archive { 0 } else { meta.durable_log_lsn },
         foreign: meta.foreign || meta.from_archive,
     };
-    let recovered = log::recover(&**disk, &log_dir, base, &mut |lsn, time, op| {
-        replay.apply(lsn, time, op.table, op.key, op.change)
-    })?;
+    let mut lost_log = false;
+    let (replay, recovered) = match Replay::run(disk, &log_dir, base, options, &checkpoint) {
+        Err(error) if options.accept_lost_log && error.code() == code::LOG_UNAVAILABLE => {
+            lost_log = true;
+            base.durable_hint = 0;
+            log_folder::replace_lost(disk, dir, options)?;
+            Replay::run(disk, &log_dir, base, options, &checkpoint)?
+        }
+        recovered => recovered?,
+    };
     let (last_lsn, last_time) = (recovered.last_lsn, recovered.last_time);
     let era = recovered.era();
-    let foreign = era.foreign || recovered.tail_cut.is_some();
+    let foreign = era.foreign || recovered.tail_cut.is_some() || lost_log;
     let params = LogParams {
         store_id: meta.store_id,
         timeline: era.timeline,
         applied: era.foreign,
-        segment_bytes: options.segment_bytes,
+        segment_bytes: options
+            .log_cap
+            .map_or(options.segment_bytes, |cap| cap.segment_bytes(options.segment_bytes)),
         next_lsn: last_lsn + 1,
         last_time,
         prev: recovered.end,
@@ -243,7 +249,7 @@ fn recover(
     let leader =
         Leader { log, writer, active, next_lsn: last_lsn + 1, last_time, timeline, foreign };
     let store_id = meta.store_id;
-    Ok(Found { store_id, data, views, leader, next_table_id, sealed })
+    Ok(Found { store_id, data, views, leader, next_table_id, sealed, lost_log })
 }
 
 /// Rebuilds the deltas from the log, sealing them at their bound as the commit line does.
@@ -260,6 +266,21 @@ struct Replay {
 }
 
 impl Replay {
+    /// Reads the log in `log_dir` into deltas.
+    fn run(
+        disk: &Arc<dyn Disk>,
+        log_dir: &Path,
+        base: RecoveryBase,
+        options: &EngineOptions,
+        checkpoint: &Checkpoint,
+    ) -> Result<(Replay, Recovered)> {
+        let mut replay = Replay::new(options.delta_bytes, checkpoint)?;
+        let recovered = log::recover(&**disk, log_dir, base, &mut |lsn, time, op| {
+            replay.apply(lsn, time, op.table, op.key, op.change)
+        })?;
+        Ok((replay, recovered))
+    }
+
     fn new(delta_bytes: usize, checkpoint: &Checkpoint) -> Result<Replay> {
         let catalogue = catalogue_of(checkpoint)?;
         let highest_table = catalogue.highest_id();

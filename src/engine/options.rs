@@ -1,9 +1,11 @@
 //! How an engine is opened, and how a commit is acknowledged.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Lsn;
+use super::log_guard::{LogCap, OnLogDrop};
 
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,6 +35,14 @@ pub(crate) struct EngineOptions {
     /// The log is kept from this commit on, whatever the checkpoints hold; `None` keeps what the
     /// checkpoints lack.
     pub(crate) keep_log_from: Option<Lsn>,
+    /// How much of the log may be kept, where that is bounded.
+    pub(crate) log_cap: Option<LogCap>,
+    /// Told what the cap is about to take.
+    pub(crate) on_log_drop: Option<OnLogDrop>,
+    /// Where the log of a store that is made lies; `None` for a folder within the store.
+    pub(crate) log_folder: Option<PathBuf>,
+    /// A log that is missing is given up: the store opens at its checkpoint.
+    pub(crate) accept_lost_log: bool,
     /// Who writes, for the log: process, user, host. Written once a segment.
     pub(crate) context: BTreeMap<String, String>,
 }
@@ -45,6 +55,10 @@ impl Default for EngineOptions {
             delta_bytes: 64 << 20,
             eventual_sync: Duration::from_millis(200),
             keep_log_from: None,
+            log_cap: None,
+            on_log_drop: None,
+            log_folder: None,
+            accept_lost_log: false,
             context: BTreeMap::new(),
         }
     }

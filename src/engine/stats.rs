@@ -39,6 +39,14 @@ pub struct EngineStats {
     pub free_bytes: u64,
     /// Checkpoints that are kept readable: metas, snapshots, backups.
     pub pinned_checkpoints: u64,
+    /// The log is kept for archives from the commit after this one; `None` before the first backup.
+    pub log_kept_from: Option<Lsn>,
+    /// Bytes of the log that is kept for archives.
+    pub log_kept_bytes: u64,
+    /// How many there may be, where that is bounded.
+    pub log_cap_bytes: Option<u64>,
+    /// Whether writes are refused with 1274 until a backup of data has succeeded.
+    pub log_refuses: bool,
     /// Why the store is read-only, where it is.
     pub latched: Option<String>,
 }

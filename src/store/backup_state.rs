@@ -23,6 +23,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Name of the file.
 pub(crate) const BACKUP_STATE: &str = "backup-state.json";
+/// What the file is written as.
+const FORMAT: u32 = 1;
 /// How many archives are remembered as possible parents, and how many gaps.
 const REMEMBERED: usize = 100;
 /// The file is never longer than this.
@@ -60,6 +62,14 @@ pub(crate) struct LogGap {
     pub(crate) time: i64,
 }
 
+/// The file as it stands.
+#[derive(Serialize, Deserialize)]
+struct Stored<S> {
+    format: u32,
+    #[serde(flatten)]
+    state: S,
+}
+
 /// What the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BackupState {
@@ -79,7 +89,8 @@ impl BackupState {
     /// Reads the file of the store in `dir`; one that is missing says nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where it is no such file; those of the disk.
+    /// [`ErrorKind::Corrupt`] where it is no such file, [`ErrorKind::Unsupported`] where another
+    /// version wrote it; those of the disk.
     pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<BackupState> {
         let path = dir.join(BACKUP_STATE);
         let bytes = match read_whole(disk, &path, MAX_BYTES) {
@@ -90,11 +101,19 @@ impl BackupState {
             }
             Err(e) => return Err(Error::io("read what the store knows of its backups", &path, e)),
         };
-        serde_json::from_slice(&bytes).map_err(|cause| {
+        let stored: Stored<BackupState> = serde_json::from_slice(&bytes).map_err(|cause| {
             Error::corrupt(&path, "this is not what a store remembers of its backups")
                 .because(cause)
                 .hint("Make a backup: it writes the file anew.")
-        })
+        })?;
+        match stored.format {
+            FORMAT => Ok(stored.state),
+            other => {
+                let message =
+                    format!("the file has format {other}, and this version knows {FORMAT}");
+                Err(Error::new(ErrorKind::Unsupported, message).at(&path))
+            }
+        }
     }
 
     /// Writes the file of the store in `dir`.
@@ -103,11 +122,13 @@ impl BackupState {
     /// When it returns, the new content survives a power loss; before that the old or the new one.
     pub(crate) fn save(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
         let path = dir.join(BACKUP_STATE);
-        let mut json = serde_json::to_vec_pretty(self).map_err(|cause| {
-            Error::new(ErrorKind::Invalid, "what the store knows of its backups is no JSON")
-                .at(&path)
-                .because(cause)
-        })?;
+        let mut json = serde_json::to_vec_pretty(&Stored { format: FORMAT, state: self }).map_err(
+            |cause| {
+                Error::new(ErrorKind::Invalid, "what the store knows of its backups is no JSON")
+                    .at(&path)
+                    .because(cause)
+            },
+        )?;
         json.push(b'\n');
         write_atomically(disk, &path, &json)
             .map_err(|e| Error::io("write what the store knows of its backups", &path, e))
@@ -150,17 +171,33 @@ struct Known {
     state: BackupState,
     /// Why the file could not be read, until it is written anew.
     damage: Option<Error>,
+    /// The store's folder is locked.
+    may_change: bool,
 }
 
 impl StateFile {
-    /// The file of the store in `dir`. One that cannot be read is no reason not to open the store:
-    /// [`StateFile::damage`] tells of it.
+    /// The file of the store in `dir`, which need not be locked yet: [`StateFile::read_again`] under
+    /// the lock, before anything is changed. One that cannot be read is no reason not to open the
+    /// store: [`StateFile::damage`] tells of it.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path) -> StateFile {
-        let (state, damage) = match BackupState::load(&*disk, dir) {
+        let known = Known { state: BackupState::default(), damage: None, may_change: false };
+        let file = StateFile { disk, dir: dir.to_path_buf(), known: Mutex::new(known) };
+        file.read(false);
+        file
+    }
+
+    /// Reads the file again, now that nobody else can change it.
+    pub(crate) fn read_again(&self) {
+        self.read(true);
+    }
+
+    fn read(&self, may_change: bool) {
+        let mut known = self.known.lock();
+        let (state, damage) = match BackupState::load(&*self.disk, &self.dir) {
             Ok(state) => (state, None),
             Err(error) => (BackupState::default(), Some(error)),
         };
-        StateFile { disk, dir: dir.to_path_buf(), known: Mutex::new(Known { state, damage }) }
+        *known = Known { state, damage, may_change };
     }
 
     /// What is known.
@@ -177,7 +214,10 @@ impl StateFile {
     pub(crate) fn keep_log_from(&self) -> Option<Lsn> {
         let known = self.known.lock();
         match (&known.state.base, &known.damage) {
-            (Some(base), _) => Some(base.lsn),
+            (Some(base), _) => Some(known.state.gaps.iter().fold(base.lsn, |from, gap| {
+                // What the cap took need not be kept.
+                if gap.after <= from { from.max(gap.last) } else { from }
+            })),
             (None, Some(_)) => Some(0),
             (None, None) => None,
         }
@@ -186,10 +226,13 @@ impl StateFile {
     /// Changes what is known, durably; on an error it stays as it was.
     pub(crate) fn update(&self, change: impl FnOnce(&mut BackupState)) -> Result<()> {
         let mut known = self.known.lock();
+        if !known.may_change {
+            return Err(Error::new(ErrorKind::Busy, "the store is still being opened"));
+        }
         let mut state = known.state.clone();
         change(&mut state);
         state.save(&*self.disk, &self.dir)?;
-        *known = Known { state, damage: None };
+        (known.state, known.damage) = (state, None);
         Ok(())
     }
 }

@@ -1,11 +1,10 @@
 //! How a store is opened or made.
 
 use super::Store;
-use super::backup_state::StateFile;
-use super::inner::{Inner, Settings};
+use super::inner::{Around, Inner, Settings};
 use super::papers;
 use crate::disk::{Disk, RealDisk, this_process};
-use crate::engine::{Durability, Engine, EngineOptions};
+use crate::engine::{Durability, Engine, EngineOptions, LogCap, LogCapPolicy};
 use crate::lock::StoreMode;
 use crate::{ErrorKind, Result};
 use std::fmt;
@@ -57,6 +56,32 @@ impl StoreBuilder {
     /// Bytes of a log segment. By default 64 MiB.
     pub fn segment_size(mut self, bytes: u64) -> Self {
         self.engine.segment_bytes = bytes;
+        self
+    }
+
+    /// Bounds the log that is kept since the last backup of data, and says what happens at the bound.
+    /// Without this it grows until a backup archives it. Segments are then at most a quarter of it
+    /// long, or 64 KiB.
+    pub fn log_cap(mut self, bytes: u64, policy: LogCapPolicy) -> Self {
+        self.engine.log_cap = Some(LogCap { bytes, policy });
+        self
+    }
+
+    /// Keeps the log of a store that is made in the folder `path`, best on another disk: a symbolic
+    /// link `log` in the store's folder leads there. It must hold no log yet. A store that exists
+    /// keeps its own place, unless its log is lost and given up.
+    pub fn log_folder(mut self, path: impl AsRef<Path>) -> Self {
+        self.engine.log_folder = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Opens a store whose log is missing (1274) at its checkpoint: what was committed later is lost.
+    /// It can be read at once; writes are refused with 1274 until a backup of the data has succeeded,
+    /// and the commits after that are a new branch of its history. Where the log was on another disk,
+    /// the link to it goes: the new one lies in the store's folder, or where
+    /// [`log_folder`](StoreBuilder::log_folder) says. A log that is there is not given up.
+    pub fn accept_lost_log(mut self) -> Self {
+        self.engine.accept_lost_log = true;
         self
     }
 
@@ -115,11 +140,12 @@ impl StoreBuilder {
     /// for files that cannot be trusted or understood.
     pub fn open(self) -> Result<Store> {
         let (disk, path, mut options) = self.prepared();
-        let state = Arc::new(StateFile::open(disk.clone(), &path));
-        options.keep_log_from = state.keep_log_from();
+        let around = Around::new(&disk, &path);
+        options.keep_log_from = around.state.keep_log_from();
+        options.on_log_drop = Some(around.on_log_drop(&disk));
         let engine = Engine::open(disk.clone(), &path, options)?;
         papers::set_aside(&*disk, &path)?;
-        Ok(self.running(engine, state))
+        Ok(self.running(engine, around))
     }
 
     /// Makes an empty store and opens it. There must be nothing, or an empty folder.
@@ -131,10 +157,11 @@ impl StoreBuilder {
     /// # Durability
     /// When it returns, the empty store survives a power loss. A crash before that leaves no store.
     pub fn create(self) -> Result<Store> {
-        let (disk, path, options) = self.prepared();
-        let engine = Engine::create(disk.clone(), &path, options)?;
-        let state = Arc::new(StateFile::open(disk, &path));
-        Ok(self.running(engine, state))
+        let (disk, path, mut options) = self.prepared();
+        let around = Around::new(&disk, &path);
+        options.on_log_drop = Some(around.on_log_drop(&disk));
+        let engine = Engine::create(disk, &path, options)?;
+        Ok(self.running(engine, around))
     }
 
     /// Opens the store if there is one, else makes it.
@@ -160,8 +187,11 @@ impl StoreBuilder {
         (self.disk.clone(), self.path.clone(), options)
     }
 
-    fn running(self, engine: Engine, state: Arc<StateFile>) -> Store {
-        Store { inner: Inner::new(engine, self.disk, self.settings, state) }
+    fn running(self, engine: Engine, around: Around) -> Store {
+        // Another process may have had the store when the file was read first.
+        around.state.read_again();
+        engine.keep_log_from(around.state.keep_log_from());
+        Store { inner: Inner::new(engine, self.disk, self.settings, around) }
     }
 }
 

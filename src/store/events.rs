@@ -4,8 +4,9 @@
 //! events and is told how many. Nobody is called back: events go into channels, so no listener can
 //! hold up the store.
 
+use crate::engine::Lsn;
 use crate::lock::Access;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, code};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +61,16 @@ pub enum StoreEvent {
     },
     /// A commit was refused because the disk is full. Commits go on when there is room.
     StorageFull,
+    /// A commit was refused because the kept log has reached its cap. Commits go on after a backup of
+    /// the data.
+    LogFull,
+    /// The kept log has reached its cap, and its oldest commits, which are in no log archive, go.
+    LogDropped {
+        /// The commits after this one are gone.
+        after: Lsn,
+        /// The last that is gone.
+        last: Lsn,
+    },
     /// The store latched itself read-only.
     Latched {
         /// Why.
@@ -113,7 +124,10 @@ impl Events {
     /// Tells what an error of a commit says about the store; `latched` is why it takes no writes.
     pub(crate) fn tell_fault(&self, error: &Error, latched: Option<Error>) {
         if error.kind() == ErrorKind::StorageFull {
-            self.tell(|| StoreEvent::StorageFull);
+            self.tell(|| match error.code() {
+                code::LOG_UNAVAILABLE => StoreEvent::LogFull,
+                _ => StoreEvent::StorageFull,
+            });
         }
         if let Some(error) = latched
             && !self.latch_told.swap(true, Ordering::Relaxed)

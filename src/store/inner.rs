@@ -4,7 +4,7 @@
 //! [`Store`](super::Store) value, and the store is closed when the last of them goes, on whatever
 //! thread that is: the engine's own threads hold no handle, so none of them ever waits for itself.
 
-use super::backup_state::{BackupState, StateFile};
+use super::backup_state::{BackupState, LogGap, StateFile};
 use super::events::{Events, StoreEvent};
 use super::gate::Gates;
 use super::participant::Participants;
@@ -12,9 +12,10 @@ use super::submit::Runners;
 use crate::disk::Disk;
 use crate::engine::Batch;
 use crate::engine::tree::max_key_len;
-use crate::engine::{CommitInfo, Durability, Engine};
+use crate::engine::{CommitInfo, Durability, Engine, OnLogDrop};
 use crate::lock::{LockManager, LockOptions, StoreMode};
 use crate::{Error, ErrorKind, Result};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -44,12 +45,37 @@ impl Default for Settings {
     }
 }
 
+/// What is there before the engine runs, because it is told from within.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub(crate) state: Arc<StateFile>,
+    pub(crate) events: Arc<Events>,
+}
+
+impl Around {
+    pub(crate) fn new(disk: &Arc<dyn Disk>, dir: &Path) -> Around {
+        let state = Arc::new(StateFile::open(disk.clone(), dir));
+        Around { state, events: Arc::default() }
+    }
+
+    /// Notes what the log's cap takes, and tells of it.
+    pub(crate) fn on_log_drop(&self, disk: &Arc<dyn Disk>) -> OnLogDrop {
+        let (around, disk) = (self.clone(), disk.clone());
+        OnLogDrop(Arc::new(move |after, last| {
+            let gap = LogGap { after, last, time: disk.now() };
+            around.state.update(|state| state.add_gap(gap))?;
+            around.events.tell(|| StoreEvent::LogDropped { after, last });
+            Ok(())
+        }))
+    }
+}
+
 /// The store itself.
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) locks: Arc<LockManager>,
     pub(crate) gates: Gates,
-    pub(crate) events: Events,
+    pub(crate) events: Arc<Events>,
     pub(crate) runners: Arc<Runners>,
     pub(crate) settings: Settings,
     pub(crate) state: Arc<StateFile>,
@@ -64,7 +90,7 @@ impl Inner {
         engine: Engine,
         disk: Arc<dyn Disk>,
         settings: Settings,
-        state: Arc<StateFile>,
+        around: Around,
     ) -> Arc<Inner> {
         let clock = disk.clone();
         let mut seed = [0; 8];
@@ -79,13 +105,13 @@ impl Inner {
         Arc::new(Inner {
             gates: Gates::of(&locks),
             locks,
-            events: Events::default(),
+            events: around.events,
             runners: Runners::new(settings.submit_threads),
             max_key_bytes: max_key_len(engine.data().page_size()),
             engine,
             settings,
-            state,
             participants: Participants::default(),
+            state: around.state,
             disk,
             closed: AtomicBool::new(false),
         })

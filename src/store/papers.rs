@@ -254,7 +254,7 @@ pub struct TogetherPaper {
 pub struct LogHeader {
     /// The program that wrote it, with its version.
     pub program: String,
-    /// Number of the backup that it follows.
+    /// Number of the backup that it follows; 0 where the store no longer knew.
     pub number: u32,
     /// The store.
     #[serde(with = "hex")]

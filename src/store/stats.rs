@@ -15,6 +15,9 @@ pub struct StoreStats {
     pub pending_writes: usize,
     /// Whether a backup or the application keeps writes waiting.
     pub locked: bool,
+    /// Why what the store remembers of its backups cannot be read, where it cannot: the whole log is
+    /// kept then, until a backup of the data writes the file anew.
+    pub backup_state_damage: Option<String>,
 }
 
 impl StoreStats {
@@ -24,6 +27,7 @@ impl StoreStats {
             tables: store.engine.catalogue().iter().count(),
             pending_writes: store.locks.pending_writes().len(),
             locked: store.locks.locked(),
+            backup_state_damage: store.state.damage().map(|error| error.to_string()),
         }
     }
 }

@@ -14,6 +14,7 @@ mod p6_archives;
 mod p7_delta;
 mod p7_incremental;
 mod p7_log_archives;
+mod p7_log_bounds;
 mod p7_points;
 mod p7_restores;
 mod p8_bad_input;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use parking_lot::Mutex;
+use stillpoint::archive::ArchiveFile;
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, OpenMode, SimDisk, Survival};
 use stillpoint::{Access, Archive, Durability, ErrorKind, Lsn, Result, TableDef};
 
@@ -142,6 +143,13 @@ impl Life {
         let names = self.driven.sim.list(Path::new(TO)).unwrap();
         let (sealed, others): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|name| name.to_string_lossy().ends_with(".tar.zst"));
+        let is_log = |name: &PathBuf| name.to_string_lossy().ends_with(".log.zst");
+        let (logs, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_log);
+        for name in logs {
+            let sim = &self.driven.sim;
+            let log = ArchiveFile::open(&**sim, &Path::new(TO).join(name)).unwrap();
+            log.verify(1, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+        }
         for name in others {
             assert!(name.to_string_lossy().ends_with(".partial"), "{}", name.display());
         }

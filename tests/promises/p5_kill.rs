@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use stillpoint::archive::ArchiveFile;
+use stillpoint::disk::RealDisk;
 use stillpoint::{Access, Archive, Durability, ReadHandle, Store, TableDef, verify_store};
 
 use crate::support::random::{Random, seed};
@@ -131,7 +133,11 @@ fn check(home: &Path, acknowledged: [u64; 2]) {
     store.close().unwrap();
     for entry in std::fs::read_dir(home.join("backups")).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|ending| ending == "zst") {
+        if path.to_string_lossy().ends_with(".log.zst") {
+            let log = ArchiveFile::open(&*RealDisk::new(), &path).unwrap();
+            log.verify(1, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+            std::fs::remove_file(&path).unwrap();
+        } else if path.extension().is_some_and(|ending| ending == "zst") {
             let archive = Archive::open(&path).unwrap();
             archive.verify().unwrap();
             let read = archive.read().unwrap();

@@ -140,6 +140,22 @@ impl Keep {
         self.closed_bytes.store(known.kept_bytes(), Ordering::Relaxed);
     }
 
+    /// See [`super::Upkeep::droppable`].
+    pub(super) fn droppable(&self, upto: Lsn, surplus: u64) -> Option<(Lsn, Lsn)> {
+        let known = self.known.lock();
+        let from = known.from?;
+        let kept = known.closed.iter().filter(|(last, _)| *last > from && *last <= upto);
+        let (mut bytes, mut dropped) = (0, None);
+        for (last, len) in kept {
+            if bytes >= surplus {
+                break;
+            }
+            bytes += len;
+            dropped = Some((from, *last));
+        }
+        dropped
+    }
+
     /// The segments that hold nothing later than `lsn` are gone.
     pub(super) fn forget(&self, lsn: Lsn) {
         let mut known = self.known.lock();

@@ -33,13 +33,11 @@ pub(crate) use format::{Malformed, SegmentHeader};
 pub(crate) use group::{Context, LogCommit, LogOp};
 pub(crate) use keep::{ClosedSegment, Hold};
 pub(crate) use reader::{Group, SegmentReader, Step};
-pub(crate) use recovery::{RecoveryBase, recover};
+pub(crate) use recovery::{Recovered, RecoveryBase, recover};
+pub(crate) use segment::has_segments;
 pub(crate) use segment::{SegmentInfo, is_segment_name, list_segments};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use writer::{Appended, Log, LogParams};
-
-#[cfg(test)]
-use recovery::Recovered;
 
 #[cfg(test)]
 mod tests;

@@ -230,6 +230,8 @@ fn damaged(place: Place, dir: &Path, lsn: Lsn, known: Lsn) -> Error {
 /// There was a log, and no segment of it is there. What is there instead tells who was mistaken.
 fn missing(dir: &Path, segments: &[SegmentInfo], base: &RecoveryBase) -> Error {
     const HINT: &str = "Put the store's own log segments back, or restore the last backup.";
+    const LOST: &str = "Put the store's own log segments back, restore the last backup, or open the \
+        store at its checkpoint with accept_lost_log(): later commits are lost then.";
     let of_another_branch = |segment: &&SegmentInfo| {
         let header = segment.sound();
         header.is_some_and(|header| is_dead(header.timeline, header.base, base.timeline))
@@ -240,7 +242,9 @@ fn missing(dir: &Path, segments: &[SegmentInfo], base: &RecoveryBase) -> Error {
                 "the store's own log is missing, and this one is of another branch of its history";
             divergent(&other.path, why).hint(HINT)
         }
-        None => Error::corrupt(dir, "the log of the store is missing").hint(HINT),
+        None => Error::corrupt(dir, "the log of the store is missing")
+            .with_code(code::LOG_UNAVAILABLE)
+            .hint(LOST),
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::format::{Malformed, SEGMENT_HEADER, SegmentHeader, segment_chain};
 use crate::disk::{Disk, File, OpenMode};
 use crate::engine::Lsn;
+use crate::error::code;
 use crate::{Error, Result};
 
 /// What the first bytes of a segment are.
@@ -105,8 +106,15 @@ pub(crate) fn numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
             Ok(numbers)
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(Error::io("list the log", dir, e)),
+        Err(e) => Err(Error::io("list the log", dir, e)
+            .with_code(code::LOG_UNAVAILABLE)
+            .hint("See to the disk of the log, or open the store without it: accept_lost_log().")),
     }
+}
+
+/// Whether there is any segment in `dir`.
+pub(crate) fn has_segments(disk: &dyn Disk, dir: &Path) -> Result<bool> {
+    numbers(disk, dir).map(|numbers| !numbers.is_empty())
 }
 
 /// All segments in `dir`, in order of their numbers, with their headers.

@@ -99,6 +99,14 @@ impl Upkeep {
         self.0.keep.bytes()
     }
 
+    /// What the oldest kept segments hold that together have at least `surplus` bytes, or as much of
+    /// that as is not later than `upto`: the commits after the first LSN, up to the second. `None`
+    /// where that is nothing, and while segments are held.
+    pub(crate) fn droppable(&self, upto: Lsn, surplus: u64) -> Option<(Lsn, Lsn)> {
+        let is_held = self.0.keep.removal.try_lock().is_none_or(|holds| *holds > 0);
+        if is_held { None } else { self.0.keep.droppable(upto, surplus) }
+    }
+
     /// Looks at the disk for what is kept.
     ///
     /// # Errors

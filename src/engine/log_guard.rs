@@ -1,0 +1,128 @@
+//! What the log asks of writers: its cap, and what happens where it is lost.
+//!
+//! From the first backup of data on the log is kept for archives, and may be bounded. At the bound
+//! either writes are refused until a backup has made room, or the oldest segments go, each time after
+//! the store has noted which commits they held. A log that fails while the store runs latches the
+//! store; one that is missing at the opening may be given up, and then writes wait for a backup, so
+//! that the new log never stands without an archive that it follows.
+//!
+//! Invariants: a segment goes by the cap only when both metas have passed it, and never while a
+//! backup reads the log; the bound holds to within what is in the commit line.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Lsn;
+use super::core::Core;
+use crate::error::{Error, ErrorKind, Result, code};
+
+/// What happens when the kept log reaches its cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LogCapPolicy {
+    /// Writes are refused, with [`ErrorKind::StorageFull`] and code 1274, until a backup of data has
+    /// succeeded. Nothing is lost.
+    #[default]
+    Refuse,
+    /// The oldest closed segments go. The backups are not touched, but those before the gap can no
+    /// longer be rolled forward beyond it.
+    DropOldest,
+}
+
+/// The bound of the kept log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogCap {
+    pub(crate) bytes: u64,
+    pub(crate) policy: LogCapPolicy,
+}
+
+impl LogCap {
+    /// Segments are at most a quarter of the cap, so that there is something to drop. They need not
+    /// be smaller than this.
+    const SMALLEST_SEGMENT: u64 = 64 << 10;
+
+    /// The length of segments under this cap.
+    pub(crate) fn segment_bytes(self, wanted: u64) -> u64 {
+        wanted.min((self.bytes / 4).max(LogCap::SMALLEST_SEGMENT))
+    }
+}
+
+/// Called before the cap takes the commits after the first LSN, up to the second; they stay where it
+/// fails.
+#[derive(Clone)]
+pub(crate) struct OnLogDrop(pub(crate) Arc<dyn Fn(Lsn, Lsn) -> Result<()> + Send + Sync>);
+
+impl fmt::Debug for OnLogDrop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnLogDrop")
+    }
+}
+
+/// An error of writing or syncing the log: the store latches with it.
+pub(super) fn unavailable(cause: Error) -> Error {
+    if cause.code() == code::LOG_UNAVAILABLE {
+        return cause;
+    }
+    Error::new(ErrorKind::ReadOnly, "the log became unavailable; no writes are taken")
+        .with_code(code::LOG_UNAVAILABLE)
+        .because(cause)
+        .hint("See to the disk of the log, then close the store, open it again and make a backup.")
+}
+
+impl Core {
+    /// Sees that the log may take a commit.
+    pub(super) fn check_log(&self) -> Result<()> {
+        if self.awaits_backup.load(Ordering::Acquire) {
+            let message = "the log of the store was lost; no writes are taken before a backup";
+            return Err(Error::new(ErrorKind::ReadOnly, message)
+                .with_code(code::LOG_UNAVAILABLE)
+                .at(&self.dir)
+                .hint("Make a backup of the data: the new log begins with it."));
+        }
+        match self.options.log_cap {
+            Some(LogCap { bytes: cap, policy: LogCapPolicy::Refuse })
+                if self.upkeep.kept_from().is_some() && self.upkeep.kept_bytes() >= cap =>
+            {
+                let message = format!("the log since the last backup has reached {cap} bytes");
+                Err(Error::new(ErrorKind::StorageFull, message)
+                    .with_code(code::LOG_UNAVAILABLE)
+                    .at(&self.dir)
+                    .hint("Make a backup of the data: it archives the log and makes room."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes of the log are to go: what is beyond the cap, where it drops.
+    fn log_surplus(&self) -> u64 {
+        match self.options.log_cap {
+            Some(LogCap { bytes, policy: LogCapPolicy::DropOldest }) => {
+                self.upkeep.kept_bytes().saturating_sub(bytes)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether a checkpoint now would let the cap drop a segment.
+    pub(super) fn log_wants_checkpoint(&self) -> bool {
+        self.log_surplus() > 0 && self.upkeep.droppable(u64::MAX, 1).is_some()
+    }
+
+    /// Makes the log as short as its cap wants it, as far as the checkpoint at `checkpoint` has what
+    /// is in it. Where the store cannot note what goes, nothing goes, and the next checkpoint tries
+    /// again.
+    pub(super) fn enforce_log_cap(&self, checkpoint: Lsn) -> Result<()> {
+        let surplus = self.log_surplus();
+        if surplus == 0 {
+            return Ok(());
+        }
+        let Some((after, last)) = self.upkeep.droppable(checkpoint, surplus) else { return Ok(()) };
+        if let Some(OnLogDrop(note)) = &self.options.on_log_drop
+            && note(after, last).is_err()
+        {
+            return Ok(());
+        }
+        self.upkeep.keep_from(Some(last));
+        self.upkeep.remove_before(checkpoint).map(drop)
+    }
+}
