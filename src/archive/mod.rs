@@ -16,6 +16,7 @@ mod entry;
 mod entry_file;
 mod extract;
 mod frame;
+mod level;
 mod lineage;
 mod names;
 mod pages;
@@ -39,6 +40,7 @@ pub use entry::{
 };
 pub use extract::Unpack;
 pub use frame::Compression;
+pub use level::Level;
 pub(crate) use lineage::{Wanted, find_sealed};
 pub use names::{
     ArchiveKind, ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives,

@@ -7,6 +7,7 @@ mod history;
 mod journal;
 mod retention;
 mod schedule;
+mod settings;
 
 pub use history::{ArchivePart, HISTORY_FILE, History, Operation, OperationKind, OperationStatus};
 pub use journal::{
@@ -15,3 +16,8 @@ pub use journal::{
 };
 pub use retention::{Deletion, RetentionPlan, RetentionRule};
 pub use schedule::{Schedule, Slots, next_after, slots_between};
+pub use settings::{
+    Advanced, BackupFailure, DailySchedule, DrillSchedule, Frequency, General, HourlySchedule,
+    LogPolicy, MonthlySchedule, OwnSettings, Scheduler, SetNumber, Settings, Strictness,
+    TransactionWait, WeekDay, WeeklySchedule,
+};
