@@ -114,7 +114,7 @@ pub use lock::{
 pub use restore::{
     Archive, ChainCheck, ChainLink, IntegrateOptions, IntegrationReport, LogAction, LogCheck,
     LogCommit, LogFile, LogOperation, LogSegment, PlannedLog, Repair, Repaired, RestoreBuilder,
-    RestorePlan, RestorePoint, RestoreReport, StoreCheck, Strictness, verify_store,
+    RestorePlan, RestorePoint, RestoreReport, StoreCheck, Strictness, TableCopy, verify_store,
 };
 pub use store::{
     AsKey, AsPrefix, AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes,

@@ -87,6 +87,10 @@ pub trait Disk: Send + Sync + 'static {
     fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
     /// Creates a symbolic link at `path`.
     fn symlink(&self, target: &Path, path: &Path) -> io::Result<()>;
+    /// Gives the file or directory at `path` permission bits and the time of its last change, in
+    /// microseconds since the Unix epoch; a link is followed. Durable some time later: what counts on
+    /// either after a crash must look.
+    fn set_attributes(&self, path: &Path, mode: u32, modified: i64) -> io::Result<()>;
     /// Takes the exclusive lock file at `path`, which is created where missing and holds `note`
     /// (who has it). `Err(WouldBlock)` where another owner has it; the note of that owner can then be
     /// read from the file. The lock goes with the guard and with the process.

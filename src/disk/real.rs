@@ -150,6 +150,17 @@ impl Disk for RealDisk {
         std::os::unix::fs::symlink(target, path)
     }
 
+    fn set_attributes(&self, path: &Path, mode: u32, modified: i64) -> io::Result<()> {
+        let time = rustix::fs::Timespec {
+            tv_sec: modified.div_euclid(1_000_000),
+            tv_nsec: modified.rem_euclid(1_000_000) * 1_000,
+        };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        // The time first: the bits may take the right to set it.
+        rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty())?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    }
+
     fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>> {
         let mut options = fs::OpenOptions::new();
         // The note of the present owner is not touched before the lock is ours.

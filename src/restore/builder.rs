@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::{Archive, numbered};
+use super::chain::ChainLink;
 use super::delta;
 use super::job::{Choice, Job, Part};
 use super::log_file::LogFile;
@@ -18,6 +19,7 @@ use crate::disk::Disk;
 use crate::engine::{Engine, EngineOptions, Lsn};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::Contents;
+use crate::store::TablePaper;
 
 pub(super) type Tell<'a> = Box<dyn FnMut(Progress) -> ControlFlow<()> + 'a>;
 
@@ -42,8 +44,14 @@ pub struct RestoreBuilder<'a> {
 pub struct RestorePlan {
     /// The folder of the store that it would make.
     pub dir: PathBuf,
+    /// Whether pages of an older copy there would be kept.
+    pub delta: bool,
     /// The commit of the archive.
     pub archive_lsn: Lsn,
+    /// The archives that would be read, the newest first: it, and what it goes on from.
+    pub chain: Vec<ChainLink>,
+    /// The tables that the store would have.
+    pub tables: Vec<TablePaper>,
     /// The parts of logs that would be applied, in order.
     pub logs: Vec<PlannedLog>,
     /// The commit that the store would be at; for a time, the latest that it can be.
@@ -180,7 +188,10 @@ impl<'a> RestoreBuilder<'a> {
         let logs = self.open_logs()?;
         let roll = self.roll(&job, &logs)?;
         let bytes_needed = match self.delta {
-            true => delta::bytes_needed(&job, &self.dir)?,
+            true => {
+                job.check_whole()?;
+                delta::bytes_needed(&job, &self.dir)?
+            }
             false => job.data_bytes() + job.entry_bytes(),
         } + logs.bytes();
         let bytes_free = match self.delta {
@@ -195,7 +206,13 @@ impl<'a> RestoreBuilder<'a> {
         let archive_lsn = self.archive.header().lsn;
         Ok(RestorePlan {
             dir: self.dir.clone(),
+            delta: self.delta,
             archive_lsn,
+            chain: match job.part {
+                Part::Whole(_) | Part::Tables(_) => self.archive.chain()?,
+                Part::Structure(_) | Part::Nothing => Vec::new(),
+            },
+            tables: job.tables().to_vec(),
             lsn: roll.as_ref().map_or(archive_lsn, |roll| roll.course.end.lsn),
             logs: roll.iter().flat_map(|roll| &roll.course.legs).map(leg).collect(),
             bytes_needed,

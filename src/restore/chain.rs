@@ -20,7 +20,7 @@ use crate::store::{BackupHeader, BackupKind};
 
 /// An archive of a chain.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainLink {
     /// Where it lies.
     pub archive: PathBuf,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::archive::Archive;
 use super::builder::Tell;
 use super::chain::Chain;
-use super::job::{Job, Part};
+use super::job::Job;
 use super::overlay::Piece;
 use super::pour::{Sink, bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
@@ -177,10 +177,7 @@ pub(super) fn bytes_needed(job: &Job<'_>, dir: &Path) -> Result<u64> {
 /// Brings the folder to the archive's commit.
 pub(super) fn run(job: &Job<'_>, dir: &Path, workers: usize, tell: &mut Tell<'_>) -> Result<Done> {
     let (archive, disk) = (job.archive, job.archive.disk());
-    let Part::Whole(chain) = &job.part else {
-        let message = "a delta restore is one of the whole store";
-        return Err(Error::new(ErrorKind::Invalid, message));
-    };
+    let chain = job.check_whole()?;
     Folder::look(archive, dir)?;
     // Nobody has the store open, and nobody opens it meanwhile.
     let _lock = lock_dir(disk, dir)?;

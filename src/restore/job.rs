@@ -68,6 +68,26 @@ impl<'a> Job<'a> {
         Ok(Job { archive, part, attachments: choice.attachments })
     }
 
+    /// Refuses what no delta restore can do.
+    pub(super) fn check_whole(&self) -> Result<&Chain> {
+        match &self.part {
+            Part::Whole(chain) => Ok(chain),
+            _ => {
+                let message = "a delta restore is one of the whole store";
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+        }
+    }
+
+    /// The tables that the store will have.
+    pub(super) fn tables(&self) -> &[TablePaper] {
+        match &self.part {
+            Part::Whole(_) => &self.archive.header().tables,
+            Part::Tables(tables) | Part::Structure(tables) => tables,
+            Part::Nothing => &[],
+        }
+    }
+
     /// Whether the entry is unpacked as it is.
     pub(super) fn takes(&self, entry: &Entry) -> bool {
         let path = entry.meta.path.as_path();

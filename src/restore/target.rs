@@ -14,10 +14,17 @@ use crate::disk::{Disk, File, OpenMode};
 use crate::engine::tree::verify_data_file;
 use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{ArchiveRef, BackupHeader, BackupState};
+use crate::store::{ATTACHMENTS, ArchiveRef, BackupHeader, BackupState};
 
 /// Pieces of an entry are gathered to writes of about this size.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// The permission bits that are restored: none that give somebody the rights of another.
+const PLAIN_BITS: u32 = 0o777;
+
+fn is_attachment(entry: &Entry) -> bool {
+    entry.meta.path.as_path().starts_with(ATTACHMENTS)
+}
 
 pub(super) struct Target {
     disk: Arc<dyn Disk>,
@@ -29,6 +36,9 @@ pub(super) struct Target {
     /// In their order those above come before those within.
     folders: BTreeSet<PathBuf>,
     links: Vec<(PathBuf, PathBuf)>,
+    /// Folders of the archive, each with its permission bits and time: given to them at the end, since
+    /// what is put into a folder changes its time, and its bits may forbid it.
+    folder_attributes: Vec<(PathBuf, u32, i64)>,
     files: usize,
     bytes: u64,
 }
@@ -78,6 +88,7 @@ impl Target {
             partial: partial.to_path_buf(),
             open: None,
             links: Vec::new(),
+            folder_attributes: Vec::new(),
             files: 0,
             bytes: 0,
         }
@@ -180,6 +191,11 @@ impl Target {
                 .symlink(&target, &path)
                 .map_err(|e| Error::io("make a symbolic link", &path, e))?;
         }
+        for (path, mode, time) in self.folder_attributes.drain(..).rev() {
+            self.disk
+                .set_attributes(&path, mode, time)
+                .map_err(|e| Error::io("set the attributes of", &path, e))?;
+        }
         for folder in self.folders.iter().rev() {
             self.disk.sync_dir(folder).map_err(|e| Error::io("sync a folder", folder, e))?;
         }
@@ -232,6 +248,10 @@ impl Unpack for Target {
         match &entry.meta.kind {
             EntryKind::Dir => {
                 self.make_folders_above(&path)?;
+                if is_attachment(entry) {
+                    let (mode, time) = (entry.meta.mode & PLAIN_BITS, entry.meta.mtime);
+                    self.folder_attributes.push((path.clone(), mode, time));
+                }
                 self.make_folder(path)
             }
             EntryKind::Symlink(target) => {
@@ -261,6 +281,11 @@ impl Unpack for Target {
     fn end(&mut self, entry: &Entry) -> Result<()> {
         self.flush()?;
         if let Some(open) = self.open.take() {
+            if is_attachment(entry) {
+                self.disk
+                    .set_attributes(&open.path, entry.meta.mode & PLAIN_BITS, entry.meta.mtime)
+                    .map_err(|e| Error::io("set the attributes of", &open.path, e))?;
+            }
             open.file.sync().map_err(|e| Error::io("sync a restored file", &open.path, e))?;
             self.files += 1;
             self.bytes += entry.meta.size;

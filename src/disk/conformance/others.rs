@@ -13,6 +13,7 @@ pub(super) const ROWS: &[Row] = &[
     ("a_lock_has_one_owner_and_tells_who", a_lock_has_one_owner),
     ("a_shorter_note_replaces_a_longer_one", a_shorter_note_replaces_a_longer_one),
     ("free_space_is_told_for_what_exists", free_space_is_told),
+    ("attributes_are_kept", attributes_are_kept),
     ("clocks_go_on", clocks_go_on),
     ("random_bytes_differ", random_bytes_differ),
     ("syncing_and_dropping_the_cache_changes_no_byte", syncing_changes_no_byte),
@@ -96,6 +97,24 @@ fn threads_share_a_handle(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<()> {
     for (at, byte) in all.iter().enumerate() {
         assert_eq!(usize::from(*byte), at / 100 % 4);
     }
+    Ok(())
+}
+
+fn attributes_are_kept(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<()> {
+    put(disk, &root.join("file"), b"content")?;
+    disk.create_dir(&root.join("dir"))?;
+    disk.symlink(Path::new("file"), &root.join("link"))?;
+    // Before 1970, and not on a whole second.
+    for (name, mode, modified) in
+        [("file", 0o640, 1_000_000_000_123_456), ("dir", 0o700, -1_500_000), ("link", 0o600, 7)]
+    {
+        disk.set_attributes(&root.join(name), mode, modified)?;
+        let name = if name == "link" { "file" } else { name };
+        let found = disk.metadata(&root.join(name))?;
+        assert_eq!((found.mode, found.modified), (mode, modified), "{name}");
+    }
+    assert_eq!(get(disk, &root.join("file"))?, b"content");
+    refused(disk.set_attributes(&root.join("none"), 0o600, 0), ErrorKind::NotFound);
     Ok(())
 }
 

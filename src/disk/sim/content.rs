@@ -38,6 +38,9 @@ struct Pending {
     given_up: bool,
 }
 
+/// Permission bits of a new file.
+const FILE_MODE: u32 = 0o644;
+
 /// A file's content.
 #[derive(Debug, Default)]
 pub(super) struct Content {
@@ -48,6 +51,8 @@ pub(super) struct Content {
     mirror: Option<File>,
     /// When it last changed, in microseconds since the Unix epoch.
     pub(super) modified: i64,
+    /// Permission bits.
+    pub(super) mode: u32,
     /// How many handles are open.
     pub(super) handles: u64,
 }
@@ -55,7 +60,7 @@ pub(super) struct Content {
 impl Content {
     /// An empty file.
     pub(super) fn new(now: i64) -> Content {
-        Content { modified: now, ..Content::default() }
+        Content { modified: now, mode: FILE_MODE, ..Content::default() }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -238,6 +243,7 @@ impl Content {
             pending_bytes: self.pending_bytes,
             mirror: None,
             modified: self.modified,
+            mode: self.mode,
             handles: 0,
         }
     }
@@ -248,7 +254,8 @@ impl Content {
     }
 
     fn settled(&self, image: Arc<Image>) -> Content {
-        Content { now: image.clone(), durable: image, ..Content::new(self.modified) }
+        let (now, durable) = (image.clone(), image);
+        Content { now, durable, mode: self.mode, ..Content::new(self.modified) }
     }
 
     /// After a crash in the middle of writing back: each sector that changed since the last sync has

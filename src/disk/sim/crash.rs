@@ -52,7 +52,7 @@ impl Medium {
             }
             let kept = match node {
                 Node::File(file) => Node::File(content(ino, file)),
-                Node::Dir { modified } => Node::Dir { modified: *modified },
+                Node::Dir { modified, mode } => Node::Dir { modified: *modified, mode: *mode },
                 Node::Symlink(target) => Node::Symlink(target.clone()),
             };
             nodes.insert(ino, kept);

@@ -39,6 +39,8 @@ pub enum Call {
     List,
     /// `metadata`, `canonical`, `read_link`, `free_space` and `File::len`.
     Look,
+    /// `set_attributes`.
+    Attributes,
     /// `lock`.
     Lock,
 }

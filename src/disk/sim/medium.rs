@@ -14,11 +14,14 @@ use super::names::{Ino, Names, Place, ROOT};
 /// Links followed before a path counts as a circle, as on Linux.
 const MAX_LINKS: usize = 40;
 
+/// Permission bits of a new directory.
+pub(super) const DIR_MODE: u32 = 0o755;
+
 /// What a name stands for.
 #[derive(Debug)]
 pub(super) enum Node {
     File(Content),
-    Dir { modified: i64 },
+    Dir { modified: i64, mode: u32 },
     Symlink(PathBuf),
 }
 
@@ -49,7 +52,7 @@ impl Medium {
     pub(super) fn new(now: i64) -> Medium {
         Medium {
             names: Names::default(),
-            nodes: BTreeMap::from([(ROOT, Node::Dir { modified: now })]),
+            nodes: BTreeMap::from([(ROOT, Node::Dir { modified: now, mode: DIR_MODE })]),
             next_ino: ROOT + 1,
         }
     }
@@ -108,6 +111,11 @@ impl Medium {
             (ino, Node::Dir { .. }) => Ok(ino),
             _ => Err(Errno::NOTDIR.into()),
         }
+    }
+
+    /// A node that is known to be there.
+    pub(super) fn node(&mut self, ino: Ino) -> io::Result<&mut Node> {
+        self.nodes.get_mut(&ino).ok_or_else(|| Errno::BADF.into())
     }
 
     /// The content of a file that is known to be one.

@@ -9,8 +9,8 @@
 //! times; copies are cheap, since content is shared until it is written; a crashed disk changes no
 //! more. Files are mapped through a memfd, so that a map is a real one.
 //!
-//! It does not model permissions, hard links, the page cache of reads, or the order in which a
-//! file system might write back: every order is allowed.
+//! It keeps permission bits and obeys none. It does not model hard links, the page cache of reads, or
+//! the order in which a file system might write back: every order is allowed.
 
 mod content;
 mod crash;
@@ -39,7 +39,7 @@ pub use state::HangGuard;
 use self::content::Content;
 use self::file::{SimFile, whole};
 use self::image::CHUNK;
-use self::medium::{Last, Medium, Node};
+use self::medium::{DIR_MODE, Last, Medium, Node};
 use self::names::Ino;
 use self::random::Random;
 use self::state::{FIRST_TIME, Guard, LockGuard, Shared, State};
@@ -215,7 +215,7 @@ impl Disk for SimDisk {
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.enter(Call::CreateDir, &[path])?;
-        let node = Node::Dir { modified: state.now };
+        let node = Node::Dir { modified: state.now, mode: DIR_MODE };
         state.medium.create(path, node).map(drop)
     }
 
@@ -252,8 +252,8 @@ impl Disk for SimDisk {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let state = self.enter(Call::Look, &[path])?;
         let (kind, len, modified, mode) = match state.medium.find(path, Last::Keep)?.1 {
-            Node::File(content) => (EntryKind::File, content.len(), content.modified, 0o644),
-            Node::Dir { modified } => (EntryKind::Dir, 0, *modified, 0o755),
+            Node::File(content) => (EntryKind::File, content.len(), content.modified, content.mode),
+            Node::Dir { modified, mode } => (EntryKind::Dir, 0, *modified, *mode),
             Node::Symlink(_) => (EntryKind::Symlink, 0, FIRST_TIME, 0o777),
         };
         Ok(Metadata { kind, len, modified, mode })
@@ -276,6 +276,17 @@ impl Disk for SimDisk {
     fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
         let mut state = self.enter(Call::Symlink, &[path])?;
         state.medium.create(path, Node::Symlink(target.to_path_buf())).map(drop)
+    }
+
+    fn set_attributes(&self, path: &Path, mode: u32, modified: i64) -> io::Result<()> {
+        let mut state = self.enter(Call::Attributes, &[path])?;
+        let (ino, _) = state.medium.find(path, Last::Follow)?;
+        match state.medium.node(ino)? {
+            Node::File(content) => (content.mode, content.modified) = (mode, modified),
+            Node::Dir { modified: time, mode: bits } => (*bits, *time) = (mode, modified),
+            Node::Symlink(_) => {}
+        }
+        Ok(())
     }
 
     fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>> {
