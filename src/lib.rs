@@ -112,9 +112,10 @@ pub use lock::{
     StoreMode as Mode, TicketState,
 };
 pub use restore::{
-    Archive, ChainCheck, ChainLink, IntegrateOptions, IntegrationReport, LogAction, LogCheck,
-    LogCommit, LogFile, LogOperation, LogSegment, PlannedLog, Repair, Repaired, RestoreBuilder,
-    RestorePlan, RestorePoint, RestoreReport, StoreCheck, Strictness, TableCopy, verify_store,
+    Archive, ChainCheck, ChainLink, FollowEvent, Follower, IntegrateOptions, IntegrationReport,
+    LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment, PlannedLog, Repair,
+    Repaired, RestoreBuilder, RestorePlan, RestorePoint, RestoreReport, Rollback, RollbackReport,
+    StoreCheck, Strictness, TableCopy, verify_store,
 };
 pub use store::{
     AsKey, AsPrefix, AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes,

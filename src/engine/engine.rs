@@ -156,13 +156,7 @@ impl Engine {
 
     /// The newest commit and its place in history.
     pub(crate) fn position(&self) -> Position {
-        let leader = self.core.leader.lock();
-        Position {
-            lsn: leader.next_lsn - 1,
-            time: leader.last_time,
-            timeline: leader.timeline,
-            foreign: leader.foreign,
-        }
+        self.core.leader.lock().position()
     }
 
     /// The store at its newest published commit.

@@ -21,7 +21,7 @@ use super::open::random_id;
 use super::options::Durability;
 use super::pin::PinSlot;
 use super::view::View;
-use super::{CATALOGUE, Change, Lsn, TableId, Timeline};
+use super::{CATALOGUE, Change, Lsn, Position, TableId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// The context of every commit of this process, the first that is defined.
@@ -40,6 +40,16 @@ pub(super) struct Leader {
 }
 
 impl Leader {
+    /// The newest commit and its place in history.
+    pub(super) fn position(&self) -> Position {
+        Position {
+            lsn: self.next_lsn - 1,
+            time: self.last_time,
+            timeline: self.timeline,
+            foreign: self.foreign,
+        }
+    }
+
     /// Commits a group; returns the LSN of its first commit and the time of all.
     pub(super) fn commit(
         &mut self,

@@ -22,7 +22,7 @@ use super::options::EngineOptions;
 use super::snapshot::{Snapshot, catalogue_of};
 use super::tree::{Checkpoint, DataFile, DataParams};
 use super::view::{View, Views};
-use super::{CATALOGUE, Change, Lsn, TableId, Timeline};
+use super::{CATALOGUE, Change, Lsn, Position, StoreId, TableId, Timeline};
 use crate::disk::atomic::parent;
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -156,6 +156,13 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> R
 pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Snapshot> {
     let core = open(disk.clone(), dir, EngineOptions::default())?;
     Ok(Snapshot::new(core.views.current()))
+}
+
+/// Where the store in `dir` is, found as an opening would: log and all, and nothing is started.
+pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(StoreId, Position)> {
+    let core = open(disk.clone(), dir, EngineOptions::default())?;
+    let position = core.leader.lock().position();
+    Ok((core.store_id, position))
 }
 
 /// Why the store cannot be seen: it is not there, or the system does not let us look.

@@ -9,7 +9,7 @@ use super::archive::{Archive, numbered};
 use super::chain::ChainLink;
 use super::delta;
 use super::job::{Choice, Job, Part};
-use super::log_file::LogFile;
+use super::log_file::{LogFile, Place};
 use super::only;
 use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
 use super::pour::{bytes_to_unpack, pour};
@@ -33,6 +33,8 @@ pub struct RestoreBuilder<'a> {
     /// The logs that are named, and the folders in which others may lie.
     logs: Vec<PathBuf>,
     log_folders: Vec<PathBuf>,
+    /// The commit whose history is meant, where there are several.
+    along: Option<Place>,
     point: RestorePoint,
     workers: usize,
     progress: Option<Tell<'a>>,
@@ -107,6 +109,7 @@ impl<'a> RestoreBuilder<'a> {
             delta: false,
             logs: Vec::new(),
             log_folders: Vec::new(),
+            along: None,
             point: RestorePoint::Newest,
             workers: 0,
             progress: None,
@@ -156,6 +159,12 @@ impl<'a> RestoreBuilder<'a> {
     /// Applies what belongs to the history of the archive of the logs in this folder.
     pub fn logs_in(mut self, folder: impl Into<PathBuf>) -> Self {
         self.log_folders.push(folder.into());
+        self
+    }
+
+    /// Takes only what led to `place` of what lies in the folders.
+    pub(super) fn along(mut self, place: Place) -> Self {
+        self.along = Some(place);
         self
     }
 
@@ -224,7 +233,7 @@ impl<'a> RestoreBuilder<'a> {
         let open = |path: &PathBuf| LogFile::open_on(self.archive.disk().clone(), path);
         let named = self.logs.iter().map(open).collect::<Result<_>>()?;
         let at_hand = self.log_folders.iter().map(open).collect::<Result<_>>()?;
-        Ok(Logs { named, at_hand })
+        Ok(Logs { named, at_hand, along: self.along })
     }
 
     /// The way from the archive to the point; `None` where the archive is the point.

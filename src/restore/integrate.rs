@@ -104,9 +104,7 @@ impl Store {
     ) -> Result<IntegrationReport> {
         let inner = self.inner();
         inner.check_open()?;
-        let _turn = inner.locks.claim_integration()?;
         let disk = inner.engine.disk().clone();
-        let began = disk.elapsed();
         let repairing = options.strictness == Strictness::AutoRepair;
         let mut logs = Logs::default();
         let mut problems = Vec::new();
@@ -119,29 +117,42 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let hold = hold(inner, options.transaction_timeout)?;
-        let start = here(inner);
-        let mut report = IntegrationReport {
-            after: start.lsn,
-            lsn: start.lsn,
-            timeline: start.timeline,
-            commits: 0,
-            operations: 0,
-            repaired: 0,
-            repairs: Vec::new(),
-            problems,
-            duration: Duration::ZERO,
-        };
-        if repairing {
-            Repairer::new(inner, &hold, start, options.to).run(&logs, &mut report)?;
-        } else {
-            strict(inner, &hold, &logs, start, options.to, &mut report)?;
-        }
-        let position = inner.engine.position();
-        (report.lsn, report.timeline) = (position.lsn, position.timeline);
-        report.duration = disk.elapsed().saturating_sub(began);
-        Ok(report)
+        exclusively(inner, options.transaction_timeout, |hold, start, report| {
+            report.problems = problems;
+            if repairing {
+                return Repairer::new(inner, hold, start, options.to).run(&logs, report);
+            }
+            apply(inner, hold, &Roll::plan(&logs, start, options.to)?, report)
+        })
     }
+}
+
+/// Does `work` while writes wait and no backup runs, and reports.
+pub(super) fn exclusively(
+    inner: &Inner,
+    transaction_timeout: Duration,
+    work: impl FnOnce(&Hold, Start, &mut IntegrationReport) -> Result<()>,
+) -> Result<IntegrationReport> {
+    let began = inner.now();
+    let _turn = inner.locks.claim_integration()?;
+    let hold = hold(inner, transaction_timeout)?;
+    let start = here(inner);
+    let mut report = IntegrationReport {
+        after: start.lsn,
+        lsn: start.lsn,
+        timeline: start.timeline,
+        commits: 0,
+        operations: 0,
+        repaired: 0,
+        repairs: Vec::new(),
+        problems: Vec::new(),
+        duration: Duration::ZERO,
+    };
+    work(&hold, start, &mut report)?;
+    let position = inner.engine.position();
+    (report.lsn, report.timeline) = (position.lsn, position.timeline);
+    report.duration = inner.now().saturating_sub(began);
+    Ok(report)
 }
 
 /// Where the store is now.
@@ -151,15 +162,13 @@ pub(super) fn here(inner: &Inner) -> Start {
     Start { store, timeline: position.timeline, lsn: position.lsn, time: position.time }
 }
 
-fn strict(
+/// Applies what was planned.
+pub(super) fn apply(
     inner: &Inner,
     hold: &Hold,
-    logs: &Logs,
-    start: Start,
-    to: RestorePoint,
+    roll: &Roll<'_>,
     report: &mut IntegrationReport,
 ) -> Result<()> {
-    let roll = Roll::plan(logs, start, to)?;
     let rolled = roll.run(&inner.engine, &mut |rolled| {
         hold.progress(rolled.bytes.max(1));
         hold.check()

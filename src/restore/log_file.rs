@@ -19,7 +19,7 @@ pub use record::{LogAction, LogCommit, LogOperation};
 pub(crate) use segment::Segment;
 pub(crate) use tables::Tables;
 
-use crate::archive::{ArchiveFile, ArchiveKind, EntryKind, list_archives};
+use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, EntryKind, list_archives};
 use crate::disk::{self, Disk, OpenMode, RealDisk};
 use crate::engine::log::{SegmentInfo, is_segment_name, list_segments};
 use crate::engine::{LOG_DIR, Lsn, StoreId, Timeline};
@@ -104,7 +104,9 @@ impl LogFile {
     /// As [`LogFile::open`].
     pub fn open_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<LogFile> {
         let path = path.as_ref();
-        let found = disk.metadata(path).map(|found| found.kind);
+        // The log of a store may lie elsewhere, behind a link.
+        let target = disk.canonical(path);
+        let found = target.and_then(|target| disk.metadata(&target)).map(|found| found.kind);
         let mut segments = match found {
             Ok(disk::EntryKind::Dir) => folder(&*disk, path)?,
             _ => file(&*disk, path)?,
@@ -208,7 +210,7 @@ impl LogFile {
         for segment in &self.segments {
             check_kin(segment, store, start)?;
         }
-        let course = Course::plan(self.segments.iter(), store, start, Lsn::MAX)?;
+        let course = Course::plan(self.segments.iter(), store, start, Lsn::MAX, None)?;
         course.gap().map_or(Ok(course), Err)
     }
 
@@ -306,6 +308,17 @@ fn folder(disk: &dyn Disk, dir: &Path) -> Result<Vec<Segment>> {
         }
     }
     Ok(segments)
+}
+
+/// Whether a file of this name is a segment or a log archive.
+pub(crate) fn is_log(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let archive = name.and_then(ArchiveName::parse);
+    path.extension().is_some_and(|ending| ending == SEGMENT_ENDING)
+        || archive.is_some_and(|name| {
+            // Of an archive in segments the first one stands for all.
+            name.kind() == ArchiveKind::Log && name.segment().is_none_or(|segment| segment == 1)
+        })
 }
 
 /// The segments of a folder from which a store in use may remove one between two looks.

@@ -48,6 +48,8 @@ pub(crate) struct Logs {
     pub(crate) named: Vec<LogFile>,
     /// What else lies at hand: of these what belongs to it is taken.
     pub(crate) at_hand: Vec<LogFile>,
+    /// Only what led to this commit is taken, where there are several histories.
+    pub(crate) along: Option<Place>,
 }
 
 impl Logs {
@@ -103,7 +105,7 @@ impl<'l> Roll<'l> {
         for segment in logs.named.iter().flat_map(|log| log.parts()) {
             check_kin(segment, start.store, place)?;
         }
-        let course = Course::plan(logs.segments(), start.store, place, point.last())?;
+        let course = Course::plan(logs.segments(), start.store, place, point.last(), logs.along)?;
         check_reached(&course, point)?;
         Ok(Roll { course, point })
     }
@@ -118,7 +120,7 @@ impl<'l> Roll<'l> {
         point: RestorePoint,
     ) -> Result<Roll<'l>> {
         let place = Place { timeline: start.timeline, lsn: start.lsn };
-        let course = Course::plan(logs.segments(), start.store, place, point.last())?;
+        let course = Course::plan(logs.segments(), start.store, place, point.last(), logs.along)?;
         Ok(Roll { course, point })
     }
 

@@ -15,6 +15,7 @@ mod p7_delta;
 mod p7_incremental;
 mod p7_log_archives;
 mod p7_log_bounds;
+mod p7_mirror;
 mod p7_partial;
 mod p7_points;
 mod p7_restores;

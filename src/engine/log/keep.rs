@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::format::{GROUP_HEAD, SegmentEnd};
+use super::format::{GROUP_HEAD, GroupHead, HeadKind, SegmentEnd, seed};
 use super::reader::{SegmentReader, Step};
 use super::segment::{Header, open, path_of, read_header};
 use crate::disk::{Disk, OpenMode};
@@ -46,10 +46,37 @@ impl ClosedSegment {
     /// # Errors
     /// [`crate::ErrorKind::Corrupt`] where it is not what its successor says; those of the disk.
     pub(crate) fn measure(&self, disk: &dyn Disk) -> Result<u64> {
+        let (mut reader, _) = self.read(disk)?;
+        let end = reader.at();
+        Ok(match reader.next()? {
+            Step::Trailer(_) => end + GROUP_HEAD as u64,
+            Step::Group(_) | Step::Bad(_) => end,
+        })
+    }
+
+    /// Reads and checks every byte of it; tells where its last group ends, and the trailer that
+    /// belongs there: a segment that recovery has ended has none of its own.
+    ///
+    /// # Errors
+    /// As [`ClosedSegment::measure`].
+    pub(crate) fn ending(&self, disk: &dyn Disk) -> Result<(u64, [u8; GROUP_HEAD])> {
+        let (reader, trailer) = self.read(disk)?;
+        let header = reader.header();
+        let (bytes, _) = trailer.encode(seed(header.salt, header.store_id));
+        Ok((reader.at(), bytes))
+    }
+
+    /// Reads through its last commit, and makes the trailer that follows.
+    fn read(&self, disk: &dyn Disk) -> Result<(SegmentReader, GroupHead)> {
         let mut reader = SegmentReader::open(disk, &self.path)?;
+        let (mut commits, mut time) = (0u32, reader.header().base_time);
         while reader.next_lsn() <= self.last {
             let why = match reader.next()? {
-                Step::Group(_) => continue,
+                Step::Group(group) => {
+                    commits = commits.saturating_add(group.head.commits);
+                    time = group.head.time;
+                    continue;
+                }
                 Step::Trailer(_) => "the segment ends there".to_owned(),
                 Step::Bad(why) => why.to_string(),
             };
@@ -61,11 +88,20 @@ impl ClosedSegment {
             let message = "the next log segment does not follow this one";
             return Err(Error::corrupt(&self.path, message));
         }
-        let end = reader.at();
-        Ok(match reader.next()? {
-            Step::Trailer(_) => end + GROUP_HEAD as u64,
-            Step::Group(_) | Step::Bad(_) => end,
-        })
+        let trailer = GroupHead {
+            kind: HeadKind::Trailer,
+            contexts: 0,
+            body_crc: 0,
+            total: GROUP_HEAD as u32,
+            commits,
+            prev_chain: reader.chain(),
+            first_lsn: self.last + 1,
+            time,
+            // Nothing is copied before it is durable.
+            synced_through: self.last,
+            salt: reader.header().salt,
+        };
+        Ok((reader, trailer))
     }
 }
 

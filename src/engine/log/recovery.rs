@@ -83,6 +83,7 @@ pub(crate) struct Recovered {
 
 impl Recovered {
     /// The timeline of the last commit.
+    #[cfg(test)]
     pub(crate) fn timeline(&self) -> Timeline {
         self.era().timeline
     }

@@ -35,11 +35,13 @@ pub(crate) struct Course<'s> {
     pub(crate) end: Place,
     /// The first segment that would go on after a gap.
     gap: Option<&'s Segment>,
+    /// The only timelines that it may go along, each through its LSN; empty where any will do.
+    along: HashMap<u128, Lsn>,
 }
 
 impl<'s> Course<'s> {
     /// The way from `start` through `upto`, or as far as `segments` lead. Segments of other stores are
-    /// passed over.
+    /// passed over, and those that are not of the history that led to `along`, where that is given.
     ///
     /// # Errors
     /// `Foreign` (1416) where two histories go on from one commit.
@@ -48,24 +50,42 @@ impl<'s> Course<'s> {
         store: StoreId,
         start: Place,
         upto: Lsn,
+        along: Option<Place>,
     ) -> Result<Course<'s>> {
         let ours = |segment: &&Segment| {
             segment.header().store_id == store && segment.last() > segment.after()
         };
         let segments: Vec<&Segment> = segments.filter(ours).collect();
-        let mut course = Course { legs: Vec::new(), end: start, gap: None };
+        let branches = Branches::of(&segments);
+        let along = along.map(|place| branches.past(place)).unwrap_or_default();
+        let through = along.get(&start.timeline.id).copied();
+        if !along.is_empty() && through.is_none_or(|through| through < start.lsn) {
+            let why = format!("LSN {} there is of another history", start.lsn);
+            return Err(Error::new(ErrorKind::Foreign, why).with_code(code::FOREIGN_LOG));
+        }
+        let mut course = Course { legs: Vec::new(), end: start, gap: None, along };
         while course.end.lsn < upto {
             let Some(next) = course.next(&segments, upto)? else { break };
             course.end = Place { timeline: next.segment.header().timeline, lsn: next.upto };
             course.legs.push(next);
         }
         let end = course.end;
-        let branches = Branches::of(&segments);
         let beyond = segments.iter().filter(|segment| {
-            segment.after() > end.lsn && branches.is_ahead(segment.header().timeline, end)
+            segment.after() > end.lsn
+                && course.last_of(segment) > segment.after()
+                && branches.is_ahead(segment.header().timeline, end)
         });
         course.gap = beyond.min_by_key(|segment| segment.after()).copied();
         Ok(course)
+    }
+
+    /// The last commit of `segment` that may count.
+    fn last_of(&self, segment: &Segment) -> Lsn {
+        match self.along.get(&segment.header().timeline.id) {
+            Some(&through) => segment.last().min(through),
+            None if self.along.is_empty() => segment.last(),
+            None => segment.after(),
+        }
     }
 
     fn next(&self, segments: &[&'s Segment], upto: Lsn) -> Result<Option<Leg<'s>>> {
@@ -73,18 +93,19 @@ impl<'s> Course<'s> {
         let goes_on = |segment: &&&'s Segment| {
             let header = segment.header();
             segment.after() <= lsn
-                && segment.last() > lsn
+                && self.last_of(segment) > lsn
                 && follows(header.timeline, timeline, lsn)
         };
-        let best = segments.iter().filter(goes_on).max_by_key(|segment| segment.last());
+        let best = segments.iter().filter(goes_on).max_by_key(|segment| self.last_of(segment));
         let Some(&best) = best else { return Ok(None) };
         let on = best.header().timeline;
-        let end = best.last().min(upto);
+        let end = self.last_of(best).min(upto);
         // Somebody else's way from here, or one that leaves this segment before its end.
         let forks = segments.iter().find(|other| {
             let theirs = other.header().timeline;
             let here = theirs.id != on.id && goes_on(other);
-            here || (theirs.parent == on.id && (lsn..end).contains(&theirs.fork))
+            let leaves = theirs.parent == on.id && (lsn..end).contains(&theirs.fork);
+            here || (leaves && self.last_of(other) > other.after())
         });
         match forks {
             Some(other) => Err(two_ways(best, other, other.header().timeline.fork)),
@@ -92,10 +113,10 @@ impl<'s> Course<'s> {
         }
     }
 
-    /// The time of the last commit of the way; `None` where it has none.
+    /// The time of the last commit of the way; `None` where it has none, or ends within a segment.
     pub(crate) fn last_time(&self) -> Option<i64> {
-        // A leg that ends within its segment ends no later than that.
-        self.legs.last().map(|leg| leg.segment.last_time())
+        let last = self.legs.last().filter(|leg| leg.upto == leg.segment.last())?;
+        Some(last.segment.last_time())
     }
 
     /// The commits that are missing between the end of the way and the next segment there is.
@@ -127,6 +148,16 @@ impl Branches {
             line.push(*parent);
         }
         line
+    }
+
+    /// The timelines of the history that led to `place`, each with the last commit that it shares.
+    fn past(&self, place: Place) -> HashMap<u128, Lsn> {
+        let line = self.line(place.timeline);
+        let mut past = HashMap::from([(place.timeline.id, place.lsn)]);
+        for child in line.iter().filter(|child| child.parent != 0) {
+            past.insert(child.parent, child.fork);
+        }
+        past
     }
 
     /// Whether a later commit of the timeline `theirs` may go on from `end`, and was not left by the

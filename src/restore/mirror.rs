@@ -1,0 +1,299 @@
+//! A mirror: a second store that is fed with the log of the first.
+//!
+//! The source ends its log segment whenever it likes ([`Store::new_log_file`]) and leaves a copy in a
+//! folder; whoever carries the copies is no business of ours. The mirror integrates what has come
+//! ([`Follower`]) and serves reads meanwhile. It stays on its source's timeline until it commits on its
+//! own, and its own log is a copy of that history, so that it can be the source of another mirror.
+//!
+//! Invariants: a file in the folder is whole when it has its name. What was shipped is found out from
+//! the files that are there, by timeline and LSN, never by their numbers.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::integrate::{IntegrateOptions, IntegrationReport, apply, exclusively, here};
+use super::log_file::{LogFile, Place, Segment, check_kin, is_log};
+use super::point::{Logs, RestorePoint, Roll};
+use crate::archive::partial;
+use crate::disk::{Disk, OpenMode};
+use crate::engine::{ClosedSegment, Lsn};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::Store;
+
+/// What the name of a shipped segment ends with.
+const ENDING: &str = ".log";
+/// Bytes that are copied at once.
+const PIECE: usize = 256 << 10;
+
+impl Store {
+    /// Ends the log segment and leaves copies of what the folder does not hold yet in it, as
+    /// `Name[N-M].log`: N is the number of the last backup, M counts. Returns the newest of them;
+    /// `None` where nothing was committed since the last one.
+    ///
+    /// The segments stay in the store's own log: the next log archive holds them too. Where a backup
+    /// came between two calls, the log archive that it wrote belongs into the folder as well.
+    ///
+    /// # Durability
+    /// When it returns, the copies survive a power loss, and so do all commits in them here.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] (1403) before the first backup of data, since no log is kept until
+    /// then; [`ErrorKind::Invalid`] (2010) where commits after what the folder holds are in log
+    /// archives only; those of the folder's disk.
+    pub fn new_log_file(&self, folder: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+        let (inner, folder) = (self.inner(), folder.as_ref());
+        inner.check_open()?;
+        let engine = &inner.engine;
+        let Some(base) = inner.backup_state().base else {
+            let why = "the store keeps no log before its first backup";
+            let error = Error::new(ErrorKind::NotFound, why).with_code(code::NO_LOG);
+            return Err(error.at(engine.dir()).hint("Make a backup; a mirror begins with it."));
+        };
+        engine.end_segment()?;
+        let _kept = engine.hold_log();
+        let closed = engine.closed_segments()?;
+        let disk = &**engine.disk();
+        let there = shipped(engine.disk(), folder)?;
+        let rest = unshipped(&closed, &there, base.lsn)?;
+        let suffix = format!("{ENDING}.{:032x}.partial", engine.store_id());
+        remove_unfinished(disk, folder, &suffix)?;
+        let mut newest = None;
+        for segment in rest {
+            let number = next_number(disk, folder, &base.set, base.number)?;
+            let name = format!("{}[{:04}-{number:04}]{ENDING}", base.set, base.number);
+            let path = folder.join(&name);
+            let temporary = folder.join(partial(&name, engine.store_id()));
+            ship(disk, segment, &temporary, &path)?;
+            newest = Some(path);
+        }
+        Ok(newest)
+    }
+}
+
+/// What the folder holds already.
+fn shipped(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Vec<LogFile>> {
+    let names =
+        disk.list(folder).map_err(|e| Error::io("list the folder of the mirror", folder, e))?;
+    let paths = names.into_iter().map(|name| folder.join(name)).filter(|path| is_log(path));
+    paths.map(|path| LogFile::open_on(disk.clone(), path)).collect()
+}
+
+fn unshipped<'c>(
+    closed: &'c [ClosedSegment],
+    there: &[LogFile],
+    base: Lsn,
+) -> Result<Vec<&'c ClosedSegment>> {
+    // Segments that another branch left there do not count.
+    let ours = |part: &&Segment| {
+        let id = part.header().timeline.id;
+        closed.iter().any(|segment| segment.timeline.id == id || segment.timeline.parent == id)
+    };
+    let parts: Vec<&Segment> = there.iter().flat_map(LogFile::parts).filter(ours).collect();
+    let is_there = |segment: &ClosedSegment| {
+        parts.iter().any(|part| {
+            part.header().timeline.id == segment.timeline.id
+                && part.after() <= segment.after
+                && part.last() >= segment.last
+        })
+    };
+    // A mirror begins with the last backup, or with what was shipped first.
+    let floor = parts.iter().map(|part| part.after()).min().unwrap_or(base);
+    let wanted = |segment: &&ClosedSegment| segment.last > floor && !is_there(segment);
+    let rest: Vec<_> = closed.iter().filter(wanted).collect();
+    let through = parts.iter().map(|part| part.last()).max();
+    match (rest.first(), through) {
+        (Some(first), Some(through)) if first.after > through => {
+            let why = format!(
+                "commits {} to {} are in log archives only, and not in the folder",
+                through + 1,
+                first.after
+            );
+            let error = Error::new(ErrorKind::Invalid, why).with_code(code::LOG_GAP);
+            Err(error.at(&first.path).hint("Copy the log archives into the folder, too."))
+        }
+        _ => Ok(rest),
+    }
+}
+
+/// Removes what a killed run left behind.
+fn remove_unfinished(disk: &dyn Disk, folder: &Path, suffix: &str) -> Result<()> {
+    let names =
+        disk.list(folder).map_err(|e| Error::io("list the folder of the mirror", folder, e))?;
+    for path in names.into_iter().map(|name| folder.join(name)) {
+        if path.to_string_lossy().ends_with(suffix) {
+            disk.remove_file(&path)
+                .map_err(|e| Error::io("remove what is unfinished", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// One above the highest number that a shipped segment of backup `backup` has in the folder.
+fn next_number(disk: &dyn Disk, folder: &Path, set: &str, backup: u32) -> Result<u32> {
+    let names =
+        disk.list(folder).map_err(|e| Error::io("list the folder of the mirror", folder, e))?;
+    let begin = format!("{set}[{backup:04}-");
+    let number = |name: &PathBuf| {
+        let name = name.file_name()?.to_str()?;
+        name.strip_prefix(&begin)?.strip_suffix(ENDING)?.strip_suffix(']')?.parse::<u32>().ok()
+    };
+    Ok(names.iter().filter_map(number).max().unwrap_or(0).saturating_add(1))
+}
+
+/// Copies a closed segment, checked, through its end. The copy has a trailer in any case: by it the
+/// other side sees that it is whole.
+fn ship(disk: &dyn Disk, segment: &ClosedSegment, temporary: &Path, path: &Path) -> Result<()> {
+    let (end, trailer) = segment.ending(disk)?;
+    let failed = |what, e| Error::io(what, path, e);
+    let from = disk
+        .open(&segment.path, OpenMode::Read)
+        .map_err(|e| Error::io("open a log segment", &segment.path, e))?;
+    let to = disk.open(temporary, OpenMode::CreateNew).map_err(|e| failed("create", e))?;
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while at < end {
+        let many = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+        from.read_exact_at(&mut piece[..many], at)
+            .map_err(|e| Error::io("read a log segment", &segment.path, e))?;
+        to.write_at(&piece[..many], at).map_err(|e| failed("write a copy of the log", e))?;
+        at += many as u64;
+    }
+    to.write_at(&trailer, end).map_err(|e| failed("write a copy of the log", e))?;
+    to.sync().map_err(|e| failed("sync a copy of the log", e))?;
+    disk.rename_new(temporary, path).map_err(|e| failed("name a copy of the log", e))?;
+    let folder = crate::disk::atomic::parent(path);
+    disk.sync_dir(folder).map_err(|e| Error::io("sync the folder of the mirror", folder, e))
+}
+
+/// What a follower has to tell.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub enum FollowEvent {
+    /// New commits were applied.
+    Integrated(IntegrationReport),
+    /// There are later commits in the folder, and some before them are missing: they may come yet.
+    Waiting(Error),
+    /// A file of the folder could not be read: it may be on its way still.
+    Unreadable(Error),
+}
+
+/// Keeps a store up to date with a folder into which segments and log archives of its source come.
+pub struct Follower {
+    store: Store,
+    folder: PathBuf,
+    transaction_timeout: Duration,
+    /// What was told, so that it is told once: files by their lengths, gaps by where they begin.
+    unreadable: HashMap<PathBuf, u64>,
+    waiting: Option<Lsn>,
+}
+
+impl Follower {
+    /// A follower of `folder` for `store`.
+    pub fn new(store: Store, folder: impl Into<PathBuf>) -> Follower {
+        Follower {
+            store,
+            folder: folder.into(),
+            transaction_timeout: IntegrateOptions::default().transaction_timeout,
+            unreadable: HashMap::new(),
+            waiting: None,
+        }
+    }
+
+    /// The store that is kept up to date.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Looks into the folder once, and integrates what has come, in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Foreign`] (1416) where what has come is of another history than the store's, for
+    /// example since the store was written to; those of [`Store::integrate`] but for gaps and files
+    /// that cannot be read, which are told.
+    pub fn step(&mut self) -> Result<Vec<FollowEvent>> {
+        let mut events = Vec::new();
+        let logs = self.look(&mut events)?;
+        let inner = self.store.inner().clone();
+        inner.check_open()?;
+        let start = here(&inner);
+        let place = Place { timeline: start.timeline, lsn: start.lsn };
+        for segment in logs.at_hand.iter().flat_map(|log| log.parts()) {
+            if segment.header().store_id == start.store {
+                check_kin(segment, start.store, place)?;
+            }
+        }
+        let roll = Roll::as_far_as_possible(&logs, start, RestorePoint::Newest)?;
+        if !roll.course.legs.is_empty() {
+            let timeout = self.transaction_timeout;
+            let report = exclusively(&inner, timeout, |hold, start, report| {
+                let roll = Roll::as_far_as_possible(&logs, start, RestorePoint::Newest)?;
+                apply(&inner, hold, &roll, report)
+            })?;
+            events.push(FollowEvent::Integrated(report));
+        }
+        let end = roll.course.end.lsn;
+        match roll.course.gap() {
+            Some(gap) if self.waiting != Some(end) => {
+                self.waiting = Some(end);
+                events.push(FollowEvent::Waiting(gap));
+            }
+            Some(_) => {}
+            None => self.waiting = None,
+        }
+        Ok(events)
+    }
+
+    /// Looks every `interval` and calls `tell` for what there is to tell, until `go_on` says no.
+    ///
+    /// # Errors
+    /// As [`Follower::step`]; where a backup or an open write handle is in the way, it waits and tries
+    /// again.
+    pub fn run(
+        &mut self,
+        interval: Duration,
+        mut go_on: impl FnMut() -> bool,
+        mut tell: impl FnMut(&FollowEvent),
+    ) -> Result<()> {
+        /// How long a look at whether to go on is put off at most.
+        const NAP: Duration = Duration::from_millis(50);
+        while go_on() {
+            match self.step() {
+                Ok(events) => events.iter().for_each(&mut tell),
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+            let mut left = interval;
+            while !left.is_zero() && go_on() {
+                let nap = left.min(NAP);
+                std::thread::sleep(nap);
+                left -= nap;
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, events: &mut Vec<FollowEvent>) -> Result<Logs> {
+        let disk = self.store.inner().engine.disk().clone();
+        let names = disk.list(&self.folder);
+        let names = names.map_err(|e| Error::io("list the followed folder", &self.folder, e))?;
+        let mut logs = Logs::default();
+        for path in names.into_iter().map(|name| self.folder.join(name)).filter(|p| is_log(p)) {
+            match LogFile::open_on(disk.clone(), &path) {
+                // A copy that is on its way has no end yet.
+                Ok(log) if log.parts().iter().all(Segment::closed) => logs.at_hand.push(log),
+                Ok(_) => {}
+                // It was there when the folder was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    let len = disk.metadata(&path).map_or(0, |found| found.len);
+                    if self.unreadable.insert(path, len) != Some(len) {
+                        events.push(FollowEvent::Unreadable(error));
+                    }
+                }
+            }
+        }
+        Ok(logs)
+    }
+}

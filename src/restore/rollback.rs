@@ -1,0 +1,250 @@
+//! Rollback: a store goes back to an earlier commit of its own history.
+//!
+//! The newest archive before the point is restored beside the store and brought forward through log
+//! archives and the store's own segments; then the two folders change their names. Invariants: the
+//! store's folder is never written to, and is kept under another name; between the two renames of the
+//! end, the next run puts it back.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::archive::Archive;
+use super::builder::{RestoreBuilder, RestoreReport};
+use super::log_file::Place;
+use super::point::RestorePoint;
+use crate::archive::{ArchiveKind, list_archives};
+use crate::disk::atomic::{parent, remove_tree};
+use crate::disk::{Disk, EntryKind, OpenMode, RealDisk};
+use crate::engine::{LOG_DIR, Position, StoreId, locate, lock_dir};
+use crate::error::{Error, ErrorKind, Result, code};
+
+/// Folders of the store that are not part of its history, and go with it.
+const CARRIED: [&str; 2] = ["Settings", "Logs"];
+/// Bytes that are copied at once.
+const PIECE: usize = 256 << 10;
+
+/// A rollback of the store in a folder; [`run`](Rollback::run) it.
+#[must_use = "nothing is rolled back before it is run"]
+pub struct Rollback {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    folders: Vec<PathBuf>,
+    point: RestorePoint,
+}
+
+/// What a rollback did.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct RollbackReport {
+    /// The archive that it began with.
+    pub archive: PathBuf,
+    /// Where the store is now that was there before.
+    pub old: PathBuf,
+    /// What was restored.
+    pub restored: RestoreReport,
+}
+
+impl Rollback {
+    /// A rollback of the store in `dir`, which nobody may have open, to `point`.
+    pub fn new(dir: impl Into<PathBuf>, point: RestorePoint) -> Rollback {
+        Rollback { disk: RealDisk::new(), dir: dir.into(), folders: Vec::new(), point }
+    }
+
+    /// Looks for archives and log archives in this folder. May be called for several.
+    pub fn archives(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folders.push(folder.into());
+        self
+    }
+
+    /// On another disk, for tests of an application on a simulated one.
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
+    }
+
+    /// Does it. The store as it was is kept beside the new one; remove it when it is not needed any
+    /// more.
+    ///
+    /// # Durability
+    /// When it returns, the store survives a power loss. A crash leaves the old store or the new one
+    /// in the folder, or neither: then both lie beside it, and the next run begins by putting the old
+    /// one back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where no archive of this history before the point is there;
+    /// [`ErrorKind::Invalid`] where there is nothing to roll back, and (2010) for a gap in the logs;
+    /// [`ErrorKind::InUse`]; those of a restore. The store is as it was.
+    pub fn run(self) -> Result<RollbackReport> {
+        self.put_back()?;
+        let (store, position) = locate(&self.disk, &self.dir)?;
+        if self.point.last() >= position.lsn && self.point.allows(position.time) {
+            let why =
+                format!("the store is at LSN {}: there is nothing to roll back", position.lsn);
+            return Err(Error::new(ErrorKind::Invalid, why).at(&self.dir));
+        }
+        let lock = lock_dir(&self.disk, &self.dir)?;
+        let new = self.beside("rolling-back");
+        remove_tree(&*self.disk, &new)
+            .map_err(|e| Error::io("remove an unfinished rollback", &new, e))?;
+        let (archive, restored) = self.restore(store, position, &new)?;
+        for name in CARRIED {
+            copy_tree(&*self.disk, &self.dir.join(name), &new.join(name))?;
+        }
+        let old = self.free_name()?;
+        self.rename(&self.dir, &old)?;
+        drop(lock);
+        self.rename(&new, &self.dir)?;
+        Ok(RollbackReport { archive, old, restored: RestoreReport { dir: self.dir, ..restored } })
+    }
+
+    fn beside(&self, what: &str) -> PathBuf {
+        let mut name = self.dir.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{what}"));
+        self.dir.with_file_name(name)
+    }
+
+    /// A crash between the two renames left the folder without a store.
+    fn put_back(&self) -> Result<()> {
+        if self.disk.metadata(&self.dir).is_ok() {
+            return Ok(());
+        }
+        let unfinished = self.disk.metadata(&self.beside("rolling-back")).is_ok();
+        let newest = (1..).map(|number| self.numbered(number));
+        let newest = newest.take_while(|path| self.disk.metadata(path).is_ok()).last();
+        match newest {
+            Some(old) if unfinished => self.rename(&old, &self.dir),
+            _ => Ok(()),
+        }
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        match number {
+            1 => self.beside("before-rollback"),
+            _ => self.beside(&format!("before-rollback-{number}")),
+        }
+    }
+
+    fn free_name(&self) -> Result<PathBuf> {
+        let mut names = (1..u32::MAX).map(|number| self.numbered(number));
+        names.find(|path| self.disk.metadata(path).is_err()).ok_or_else(|| {
+            Error::new(ErrorKind::Limit, "there are too many stores of before").at(&self.dir)
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.disk.rename_new(from, to).map_err(|e| Error::io("rename a store", from, e))?;
+        let above = parent(to);
+        self.disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))
+    }
+
+    /// Restores the newest archive from which the logs lead to the point.
+    fn restore(
+        &self,
+        store: StoreId,
+        position: Position,
+        new: &Path,
+    ) -> Result<(PathBuf, RestoreReport)> {
+        let mut problem = None;
+        for archive in self.candidates(store)? {
+            let builder = self.builder(&archive, position, new);
+            match builder.plan() {
+                Ok(_) => {
+                    let restored = self.builder(&archive, position, new).run()?;
+                    return Ok((archive.path().to_path_buf(), restored));
+                }
+                // An older archive may do.
+                Err(error) => {
+                    problem.get_or_insert(error);
+                }
+            }
+        }
+        let none = Error::new(ErrorKind::NotFound, "no archive of the store leads to the point")
+            .with_code(code::ARCHIVE_MISSING)
+            .at(&self.dir)
+            .hint("Name the folder that holds an archive from before the point.");
+        Err(problem.map_or(none.clone(), |problem| match problem.code() {
+            code::LOG_GAP | code::FOREIGN_LOG => problem,
+            _ => none.because(problem),
+        }))
+    }
+
+    fn builder<'a>(
+        &self,
+        archive: &'a Archive,
+        position: Position,
+        new: &Path,
+    ) -> RestoreBuilder<'a> {
+        let along = Place { timeline: position.timeline, lsn: position.lsn };
+        let own = archive.restore(new).attachments(false).to(self.point).along(along);
+        let own = own.logs_in(self.dir.join(LOG_DIR));
+        self.folders.iter().fold(own, |builder, folder| builder.logs_in(folder))
+    }
+
+    /// The archives of the store in the folders that are not past the point, newest first.
+    fn candidates(&self, store: StoreId) -> Result<Vec<Archive>> {
+        let mut found = Vec::new();
+        for folder in &self.folders {
+            for listed in list_archives(&*self.disk, folder, None)? {
+                if listed.name.kind() == ArchiveKind::Log {
+                    continue;
+                }
+                // One that is damaged is none to begin with; another may do.
+                let Ok(archive) = Archive::open_on(self.disk.clone(), listed.path()) else {
+                    continue;
+                };
+                let header = archive.header();
+                let before =
+                    header.lsn <= self.point.last() && self.point.allows(header.commit_time);
+                if header.store_id == store && header.data && before {
+                    found.push(archive);
+                }
+            }
+        }
+        found.sort_by_key(|archive| std::cmp::Reverse(archive.header().lsn));
+        Ok(found)
+    }
+}
+
+/// Copies the folder at `from`, where there is one, durably; links and other things stay behind.
+fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    let mut todo = vec![(from.to_path_buf(), to.to_path_buf())];
+    while let Some((from, to)) = todo.pop() {
+        match disk.metadata(&from).map(|found| found.kind) {
+            Ok(EntryKind::Dir) => {
+                if disk.metadata(&to).is_err() {
+                    disk.create_dir(&to).map_err(|e| Error::io("create a folder", &to, e))?;
+                }
+                let names = disk.list(&from).map_err(|e| Error::io("list", &from, e))?;
+                todo.extend(names.into_iter().map(|name| (from.join(&name), to.join(&name))));
+            }
+            Ok(EntryKind::File) => copy_file(disk, &from, &to)?,
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("look at", &from, e)),
+        }
+        let above = parent(&to);
+        disk.sync_dir(above).map_err(|e| Error::io("sync a folder", above, e))?;
+    }
+    Ok(())
+}
+
+fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    let failed = |e| Error::io("copy", from, e);
+    let source = disk.open(from, OpenMode::Read).map_err(failed)?;
+    if disk.metadata(to).is_ok() {
+        disk.remove_file(to).map_err(failed)?;
+    }
+    let target = disk.open(to, OpenMode::CreateNew).map_err(failed)?;
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        match source.read_at(&mut piece, at).map_err(failed)? {
+            0 => break,
+            read => {
+                target.write_at(&piece[..read], at).map_err(failed)?;
+                at += read as u64;
+            }
+        }
+    }
+    target.sync().map_err(failed)
+}
