@@ -5,10 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use stillpoint::archive::{ArchiveFile, ArchiveKind, list_archives};
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
-use stillpoint::{BackupReport, Contents, ErrorKind, LogHeader, Lsn, Store, StoreBuilder, code};
+use stillpoint::{
+    BackupReport, Contents, Durability, ErrorKind, LogHeader, Lsn, Store, StoreBuilder, code,
+};
 
 use crate::scene::{ITEMS, STORE, Scene, TO, read_file};
 
@@ -275,6 +278,37 @@ fn a_number_that_is_taken_by_another_log_archive_is_not_replaced() {
     assert_ne!(log.path, here.path);
     assert_eq!(log_header(&scene.sim, &here.path).last, here.last);
     assert_eq!(log_header(&scene.sim, &log.path).last, other.lsn);
+}
+
+#[test]
+fn commits_that_a_crash_took_are_in_no_log_archive() {
+    let scene = Scene::with(10, |builder| {
+        let builder = small(builder).delta_cap(1 << 20);
+        builder.durability(Durability::Eventual).eventual_sync(Duration::from_secs(3600))
+    });
+    let first = backup(&scene.store);
+    write(&scene.store, 5);
+    scene.store.sync().unwrap();
+    let durable = scene.store.lsn();
+    write(&scene.store, 20);
+    // The power goes: what was not synced is lost, and its LSNs are used again for other commits.
+    let sim = scene.sim.reboot(Survival::Nothing);
+    let store = small(Store::builder(STORE).disk(sim.clone())).open().unwrap();
+    assert_eq!(store.lsn(), durable);
+    write(&store, 7);
+    let next = backup(&store);
+    let log = next.log_archive.unwrap();
+    assert_eq!((log.after, log.last), (first.lsn, durable + 7));
+    let header = log_header(&sim, &log.path);
+    let spans: Vec<(Lsn, Lsn)> =
+        header.segments.iter().map(|segment| (segment.after, segment.last)).collect();
+    assert_eq!(spans, [(first.lsn, durable), (durable, durable + 7)]);
+    // What was lost forms no part of the segment that held it.
+    let end = header.segments[0].bytes;
+    let file = ArchiveFile::open(&*sim, &log.path).unwrap();
+    let name = format!("{:016}.log", header.segments[0].number);
+    assert_eq!(file.find(&name).unwrap().meta.size, end);
+    assert!(end < 16 << 10, "{end}");
 }
 
 #[test]

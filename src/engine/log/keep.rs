@@ -176,6 +176,13 @@ impl Keep {
         self.closed_bytes.store(known.kept_bytes(), Ordering::Relaxed);
     }
 
+    /// Whether the oldest segment is known to hold something later than `lsn`: a log that is kept for
+    /// long need not be looked through after each checkpoint.
+    pub(super) fn has_nothing_through(&self, lsn: Lsn) -> bool {
+        let known = self.known.lock();
+        known.from.is_some() && known.closed.first().is_some_and(|(last, _)| *last > lsn)
+    }
+
     /// See [`super::Upkeep::droppable`].
     pub(super) fn droppable(&self, upto: Lsn, surplus: u64) -> Option<(Lsn, Lsn)> {
         let known = self.known.lock();

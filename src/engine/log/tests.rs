@@ -7,6 +7,7 @@
 mod damage;
 mod faults;
 mod history;
+mod keep;
 mod model;
 
 use std::path::{Path, PathBuf};

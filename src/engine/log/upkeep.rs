@@ -126,7 +126,7 @@ impl Upkeep {
         let lsn = self.0.keep.from().map_or(lsn, |from| from.min(lsn));
         let durable = self.durable_lsn();
         let mut removed = 0;
-        if *holds > 0 {
+        if *holds > 0 || self.0.keep.has_nothing_through(lsn) {
             return Ok(removed);
         }
         for segment in self.segments()? {
