@@ -134,6 +134,7 @@ impl Engine {
         if let Some(latched) = self.core.latched() {
             return Err(latched);
         }
+        self.core.check_log_cap()?;
         self.core.wait_for_room()?;
         let last = group.last_lsn();
         match line::run(&self.core, Work::Apply(group))? {

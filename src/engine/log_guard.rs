@@ -70,7 +70,7 @@ pub(super) fn unavailable(cause: Error) -> Error {
 }
 
 impl Core {
-    /// Sees that the log may take a commit.
+    /// Sees that the log may take a commit of this store.
     pub(super) fn check_log(&self) -> Result<()> {
         if self.awaits_backup.load(Ordering::Acquire) {
             let message = "the log of the store was lost; no writes are taken before a backup";
@@ -79,6 +79,11 @@ impl Core {
                 .at(&self.dir)
                 .hint("Make a backup of the data: the new log begins with it."));
         }
+        self.check_log_cap()
+    }
+
+    /// Sees that the kept log has room.
+    pub(super) fn check_log_cap(&self) -> Result<()> {
         match self.options.log_cap {
             Some(LogCap { bytes: cap, policy: LogCapPolicy::Refuse })
                 if self.upkeep.kept_from().is_some() && self.upkeep.kept_bytes() >= cap =>
