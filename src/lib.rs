@@ -98,7 +98,7 @@ pub mod regime;
 mod restore;
 mod store;
 
-pub use archive::Compression;
+pub use archive::{ArchiveRepair, Compression, Keys, Level, Promise, Recipients};
 pub use backup::{
     BackupBuilder, BackupHandle, BackupReport, BackupStart, LogArchiveReport, ParticipantReport,
     Progress, SavedFile, Stage, Together, TogetherHandle, backup_together,

@@ -8,7 +8,7 @@
 use super::digest::{Digest, Joiner, Piece, Place};
 use super::frame::{Compression, Encoded, FrameEncoder};
 use super::pipeline::{self, Collector, Feeder, Workers};
-use super::sink::{FileSink, Sealed};
+use super::sink::{FrameSink, Sealed};
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ impl Assembly {
         path: &Path,
         compression: Compression,
         workers: usize,
-        sink: FileSink,
+        sink: FrameSink,
     ) -> Result<Assembly> {
         let workers = match workers {
             0 => pipeline::default_workers(),
@@ -173,7 +173,7 @@ fn packer(mut encoder: FrameEncoder, path: PathBuf) -> impl FnMut(Job) -> Result
 
 /// The work of the thread that writes: frames in order, digests of entries, then the seal.
 fn write_frames(
-    mut sink: FileSink,
+    mut sink: FrameSink,
     mut frames: Collector<Packed>,
     free: &Sender<Buffers>,
     digests: &Sender<Digest>,

@@ -65,20 +65,26 @@ impl Shard {
                     true => Vec::new(),
                     false => self.frames.remove(0).1,
                 };
-                let path = &archive.path;
-                let len = reader::read_packed(
-                    &*archive.file,
-                    path,
-                    &archive.map,
-                    number,
-                    &mut self.packed,
-                )?;
-                reader::decode(&mut self.decoder, path, number, &self.packed, len, &mut content)?;
+                self.unpack(archive, number, &mut content)
+                    .map_err(|error| archive.in_its_file(error, number))?;
                 (number, content)
             }
         };
         self.frames.push(frame);
         Ok(self.frames.last().map_or(&[], |(_, content)| content))
+    }
+}
+
+impl Shard {
+    fn unpack(
+        &mut self,
+        archive: &ArchiveFile,
+        number: usize,
+        content: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (file, path) = (&*archive.file, &archive.path);
+        let len = reader::read_packed(file, path, &archive.map, number, &mut self.packed)?;
+        reader::decode(&mut self.decoder, path, number, &self.packed, len, content)
     }
 }
 

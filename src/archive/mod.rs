@@ -3,25 +3,36 @@
 //! It is a `tar` stream in independent `zstd` frames, then a seal (BLAKE3 of all before it), then a
 //! seek table: `tar --zstd -xf` takes it, and so does anything that knows the zstd seekable format.
 //! `docs/format/archive.md` has every byte. The layers go one way, each with a file of its own:
-//! entries (`entry`, `tar`) -> frames (`frame`, `digest`) -> file (`sink`, `seal`). Since
-//! the reader takes any [`disk::File`](crate::disk::File), what may come below them (encryption,
-//! segments) is no concern of this room.
+//! entries (`entry`, `tar`) -> frames (`frame`, `digest`) -> seal and table (`sink`, `seal`) ->
+//! encryption (`crypt`, `keys`) -> segments (`output`, `parts`) -> parity beside them (`parity`). What
+//! is not asked for is not there: a plain archive is one file.
 //!
 //! It knows no store: what an application has to say in header and manifest is opaque JSON. It
 //! neither renames, removes nor chooses files; the rooms that back up and restore do.
 
 mod assembly;
+#[cfg(feature = "encryption")]
+mod crypt;
+#[cfg(not(feature = "encryption"))]
+#[path = "crypt_absent.rs"]
+mod crypt;
 mod digest;
 mod entry;
 mod entry_file;
 mod extract;
 mod frame;
+mod keys;
+mod layers;
 mod level;
 mod lineage;
 mod names;
+mod output;
 mod pages;
+mod parity;
+mod parts;
 mod pipeline;
 mod reader;
+mod repair;
 mod scan;
 mod seal;
 mod sink;
@@ -40,13 +51,18 @@ pub use entry::{
 };
 pub use extract::Unpack;
 pub use frame::Compression;
-pub use level::Level;
+pub use keys::{Keys, MAX_RECIPIENTS, Recipients};
+pub use layers::{ArchivePlace, Layers, MAX_SEGMENTS, MIN_SEGMENT_BYTES, WrittenFile, name_files};
+pub use level::{Level, NoLevel};
 pub(crate) use lineage::{Wanted, find_sealed};
 pub use names::{
     ArchiveKind, ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives,
     list_partials, next_number, partial,
 };
 pub use pages::{PAGES, PAGES_INDEX, PageIndex};
+pub use parity::{ArchiveRepair, Promise};
+pub(crate) use parts::Files;
 pub use reader::{ArchiveFile, Entry};
-pub use verify::{Progress, Verified, verify_medium};
+pub use repair::repair;
+pub use verify::{Progress, Verified};
 pub use writer::{ArchiveOptions, ArchiveWriter, Finished};

@@ -7,14 +7,19 @@
 //! manifest: 64 MiB; names: as much; the rest grows with the length of the file), and no entry has a
 //! path that leaves the folder that it is extracted into.
 //!
-//! It reads any [`File`]: one on the disk, or one that is put together from others.
+//! It reads any [`File`]: one on the disk, or one that is put together from others: segments are
+//! joined, parity mends what is damaged, encryption is opened, in this order.
 
+use super::crypt;
 use super::digest::{Digest, Place};
 use super::entry::{EntryMeta, Header, Manifest};
 use super::frame::{self, FrameDecoder};
+use super::keys::{AGE_MAGIC, Keys};
+use super::parity::{Guard, Parity, Promise};
+use super::parts::{Files, Joined, is_damage};
 use super::seal::{self, FrameMap, TableError};
 use super::walk::Walk;
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Disk, File};
 use crate::error::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,21 +43,77 @@ pub struct ArchiveFile {
     pub(crate) map: FrameMap,
     pub(crate) seal: Digest,
     pub(crate) frame_bytes: u32,
+    /// What lies below the frames.
+    pub(crate) below: Below,
     header: Header,
     manifest: Manifest,
     entries: Vec<Entry>,
 }
 
+/// What lies below the frames of an archive that was opened from a disk.
+#[derive(Default)]
+pub(crate) struct Below {
+    /// The files.
+    pub(crate) archive: Option<Arc<Joined>>,
+    /// They are read through this where there is parity.
+    pub(crate) guard: Option<Arc<Guard>>,
+    /// Why the parity is of no use, where it is there.
+    pub(crate) parity_problem: Option<Error>,
+    /// Whether the frames are encrypted.
+    encrypted: bool,
+    /// Whether there are segments, which can be mixed up.
+    in_segments: bool,
+}
+
 impl ArchiveFile {
-    /// Opens the archive at `path`.
+    /// Opens the archive at `path`, whatever its layers: the file of the whole or its first segment;
+    /// the plain name of the whole will do too. `keys` may open it where it is encrypted. Damage is
+    /// mended in memory where there is parity for it.
+    ///
+    /// While it is open, each of its files is.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for what is no archive of a known format, [`ErrorKind::Corrupt`]
-    /// for one that was cut, never finished or damaged in the parts that are read here.
-    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Arc<ArchiveFile>> {
-        let file =
-            disk.open(path, OpenMode::Read).map_err(|cause| Error::io("open", path, cause))?;
-        ArchiveFile::open_file(file, path)
+    /// for one that was cut, never finished or damaged in the parts that are read here, and where a
+    /// segment is missing; 2011 for an encrypted one that none of `keys` opens.
+    pub fn open(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Arc<ArchiveFile>> {
+        ArchiveFile::open_files(disk, &Files::find(disk, path)?, keys)
+    }
+
+    pub(crate) fn open_files(
+        disk: &dyn Disk,
+        files: &Files,
+        keys: &Keys,
+    ) -> Result<Arc<ArchiveFile>> {
+        let parity = files.parity.as_ref().map(|path| Parity::open(disk, path));
+        let in_segments = files.in_segments();
+        let (guarded, parity_problem) = match parity {
+            None => (None, None),
+            Some(Err(error)) if !is_damage(&error) => return Err(error),
+            Some(Err(error)) => (None, Some(error)),
+            Some(Ok(parity)) => {
+                let archive = Joined::with_lengths(disk, files, parity.header.lengths())?;
+                let archive = Arc::new(archive);
+                let guard = Some(Arc::new(Guard::new(archive.clone(), parity)));
+                let archive = Some(archive);
+                let below = Below { archive, guard, in_segments, ..Below::default() };
+                match ArchiveFile::open_below(below, &files.first(), keys) {
+                    Err(error) if is_damage(&error) => (Some(error), None),
+                    opened => return opened,
+                }
+            }
+        };
+        // Without its parity, or in spite of it: it may belong to another archive.
+        let plain = Joined::strict(disk, files).and_then(|archive| {
+            let archive = Some(Arc::new(archive));
+            let problem = guarded.clone().or(parity_problem);
+            let below = Below { archive, parity_problem: problem, in_segments, ..Below::default() };
+            ArchiveFile::open_below(below, &files.first(), keys)
+        });
+        match (plain, guarded) {
+            (Err(_), Some(guarded)) => Err(guarded),
+            (opened, _) => opened,
+        }
     }
 
     /// Opens the archive that `file` holds; `path` is for errors.
@@ -60,14 +121,36 @@ impl ArchiveFile {
     /// # Errors
     /// As [`ArchiveFile::open`].
     pub fn open_file(file: Arc<dyn File>, path: &Path) -> Result<Arc<ArchiveFile>> {
-        let (bytes, map, seal) = read_end(&*file, path)?;
+        ArchiveFile::open_over(file, path, Below::default())
+    }
+
+    fn open_below(mut below: Below, path: &Path, keys: &Keys) -> Result<Arc<ArchiveFile>> {
+        let file: Arc<dyn File> = match (&below.guard, &below.archive) {
+            (Some(guard), _) => guard.clone(),
+            (None, Some(archive)) => archive.clone(),
+            (None, None) => return Err(Error::new(ErrorKind::NotFound, "no file").at(path)),
+        };
+        let mut magic = [0; AGE_MAGIC.len()];
+        let len = file.len().map_err(|cause| Error::io("measure", path, cause))?;
+        if len >= magic.len() as u64 {
+            file.read_exact_at(&mut magic, 0).map_err(|cause| read_failed(path, cause))?;
+        }
+        below.encrypted = magic == AGE_MAGIC;
+        let file = if below.encrypted { crypt::decrypt(file, keys, path)? } else { file };
+        ArchiveFile::open_over(file, path, below)
+    }
+
+    fn open_over(file: Arc<dyn File>, path: &Path, below: Below) -> Result<Arc<ArchiveFile>> {
+        let (bytes, map, seal) =
+            read_end(&*file, path).map_err(|error| below.explain_end(error))?;
         let frames = FrameReader::new(&*file, path, &map)?;
-        let contents = Walk::new(frames).run()?;
+        let contents = Walk::new(frames).run().map_err(|error| below.explain(error))?;
         Ok(Arc::new(ArchiveFile {
             path: path.to_path_buf(),
             bytes,
             seal,
             frame_bytes: contents.header.frame_bytes,
+            below,
             header: contents.header,
             manifest: contents.manifest,
             entries: contents.entries,
@@ -101,9 +184,45 @@ impl ArchiveFile {
         &self.path
     }
 
-    /// Length of the file in bytes.
+    /// Length in bytes of what the seal vouches for: the file, where it is plain and in one piece.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Length in bytes of all its files, without the parity.
+    pub fn stored_bytes(&self) -> u64 {
+        self.below.archive.as_ref().map_or(self.bytes, |archive| archive.total())
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.below.encrypted
+    }
+
+    /// What its parity repairs for certain; `None` where it has none that is of use.
+    pub fn promise(&self) -> Option<Promise> {
+        self.below.guard.as_ref().map(|guard| guard.parity.header.geometry.promise())
+    }
+
+    /// The file that byte `offset` of the frames lies in.
+    pub(crate) fn path_at(&self, offset: u64) -> &Path {
+        let Some(archive) = &self.below.archive else { return &self.path };
+        if archive.parts.len() < 2 {
+            return &self.path;
+        }
+        archive.path_at(match self.below.encrypted {
+            true => crypt_offset(offset, self.bytes, archive.total()),
+            false => offset,
+        })
+    }
+
+    /// The same error, with the file that frame `number` lies in.
+    pub(crate) fn in_its_file(&self, error: Error, number: usize) -> Error {
+        let at = self.map.get(number).map_or(0, |(at, _)| at);
+        match is_damage(&error) {
+            true => self.below.explain(error.at(self.path_at(at))),
+            false => error,
+        }
     }
 
     /// The digest in the seal, which stands for the whole file once it was verified.
@@ -125,7 +244,7 @@ impl ArchiveFile {
         let mut out = Vec::new();
         let mut content = Vec::new();
         for (number, _) in self.frames_of(entry) {
-            frames.read(number, &mut content)?;
+            frames.read(number, &mut content).map_err(|e| self.in_its_file(e, number))?;
             out.extend_from_slice(&content);
         }
         match Digest::of(&out) == entry.blake3 {
@@ -150,11 +269,55 @@ impl ArchiveFile {
     }
 }
 
+impl Below {
+    /// The same error, with what may be behind it.
+    fn explain(&self, error: Error) -> Error {
+        match self.in_segments && error.kind() == ErrorKind::Corrupt && error.advice().is_none() {
+            true => error.hint(
+                "If the segments were copied by hand, look whether one was cut, swapped with another, \
+                 or taken from another archive.",
+            ),
+            false => error,
+        }
+    }
+
+    /// The same for an error at the end of the archive, which is in its last file.
+    fn explain_end(&self, error: Error) -> Error {
+        match (&self.archive, error.kind()) {
+            (Some(archive), ErrorKind::Corrupt) if self.in_segments => {
+                let last = archive.path_at(archive.total().saturating_sub(1));
+                error.at(last).hint("It was cut, or segments after it are missing.")
+            }
+            _ => error,
+        }
+    }
+}
+
+/// About where byte `offset` of `plain` ones lies in a file in the age format that has `total` bytes:
+/// chunks of 64 KiB have 16 bytes more, and what is left over is the header.
+fn crypt_offset(offset: u64, plain: u64, total: u64) -> u64 {
+    const CHUNK: u64 = 64 << 10;
+    const TAG: u64 = 16;
+    let chunks = plain.div_ceil(CHUNK).max(1);
+    let header = total.saturating_sub(plain + chunks * TAG);
+    (header + offset + offset / CHUNK * TAG).min(total.saturating_sub(1))
+}
+
+/// Damage that a layer below has met stays recognisable.
+pub(crate) fn read_failed(path: &Path, cause: std::io::Error) -> Error {
+    match cause.kind() {
+        std::io::ErrorKind::InvalidData => {
+            Error::corrupt(path, "what lies below its frames is damaged").because(cause)
+        }
+        _ => Error::io("read", path, cause),
+    }
+}
+
 /// Reads what an archive ends with: its length, where its frames lie, the digest in its seal.
 pub(crate) fn read_end(file: &dyn File, path: &Path) -> Result<(u64, FrameMap, Digest)> {
     let bytes = file.len().map_err(|cause| Error::io("measure", path, cause))?;
     let read = |buffer: &mut [u8], at| file.read_exact_at(buffer, at);
-    let failed = |cause| Error::io("read", path, cause);
+    let failed = |cause| read_failed(path, cause);
     let mut magic = [0; 4];
     if bytes >= seal::MIN_END {
         read(&mut magic, 0).map_err(failed)?;
@@ -220,7 +383,7 @@ pub(crate) fn read_packed(
         packed.resize(len, 0);
     }
     packed.truncate(len);
-    file.read_exact_at(packed, at).map_err(|cause| Error::io("read", path, cause))?;
+    file.read_exact_at(packed, at).map_err(|cause| read_failed(path, cause))?;
     Ok(size.content as usize)
 }
 

@@ -8,6 +8,7 @@ use super::digest::{Piece, Place};
 use super::pipeline::{self, Collector, Feeder, Workers};
 use super::reader::{self, ArchiveFile};
 use crate::error::{Error, ErrorKind, Result};
+use std::collections::VecDeque;
 
 /// How many bytes are read before they are dropped from the page cache.
 const DROP_EVERY: u64 = 16 << 20;
@@ -96,6 +97,7 @@ impl<'a> Scan<'a> {
         let mut plan = plan.fuse();
         let mut spare: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut under_way = 0;
+        let mut numbers = VecDeque::new();
         loop {
             while under_way < self.depth {
                 let Some(wanted) = plan.next() else { break };
@@ -103,6 +105,7 @@ impl<'a> Scan<'a> {
                 let len = self.read_frame(wanted.number, &mut packed)?;
                 read(&packed);
                 under_way += 1;
+                numbers.push_back(wanted.number);
                 self.feeder
                     .send(Job { wanted, packed, len, content, piece: None })
                     .map_err(|_| self.gone())?;
@@ -110,7 +113,10 @@ impl<'a> Scan<'a> {
             if under_way == 0 {
                 return Ok(());
             }
-            let job = self.frames.next().unwrap_or_else(|| Err(self.gone()))?;
+            // Results come in the order in which the frames were read.
+            let number = numbers.pop_front().unwrap_or_default();
+            let job = self.frames.next().unwrap_or_else(|| Err(self.gone()));
+            let job = job.map_err(|error| self.archive.in_its_file(error, number))?;
             under_way -= 1;
             take(Scanned { wanted: job.wanted, content: &job.content, piece: job.piece })?;
             spare.push((job.packed, job.content));
@@ -119,7 +125,8 @@ impl<'a> Scan<'a> {
 
     fn read_frame(&mut self, number: usize, packed: &mut Vec<u8>) -> Result<usize> {
         let archive = self.archive;
-        let len = reader::read_packed(&*archive.file, &archive.path, &archive.map, number, packed)?;
+        let len = reader::read_packed(&*archive.file, &archive.path, &archive.map, number, packed)
+            .map_err(|error| archive.in_its_file(error, number))?;
         if let (true, Some((at, _))) = (self.drop_cache, archive.map.get(number))
             && at >= self.dropped + DROP_EVERY
         {

@@ -1,56 +1,57 @@
-//! Where the frames of an archive go: one file, sealed at its end.
+//! Where the frames of an archive go: into a stream that is sealed at its end, and encrypted on its
+//! way to the files where that is wanted.
 //!
-//! Invariants: every byte goes through [`FileSink::append`], which hashes it for the seal; what is
-//! written is made durable every [`SYNC_EVERY`] bytes by a thread of its own, at most one request
-//! ahead, so that no single sync is long and a slow disk slows the writer instead of filling the
-//! page cache; what is durable is dropped from that cache, since nobody will read it soon but the
-//! read-back, which wants the medium. A failed sync is final: it is never tried again.
+//! Invariant: every byte goes through [`FrameSink::append`], which hashes it for the seal before it is
+//! encrypted: the seal is inside.
 
+use super::crypt::Encrypted;
 use super::digest::Digest;
+use super::keys::{Keys, Recipients};
+use super::layers::WrittenFile;
+use super::output::Output;
 use super::seal::{self, FrameSize};
-use crate::disk::File;
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{Builder, JoinHandle};
 
-/// After how many bytes the destination is synced.
-pub(crate) const SYNC_EVERY: u64 = 16 << 20;
-
-/// What is known of the file once it is sealed and durable.
-#[derive(Clone, Copy, Debug)]
+/// What is known of the archive once it is sealed and durable.
+#[derive(Clone, Debug)]
 pub(crate) struct Sealed {
-    pub(crate) bytes: u64,
     pub(crate) seal: Digest,
+    pub(crate) files: Vec<WrittenFile>,
+    /// What reads it back.
+    pub(crate) keys: Keys,
 }
 
-/// The file that an archive is written to.
-pub(crate) struct FileSink {
-    file: Arc<dyn File>,
+/// The stream that an archive is written to.
+pub(crate) struct FrameSink {
+    stream: Stream,
+    /// The first file, for errors.
     path: PathBuf,
     at: u64,
     hasher: blake3::Hasher,
     frames: Vec<FrameSize>,
-    syncer: Syncer,
-    asked: u64,
-    written: Arc<AtomicU64>,
+    keys: Keys,
 }
 
-impl FileSink {
-    /// Writes from the start of `file`, and adds what it wrote to `written`.
-    pub(crate) fn new(file: Arc<dyn File>, path: &Path, written: Arc<AtomicU64>) -> Result<Self> {
-        Ok(FileSink {
-            syncer: Syncer::start(file.clone(), path)?,
-            file,
-            path: path.to_path_buf(),
-            at: 0,
-            hasher: blake3::Hasher::new(),
-            frames: Vec::new(),
-            asked: 0,
-            written,
-        })
+enum Stream {
+    Plain(Output),
+    Encrypted(Box<Encrypted<Output>>),
+}
+
+impl FrameSink {
+    /// Writes to `output`, encrypted for `recipients` where there are any.
+    pub(crate) fn new(output: Output, recipients: Option<&Recipients>) -> Result<FrameSink> {
+        let path = output.path().to_path_buf();
+        let (stream, keys) = match recipients {
+            None => (Stream::Plain(output), Keys::none()),
+            Some(recipients) => {
+                let (encrypted, keys) = Encrypted::begin(&recipients.0, output)?;
+                (Stream::Encrypted(Box::new(encrypted)), keys)
+            }
+        };
+        let hasher = blake3::Hasher::new();
+        Ok(FrameSink { stream, path, at: 0, hasher, frames: Vec::new(), keys })
     }
 
     /// Writes one frame with `content` bytes of content, which consists of `parts`.
@@ -61,10 +62,6 @@ impl FileSink {
         }
         let packed = self.append(parts)?;
         self.frames.push(FrameSize { packed: packed as u32, content: content as u32 });
-        if self.at - self.asked >= SYNC_EVERY {
-            self.asked = self.at;
-            self.syncer.ask(self.at)?;
-        }
         Ok(())
     }
 
@@ -75,79 +72,37 @@ impl FileSink {
         let seal = Digest(*self.hasher.finalize().as_bytes());
         let table = seal::encode_table(&self.frames);
         self.append(&[&seal.0, &table])?;
-        self.syncer.finish()?;
-        self.file.sync().map_err(|cause| Error::io("sync", &self.path, cause))?;
-        self.file.drop_cache(0, self.at);
-        Ok(Sealed { bytes: self.at, seal })
+        let output = match self.stream {
+            Stream::Plain(output) => output,
+            Stream::Encrypted(encrypted) => {
+                encrypted.finish().map_err(|cause| unwrap(cause, &self.path))?
+            }
+        };
+        Ok(Sealed { seal, files: output.finish()?, keys: self.keys })
     }
 
     fn append(&mut self, parts: &[&[u8]]) -> Result<u64> {
-        self.file
-            .write_parts_at(parts, self.at)
-            .map_err(|cause| Error::io("write to", &self.path, cause))?;
+        match &mut self.stream {
+            Stream::Plain(output) => output.append(parts)?,
+            Stream::Encrypted(encrypted) => parts
+                .iter()
+                .try_for_each(|part| encrypted.write_all(part))
+                .map_err(|cause| unwrap(cause, &self.path))?,
+        }
         let mut len = 0;
         for part in parts {
             self.hasher.update(part);
             len += part.len() as u64;
         }
         self.at += len;
-        self.written.store(self.at, Ordering::Relaxed);
         Ok(len)
     }
 }
 
-/// The thread that syncs.
-struct Syncer {
-    requests: Option<Sender<u64>>,
-    thread: Option<JoinHandle<std::io::Result<()>>>,
-    path: PathBuf,
-}
-
-impl Syncer {
-    fn start(file: Arc<dyn File>, path: &Path) -> Result<Syncer> {
-        let (requests, waiting) = bounded(1);
-        let thread = Builder::new()
-            .name("stillpoint-sync".to_string())
-            .spawn(move || sync_on_request(&*file, &waiting))
-            .map_err(|cause| Error::io("start a thread to sync", path, cause))?;
-        Ok(Syncer { requests: Some(requests), thread: Some(thread), path: path.to_path_buf() })
+/// The error of the files below the encryption, or that of the encryption itself.
+fn unwrap(cause: io::Error, path: &Path) -> Error {
+    match cause.downcast::<Error>() {
+        Ok(error) => error,
+        Err(cause) => Error::io("encrypt", path, cause),
     }
-
-    /// Asks that the bytes up to `through` be made durable; waits while an earlier request waits.
-    fn ask(&mut self, through: u64) -> Result<()> {
-        match self.requests.as_ref().map(|requests| requests.send(through)) {
-            Some(Ok(())) => Ok(()),
-            _ => self.finish(),
-        }
-    }
-
-    /// Waits for the last request.
-    fn finish(&mut self) -> Result<()> {
-        self.requests = None;
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(Ok(()))) | None => Ok(()),
-            Some(Ok(Err(cause))) => Err(Error::io("sync", &self.path, cause)),
-            Some(Err(_)) => {
-                let message = "the thread that syncs panicked";
-                Err(Error::new(ErrorKind::BackupFailed, message).at(&self.path))
-            }
-        }
-    }
-}
-
-impl Drop for Syncer {
-    fn drop(&mut self) {
-        // The file is given up: nobody relies on the outcome.
-        let _ = self.finish();
-    }
-}
-
-fn sync_on_request(file: &dyn File, waiting: &Receiver<u64>) -> std::io::Result<()> {
-    let mut done = 0;
-    while let Ok(through) = waiting.recv() {
-        file.sync()?;
-        file.drop_cache(done, through - done);
-        done = through;
-    }
-    Ok(())
 }

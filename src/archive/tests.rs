@@ -50,7 +50,13 @@ impl File for Memory {
 }
 
 fn options(compression: Compression, frame_bytes: u32) -> ArchiveOptions {
-    ArchiveOptions { compression, workers: 2, frame_bytes, time: 1_700_000_000_000_000 }
+    ArchiveOptions {
+        compression,
+        workers: 2,
+        frame_bytes,
+        time: 1_700_000_000_000_000,
+        layers: Layers::default(),
+    }
 }
 
 /// Bytes that pack, but not to nothing.
@@ -108,6 +114,13 @@ fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
+/// Reads all of a plain archive from the medium.
+fn verify_medium(disk: &dyn Disk, path: &Path, workers: usize) -> Result<Verified> {
+    let file = disk.open(path, crate::disk::OpenMode::Read).expect("opens");
+    file.drop_cache(0, file.len().expect("has a length"));
+    ArchiveFile::open(disk, path, &Keys::none())?.verify(workers, &mut go_on)
+}
+
 /// Gathers what was extracted.
 #[derive(Default)]
 struct Gather {
@@ -143,12 +156,12 @@ fn what_was_written_comes_out_whatever_the_compression() {
     for compression in ALL {
         let disk = SimDisk::new(1);
         let finished = write(&*disk, &options(compression, 4096), &mixed());
-        let archive = ArchiveFile::open(&*disk, Path::new(ARCHIVE)).expect("opens");
+        let archive = ArchiveFile::open(&*disk, Path::new(ARCHIVE), &Keys::none()).expect("opens");
         assert_eq!(archive.header().app["lsn"], 7);
         assert_eq!(archive.manifest(), &finished.manifest);
         assert_eq!(archive.manifest().results["entries"], mixed().len() + 1);
         assert_eq!((archive.bytes(), archive.seal()), (finished.bytes, finished.seal));
-        let verified = verify_medium(&*disk, Path::new(ARCHIVE), 2, &mut go_on).expect("is sound");
+        let verified = verify_medium(&*disk, Path::new(ARCHIVE), 2).expect("is sound");
         assert_eq!(verified.bytes, finished.bytes);
         assert_eq!(verified.entries as usize, mixed().len() + 2);
 
@@ -205,7 +218,7 @@ fn content_may_be_read_right_into_the_frames_and_padded() {
     writer.pad_entry().expect("pads");
     writer.end_entry().expect("ends");
     writer.finish(|_| Ok(serde_json::Value::Null)).expect("finishes");
-    let archive = ArchiveFile::open(&*disk, path).expect("opens");
+    let archive = ArchiveFile::open(&*disk, path, &Keys::none()).expect("opens");
     let content = |name| {
         let entry = archive.find(name).expect("it is there");
         archive.read_entry(entry, u64::MAX).expect("reads")
@@ -250,7 +263,7 @@ fn misuse_is_refused_and_harms_nothing() {
     writer.write(b"abc").expect("writes");
     writer.end_entry().expect("ends");
     writer.finish(|_| Ok(serde_json::Value::Null)).expect("finishes");
-    verify_medium(&*disk, path, 1, &mut go_on).expect("is sound");
+    verify_medium(&*disk, path, 1).expect("is sound");
 }
 
 #[test]

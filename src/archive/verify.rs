@@ -6,8 +6,11 @@
 //! from the file and compared with what was read when it was opened.
 
 use super::digest::{Joiner, Place};
+use super::layers::WrittenFile;
+use super::parts::Files;
 use super::reader::{self, ArchiveFile};
 use super::scan::{Scan, Scanned, Wanted};
+use super::writer::Finished;
 use super::{seal, tar};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -36,28 +39,36 @@ pub struct Verified {
     pub content: u64,
 }
 
-/// Verifies the archive at `path` as it lies on the medium: drops it from the page cache, opens it
-/// anew and reads every byte. What was not synced before stays in the cache; a finished
-/// [`ArchiveWriter`](super::ArchiveWriter) has synced.
-///
-/// # Errors
-/// As [`ArchiveFile::open`] and [`ArchiveFile::verify`].
-pub fn verify_medium(
-    disk: &dyn Disk,
-    path: &Path,
-    workers: usize,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<Verified> {
-    let file = disk.open(path, OpenMode::Read).map_err(|cause| Error::io("open", path, cause))?;
-    let len = file.len().map_err(|cause| Error::io("measure", path, cause))?;
-    file.drop_cache(0, len);
-    drop(file);
-    ArchiveFile::open(disk, path)?.verify(workers, progress)
+impl Finished {
+    /// Verifies what was written as it lies on the medium, under the names that it has before it is
+    /// named: drops it from the page cache, opens it anew and reads every byte, parity included. What
+    /// was not synced before stays in the cache; a finished [`ArchiveWriter`](super::ArchiveWriter)
+    /// has synced.
+    ///
+    /// # Errors
+    /// As [`ArchiveFile::open`] and [`ArchiveFile::verify`].
+    pub fn verify(
+        &self,
+        disk: &dyn Disk,
+        workers: usize,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Verified> {
+        for WrittenFile { partial: path, .. } in &self.files {
+            let file =
+                disk.open(path, OpenMode::Read).map_err(|cause| Error::io("open", path, cause))?;
+            let len = file.len().map_err(|cause| Error::io("measure", path, cause))?;
+            file.drop_cache(0, len);
+        }
+        let files = Files::written(&self.files);
+        let archive = ArchiveFile::open_files(disk, &files, &self.keys)?;
+        archive.verify(workers, progress)
+    }
 }
 
 impl ArchiveFile {
     /// Reads and checks every byte, with `workers` threads (0: one for each processor). `progress`
-    /// is told the bytes of the file that are done, and may stop it.
+    /// is told the bytes of the file that are done, and may stop it. Damage is told even where the
+    /// parity mends it, and so is damage of the parity.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the place for the first damage; [`ErrorKind::Stopped`] (1406).
@@ -89,8 +100,21 @@ impl ArchiveFile {
         if *hasher.finalize().as_bytes() != self.seal.0 {
             return Err(Error::corrupt(&self.path, "its bytes are not those that were sealed"));
         }
+        self.verify_parity(&mut || match progress(Progress { done: bytes, total: bytes }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(stopped(&self.path)),
+        })?;
         let (frames, entries) = (self.map.len() as u64, self.entries().len() as u64);
         Ok(Verified { bytes, frames, entries, content })
+    }
+
+    fn verify_parity(&self, go_on: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        if let Some(problem) = &self.below.parity_problem {
+            return Err(problem.clone());
+        }
+        let Some(guard) = &self.below.guard else { return Ok(()) };
+        guard.check_met()?;
+        guard.check_parity(go_on)
     }
 
     /// The frames of the tar stream: header and content of each entry, and the end.

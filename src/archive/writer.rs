@@ -15,10 +15,16 @@ use super::entry::{
     PathSet,
 };
 use super::frame::{Compression, MAX_CONTENT};
-use super::sink::{FileSink, Sealed};
+use super::keys::Keys;
+use super::layers::{ArchivePlace, Layers, WrittenFile};
+use super::output::Output;
+use super::parity;
+use super::sink::{FrameSink, Sealed};
 use super::tar;
-use crate::disk::{Disk, OpenMode};
+use super::verify::Progress;
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,24 +45,32 @@ pub struct ArchiveOptions {
     pub frame_bytes: u32,
     /// Time of the header and the manifest, in microseconds since the Unix epoch.
     pub time: i64,
+    /// Encryption, segments and parity.
+    pub layers: Layers,
 }
 
 impl Default for ArchiveOptions {
     fn default() -> ArchiveOptions {
         let compression = Compression::default();
-        ArchiveOptions { compression, workers: 0, frame_bytes: 256 << 10, time: 0 }
+        let layers = Layers::default();
+        ArchiveOptions { compression, workers: 0, frame_bytes: 256 << 10, time: 0, layers }
     }
 }
 
 /// What was written.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// Length of the file.
+    /// Length of the archive, all segments together, without its parity.
     pub bytes: u64,
     /// The digest in the seal: it stands for the whole content of the file.
     pub seal: Digest,
     /// The manifest as it stands in the file.
     pub manifest: Manifest,
+    /// The files that were written, in the order in which they are to be named: the parity first,
+    /// the one that ends the archive last.
+    pub files: Vec<WrittenFile>,
+    /// What reads it back, as long as nobody forgets it.
+    pub(crate) keys: Keys,
 }
 
 /// Writes one archive.
@@ -72,6 +86,7 @@ pub struct ArchiveWriter {
     /// Padding of the last entry, to be written before the next header.
     padding: usize,
     written: Arc<AtomicU64>,
+    parity: Option<parity::Order>,
     assembly: Assembly,
 }
 
@@ -86,10 +101,11 @@ struct OpenEntry {
 
 impl ArchiveWriter {
     /// Creates the file at `path`, which must not exist, and writes its first entry: the header, with
-    /// `app` as what the caller has to say in it.
+    /// `app` as what the caller has to say in it. `options` may have no layers: see
+    /// [`ArchiveWriter::create_in`].
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a bad frame size; what the disk reports.
+    /// [`ErrorKind::Invalid`] for a bad frame size or for layers; what the disk reports.
     ///
     /// # Durability
     /// Nothing is durable before [`ArchiveWriter::finish`], and the name not even then: rename the
@@ -100,22 +116,63 @@ impl ArchiveWriter {
         options: &ArchiveOptions,
         app: serde_json::Value,
     ) -> Result<ArchiveWriter> {
-        check_frame_bytes(options.frame_bytes)
-            .map_err(|why| Error::new(ErrorKind::Invalid, why).at(path))?;
+        if !options.layers.is_plain() {
+            let why = "layers need an archive that has a place";
+            return Err(Error::new(ErrorKind::Invalid, why).at(path));
+        }
+        check_options(options, path)?;
+        let file = WrittenFile { partial: path.to_path_buf(), path: path.to_path_buf(), bytes: 0 };
+        let written = Arc::new(AtomicU64::new(0));
+        let output = Output::single(disk, file, written.clone())?;
+        ArchiveWriter::begin(output, written, options, None, app)
+    }
+
+    /// Creates the first file of an archive at `place`, under the name of an unfinished one, and
+    /// writes its first entry: the header, with `app` as what the caller has to say in it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a bad frame size or bad layers; what the disk reports.
+    ///
+    /// # Durability
+    /// Nothing is durable before [`ArchiveWriter::finish`], and the names not even then: see
+    /// [`name_files`](super::name_files).
+    pub fn create_in(
+        disk: &Arc<dyn Disk>,
+        place: &ArchivePlace,
+        options: &ArchiveOptions,
+        app: serde_json::Value,
+    ) -> Result<ArchiveWriter> {
+        let layers = &options.layers;
+        let whole = place.whole(layers);
+        check_options(options, &place.path(layers))?;
+        let written = Arc::new(AtomicU64::new(0));
+        let output = match layers.segment_bytes {
+            Some(bytes) => Output::in_segments(disk, place, whole.clone(), bytes, written.clone())?,
+            None => Output::single(&**disk, place.file(&whole.to_string()), written.clone())?,
+        };
+        let parity = parity::Order::new(disk, place, &whole, layers);
+        ArchiveWriter::begin(output, written, options, parity, app)
+    }
+
+    fn begin(
+        output: Output,
+        written: Arc<AtomicU64>,
+        options: &ArchiveOptions,
+        parity: Option<parity::Order>,
+        app: serde_json::Value,
+    ) -> Result<ArchiveWriter> {
         let header = Header {
             format: FORMAT,
             compression: options.compression,
             frame_bytes: options.frame_bytes,
             app,
         };
-        let file = disk
-            .open(path, OpenMode::CreateNew)
-            .map_err(|cause| Error::io("create", path, cause))?;
-        let written = Arc::new(AtomicU64::new(0));
-        let sink = FileSink::new(file, path, written.clone())?;
-        let assembly = Assembly::start(path, options.compression, options.workers, sink)?;
+        let path = output.path().to_path_buf();
+        let sink = FrameSink::new(output, options.layers.recipients.as_ref())
+            .map_err(|error| error.at(&path))?;
+        let assembly = Assembly::start(&path, options.compression, options.workers, sink)?;
         let mut writer = ArchiveWriter {
-            path: path.to_path_buf(),
+            path,
             frame_bytes: options.frame_bytes as usize,
             time: options.time,
             paths: PathSet::default(),
@@ -123,6 +180,7 @@ impl ArchiveWriter {
             open: None,
             padding: 0,
             written,
+            parity,
             assembly,
         };
         writer.write_json(HEADER_NAME, &header)?;
@@ -262,8 +320,21 @@ impl ArchiveWriter {
     /// [`ErrorKind::Invalid`] when an entry was not ended; an error of `results`; what the disk
     /// reported. The file is worthless then.
     pub fn finish(
+        self,
+        results: impl FnOnce(&[ManifestEntry]) -> Result<serde_json::Value>,
+    ) -> Result<Finished> {
+        self.finish_with(results, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// The same, telling `progress` how far the parity is, which may stop it. Where there is none,
+    /// `progress` is not called.
+    ///
+    /// # Errors
+    /// As [`ArchiveWriter::finish`]; [`ErrorKind::Stopped`] (1406).
+    pub fn finish_with(
         mut self,
         results: impl FnOnce(&[ManifestEntry]) -> Result<serde_json::Value>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Finished> {
         self.assembly.check()?;
         if self.open.is_some() {
@@ -276,8 +347,13 @@ impl ArchiveWriter {
         let mut glue = vec![0; std::mem::take(&mut self.padding)];
         glue.extend_from_slice(&tar::END);
         self.send_glue(&glue, true)?;
-        let Sealed { bytes, seal } = self.assembly.finish()?;
-        Ok(Finished { bytes, seal, manifest })
+        let Sealed { seal, mut files, keys } = self.assembly.finish()?;
+        let bytes = files.iter().map(|file| file.bytes).sum();
+        if let Some(order) = self.parity {
+            let parity = order.write(&files, progress)?;
+            files.insert(0, parity);
+        }
+        Ok(Finished { bytes, seal, manifest, files, keys })
     }
 
     /// Waits until all content has been hashed.
@@ -334,6 +410,12 @@ impl ArchiveWriter {
     fn invalid(&self, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Invalid, message).at(&self.path)
     }
+}
+
+fn check_options(options: &ArchiveOptions, path: &Path) -> Result<()> {
+    check_frame_bytes(options.frame_bytes)
+        .map_err(|why| Error::new(ErrorKind::Invalid, why).at(path))?;
+    options.layers.check().map_err(|error| error.at(path))
 }
 
 /// Says what is wrong with a frame size, if anything is.

@@ -9,7 +9,7 @@ use super::handle::BackupHandle;
 use super::progress::Progress;
 use super::report::BackupReport;
 use super::start::Ready;
-use crate::archive::Compression;
+use crate::archive::{Compression, Keys, Layers, Level, Recipients};
 use crate::error::Result;
 use crate::lock::{Access, AtLimit, Contents};
 use crate::store::{Inner, Participant, Registered, Store};
@@ -61,6 +61,9 @@ pub(super) struct Options {
     pub(super) stall_limit: Duration,
     pub(super) bytes_per_second: Option<u64>,
     pub(super) verify: bool,
+    pub(super) layers: Layers,
+    /// What opens the archives that are looked at before this one is written.
+    pub(super) keys: Keys,
     pub(super) log_archive: bool,
     pub(super) base: Base,
 }
@@ -96,6 +99,8 @@ impl Store {
             stall_limit: Duration::from_secs(60),
             bytes_per_second: None,
             verify: true,
+            layers: Layers::default(),
+            keys: Keys::none(),
             log_archive: true,
             base: Base::Nothing,
         };
@@ -220,6 +225,44 @@ impl BackupBuilder {
     pub fn incremental_from(mut self, path: impl AsRef<Path>) -> Self {
         self.options.base = Base::Archive(path.as_ref().to_path_buf());
         self
+    }
+
+    /// Cuts the archive into segments of `bytes` bytes (64 KiB at least), which `cat` joins.
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.options.layers.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Writes parity beside the archive: how much damage of it can be repaired.
+    pub fn redundancy(mut self, level: Level) -> Self {
+        self.options.layers.redundancy = level;
+        self
+    }
+
+    /// How long a single stretch of damage the parity can repair. It counts only with
+    /// [`redundancy`](BackupBuilder::redundancy).
+    pub fn interlacing(mut self, level: Level) -> Self {
+        self.options.layers.interlacing = level;
+        self
+    }
+
+    /// Encrypts the archive, in the age format. Its log archive too.
+    pub fn encrypt(mut self, recipients: Recipients) -> Self {
+        self.options.layers.recipients = Some(recipients);
+        self
+    }
+
+    /// What opens earlier archives where they are encrypted: an incremental backup looks at those that
+    /// it goes on from. The passphrase that this backup is encrypted with is tried anyway.
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.options.keys = keys;
+        self
+    }
+
+    /// All that may open an earlier archive.
+    pub(super) fn earlier_keys(&self) -> Keys {
+        let own = self.options.layers.recipients.as_ref().map(Recipients::keys);
+        self.options.keys.clone().and(own.unwrap_or_default())
     }
 
     /// Asked before anything is locked. An error refuses the backup, and its code is the backup's.

@@ -5,6 +5,7 @@
 //! here, packing and writing in the archive's own threads overlap.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use super::report::{ParticipantReport, SavedFile};
 use super::run::failed;
 use super::throttle::Throttle;
 use crate::archive::{
-    ArchiveOptions, ArchiveWriter, Digest, EntryMeta, EntryPath, PAGES, PAGES_INDEX, PageIndex,
+    ArchiveOptions, ArchiveWriter, EntryMeta, EntryPath, Finished, ManifestEntry, PAGES,
+    PAGES_INDEX, PageIndex,
 };
 use crate::disk::Disk;
 use crate::engine::tree::{Checkpoint, CopyPlan};
@@ -46,8 +48,7 @@ pub(super) struct Instant {
 /// What the copy came to.
 pub(super) struct Copied {
     pub(super) source_bytes: u64,
-    pub(super) archive_bytes: u64,
-    pub(super) seal: Digest,
+    pub(super) finished: Finished,
     pub(super) status: BackupStatus,
     pub(super) files: Vec<SavedFile>,
     pub(super) skipped: Vec<PathBuf>,
@@ -151,7 +152,8 @@ impl Copier {
         let options = options_of(backup, started);
         let disk = backup.inner.engine.disk().clone();
         let writer =
-            ArchiveWriter::create(&*disk, &place.partial, &options, header).map_err(failed)?;
+            ArchiveWriter::create_in(&disk, &place.of(place.name.clone()), &options, header)
+                .map_err(failed)?;
         let throttle = Throttle::new(backup.options.bytes_per_second, disk.elapsed());
         let data_file = backup.inner.engine.dir().join(DATA_FILE);
         let sources = BTreeMap::from([(EntryPath::from(DATA_FILE), data_file)]);
@@ -249,8 +251,14 @@ impl Copier {
         Ok(())
     }
 
-    /// Writes the manifest and makes the content durable.
-    pub(super) fn finish(mut self, held: Held, instant: Instant) -> Result<Copied> {
+    /// Writes the manifest and the parity, and makes all of it durable. `go_on` is asked now and then
+    /// whether to.
+    pub(super) fn finish(
+        mut self,
+        held: Held,
+        instant: Instant,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Copied> {
         let listed = std::mem::take(&mut self.attachments.listed);
         let skipped = std::mem::take(&mut self.attachments.skipped);
         let mut problems = self.attachments.into_problems();
@@ -273,15 +281,14 @@ impl Copier {
         };
         let mut files = Vec::new();
         let (changed, sources) = (self.changed, self.sources);
-        let finished = self.writer.finish(|entries| {
+        let papers = |entries: &[ManifestEntry]| {
             files = entries.iter().map(|entry| saved(&entry.meta, &changed, &sources)).collect();
             serde_json::to_value(&results).map_err(not_json)
-        });
-        let finished = finished.map_err(failed)?;
+        };
+        let finished = finish(self.writer, papers, go_on).map_err(failed)?;
         Ok(Copied {
             source_bytes: self.bytes_total,
-            archive_bytes: finished.bytes,
-            seal: finished.seal,
+            finished,
             status,
             files,
             skipped,
@@ -292,12 +299,28 @@ impl Copier {
     }
 }
 
+/// Finishes an archive, as long as `go_on` does not fail.
+pub(super) fn finish(
+    writer: ArchiveWriter,
+    papers: impl FnOnce(&[ManifestEntry]) -> Result<serde_json::Value>,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Finished> {
+    let mut asked = Ok(());
+    let finished = writer.finish_with(papers, &mut |_| {
+        asked = go_on();
+        if asked.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    asked?;
+    finished
+}
+
 /// How the archives of a backup are written.
 pub(super) fn options_of(backup: &BackupBuilder, time: i64) -> ArchiveOptions {
     ArchiveOptions {
         compression: backup.options.compression,
         workers: backup.options.workers,
         time,
+        layers: backup.options.layers.clone(),
         ..ArchiveOptions::default()
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::builder::{BackupBuilder, Base};
-use crate::archive::{ArchiveFile, Wanted, find_sealed};
+use crate::archive::{ArchiveFile, Keys, Wanted, find_sealed};
 use crate::disk::Disk;
 use crate::disk::atomic::parent;
 use crate::error::{Error, ErrorKind, Result, code};
@@ -63,7 +63,7 @@ fn newest(backup: &BackupBuilder, known: &[ArchiveRef]) -> Result<Lineage> {
 
 fn from_archive(backup: &BackupBuilder, path: &Path, known: &[ArchiveRef]) -> Result<Lineage> {
     let disk = backup.inner.engine.disk();
-    let file = open(&**disk, path)?;
+    let file = open(&**disk, path, &backup.earlier_keys())?;
     let seal = file.seal().to_string();
     let Some(candidate) = known.iter().find(|known| known.seal == seal) else {
         return Err(stranger(backup, &file)?);
@@ -97,7 +97,8 @@ fn check(backup: &BackupBuilder, candidate: &ArchiveRef, path: &Path) -> Result<
         return Err(foreign(message, path));
     }
     let disk = &**engine.disk();
-    let mut file = match open(disk, path) {
+    let keys = backup.earlier_keys();
+    let mut file = match open(disk, path, &keys) {
         // Whoever writes for the owner of a key need not have it; then its name has to do.
         Err(error) if error.code() == code::KEY => return Ok(()),
         opened => opened?,
@@ -115,7 +116,7 @@ fn check(backup: &BackupBuilder, candidate: &ArchiveRef, path: &Path) -> Result<
         return Err(foreign("the archive is not the one that was written down", path));
     }
     while header.kind == BackupKind::Incremental {
-        (file, header) = step_back(disk, &file, &header)?;
+        (file, header) = step_back(disk, &keys, &file, &header)?;
     }
     Ok(())
 }
@@ -123,6 +124,7 @@ fn check(backup: &BackupBuilder, candidate: &ArchiveRef, path: &Path) -> Result<
 /// The archive that `file` goes on from.
 fn step_back(
     disk: &dyn Disk,
+    keys: &Keys,
     file: &ArchiveFile,
     header: &BackupHeader,
 ) -> Result<(Arc<ArchiveFile>, BackupHeader)> {
@@ -130,14 +132,15 @@ fn step_back(
         return Err(foreign("the archive names nothing that it goes on from", file.path()));
     };
     let wanted = Wanted { seal: &link.seal, set: &link.set, number: link.number };
-    let above = find_sealed(disk, parent(file.path()), &[], wanted, &|path| open(disk, path))?;
+    let above =
+        find_sealed(disk, parent(file.path()), &[], wanted, &|path| open(disk, path, keys))?;
     let paper = header_of(&above)?;
     header.check_follows(&paper).map_err(|why| foreign(why, above.path()))?;
     Ok((above, paper))
 }
 
-fn open(disk: &dyn Disk, path: &Path) -> Result<Arc<ArchiveFile>> {
-    ArchiveFile::open(disk, path).map_err(|error| match error.code() {
+fn open(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Arc<ArchiveFile>> {
+    ArchiveFile::open(disk, path, keys).map_err(|error| match error.code() {
         code::KEY => error,
         _ => Error::new(error.kind(), "the archive to go on from cannot be opened")
             .with_code(code::PARENT)

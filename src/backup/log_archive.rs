@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::builder::BackupBuilder;
-use super::copier::{Step, not_json, options_of};
+use super::copier::{Step, finish, not_json, options_of};
 use super::preflight::Place;
 use super::report::LogArchiveReport;
-use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, ArchiveWriter, EntryMeta};
+use super::run::paths;
+use crate::archive::{
+    ArchiveFile, ArchiveKind, ArchiveName, ArchivePlace, ArchiveWriter, EntryMeta, Files, Finished,
+    Keys, ManifestEntry, name_files,
+};
 use crate::disk::{Disk, OpenMode};
 use crate::engine::tree::Checkpoint;
 use crate::engine::{ClosedSegment, LogHold, Lsn};
@@ -104,97 +108,90 @@ impl LogPlan {
             written,
             segments: papers,
         };
-        let target = Target::choose(disk, place, &header)?;
+        let target = Target::choose(backup, place, &header)?;
         let app = serde_json::to_value(&header).map_err(not_json)?;
         let options = options_of(backup, written);
-        let partial = place.folder.join(target.name.partial(header.store_id));
-        let path = place.folder.join(target.name.to_string());
-        let (after, last, segments) = (header.after, header.last, header.segments.len());
-        let report = LogArchiveReport { path, after, last, bytes: 0, segments };
-        // Made before the writer, so that it outlives it: the file goes when nobody writes any more.
-        let (disk_too, replaces) = (disk.clone(), target.replaces);
-        let mut archive = LogArchive { disk: disk_too, partial, replaces, named: false, report };
         let mut writer =
-            ArchiveWriter::create(&**disk, &archive.partial, &options, app).map_err(failed)?;
+            ArchiveWriter::create_in(disk, &target.place, &options, app).map_err(failed)?;
         for (segment, paper) in self.segments.iter().zip(&header.segments) {
             copy(disk, segment, paper.bytes, &mut writer, step)?;
         }
-        let finished = writer.finish(|_| Ok(serde_json::json!({}))).map_err(failed)?;
-        archive.report.bytes = finished.bytes;
-        Ok(Some(archive))
+        let papers = |_: &[ManifestEntry]| Ok(serde_json::json!({}));
+        let finished = finish(writer, papers, &mut || step(0, 0)).map_err(failed)?;
+        let report = LogArchiveReport {
+            path: target.place.path(&options.layers),
+            files: paths(&finished.files),
+            after: header.after,
+            last: header.last,
+            bytes: finished.bytes,
+            segments: header.segments.len(),
+        };
+        Ok(Some(LogArchive { finished, replaces: target.replaces, report }))
     }
 }
 
-/// A log archive that is written and has no name yet; dropped without one, it is removed.
+/// A log archive that is written and has no name yet. Without one it goes with all else that an
+/// unfinished backup leaves.
 pub(super) struct LogArchive {
-    disk: Arc<dyn Disk>,
-    pub(super) partial: PathBuf,
-    replaces: bool,
-    named: bool,
+    pub(super) finished: Finished,
+    /// The files of an older one that it takes the place of.
+    replaces: Vec<PathBuf>,
     pub(super) report: LogArchiveReport,
 }
 
 impl LogArchive {
-    /// Gives it its name, durably.
-    pub(super) fn name(&mut self, folder: &Path) -> Result<()> {
-        let (from, to) = (&self.partial, &self.report.path);
-        let named = match self.replaces {
-            true => self.disk.rename(from, to),
-            false => self.disk.rename_new(from, to),
-        };
-        named.map_err(|e| failed(Error::io("name the log archive", to, e)))?;
-        self.named = true;
-        let synced = self.disk.sync_dir(folder);
-        synced.map_err(|e| failed(Error::io("sync the destination", folder, e)))
-    }
-}
-
-impl Drop for LogArchive {
-    fn drop(&mut self) {
-        if !self.named {
-            // What cannot be removed now is recognised by its name, and removed by the next run.
-            let _left_over = self.disk.remove_file(&self.partial);
+    /// Gives it its name, durably. An older one goes only now; whatever comes in between, the segments
+    /// are still in the store.
+    pub(super) fn name(&self, disk: &dyn Disk, folder: &Path) -> Result<()> {
+        if let ([old], [file]) = (&self.replaces[..], &self.finished.files[..])
+            && *old == file.path
+        {
+            let named = disk.rename(&file.partial, &file.path);
+            named.map_err(|e| failed(Error::io("name the log archive", &file.path, e)))?;
+            let synced = disk.sync_dir(folder);
+            return synced.map_err(|e| failed(Error::io("sync the destination", folder, e)));
         }
+        for old in &self.replaces {
+            let removed = disk.remove_file(old);
+            removed.map_err(|e| failed(Error::io("replace the log archive", old, e)))?;
+        }
+        name_files(disk, folder, &self.finished.files).map_err(failed)
     }
 }
 
-/// The name that a log archive will get.
+/// Where a log archive is written.
 struct Target {
-    name: ArchiveName,
-    /// Whether an older one of that name goes.
-    replaces: bool,
+    place: ArchivePlace,
+    /// The files of an older one that goes.
+    replaces: Vec<PathBuf>,
 }
 
 impl Target {
-    /// The number of the backup that the log follows. Where a file of that number is there already,
+    /// The number of the backup that the log follows. Where an archive of that number is there already,
     /// it is replaced if it holds the beginning of the same commits: a backup died before its archive
     /// had a name. Else it is somebody else's, and the number of this backup is free.
-    fn choose(disk: &Arc<dyn Disk>, place: &Place, header: &LogHeader) -> Result<Target> {
+    fn choose(backup: &BackupBuilder, place: &Place, header: &LogHeader) -> Result<Target> {
+        let disk = &**backup.inner.engine.disk();
         let own = place.name.clone().of_kind(ArchiveKind::Log);
         if header.number == 0 {
-            return Ok(Target { name: own, replaces: false });
+            return Ok(Target { place: place.of(own), replaces: Vec::new() });
         }
-        let wanted = ArchiveName::new(own.set(), header.number)?
-            .of_kind(ArchiveKind::Log)
-            .encrypted(own.is_encrypted());
+        let wanted = ArchiveName::new(own.set(), header.number)?.of_kind(ArchiveKind::Log);
         let path = place.folder.join(wanted.to_string());
-        match disk.metadata(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Target { name: wanted, replaces: false })
-            }
-            Err(e) => Err(failed(Error::io("look for an older log archive", &path, e))),
-            Ok(_) if is_beginning(disk, &path, header) => {
-                Ok(Target { name: wanted, replaces: true })
-            }
-            Ok(_) => Ok(Target { name: own, replaces: false }),
-        }
+        let older = match Files::find(disk, &path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(failed(e)),
+            Ok(older) if is_beginning(disk, &older, &backup.earlier_keys(), header) => older.all(),
+            Ok(_) => return Ok(Target { place: place.of(own), replaces: Vec::new() }),
+        };
+        Ok(Target { place: place.of(wanted), replaces: older })
     }
 }
 
-/// Whether the file at `path` is a log archive whose every segment is in the new one too. One that
-/// cannot be read is not touched.
-fn is_beginning(disk: &Arc<dyn Disk>, path: &Path, header: &LogHeader) -> bool {
-    let Ok(file) = ArchiveFile::open(&**disk, path) else { return false };
+/// Whether `older` is a log archive whose every segment is in the new one too. One that cannot be read
+/// is not touched.
+fn is_beginning(disk: &dyn Disk, older: &Files, keys: &Keys, header: &LogHeader) -> bool {
+    let Ok(file) = ArchiveFile::open_files(disk, older, keys) else { return false };
     let Ok(old) = serde_json::from_value::<LogHeader>(file.header().app.clone()) else {
         return false;
     };

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::attachments::{self, Listed};
 use super::builder::{BackupBuilder, Base};
 use super::lineage::Lineage;
-use crate::archive::{ArchiveKind, ArchiveName, Compression, list_partials, next_number};
+use crate::archive::{
+    ArchiveKind, ArchiveName, ArchivePlace, Compression, list_partials, next_number,
+};
 use crate::disk::{Disk, EntryKind};
 use crate::engine::LOG_DIR;
 use crate::error::{Error, ErrorKind, Result, code};
@@ -16,10 +18,10 @@ use crate::error::{Error, ErrorKind, Result, code};
 pub(super) struct Place {
     pub(super) folder: PathBuf,
     pub(super) name: ArchiveName,
-    /// The file while it is unfinished; its name tells whose it is.
-    pub(super) partial: PathBuf,
-    /// The file once it is sealed.
+    /// The file once it is sealed; its first segment where it has such.
     pub(super) archive: PathBuf,
+    /// The store, which marks its unfinished files.
+    store: u128,
     /// What is to be saved beside the store.
     pub(super) listed: Vec<Listed>,
     /// What the archive goes on from.
@@ -34,7 +36,20 @@ impl Place {
     /// The path of the archive that is right also when the process works in another folder.
     pub(super) fn lasting(&self, disk: &Arc<dyn Disk>) -> PathBuf {
         let folder = disk.canonical(&self.folder).unwrap_or_else(|_| self.folder.clone());
-        folder.join(self.name.to_string())
+        self.archive.file_name().map_or_else(|| folder.clone(), |name| folder.join(name))
+    }
+
+    /// Where the archive called `name` is written.
+    pub(super) fn of(&self, name: ArchiveName) -> ArchivePlace {
+        ArchivePlace { folder: self.folder.clone(), name, store: self.store }
+    }
+
+    /// Removes what an unfinished backup leaves. What cannot be removed now is recognised by its name,
+    /// and removed by the next run.
+    pub(super) fn discard(&self, disk: &dyn Disk) {
+        for left_over in list_partials(disk, &self.folder, self.store).unwrap_or_default() {
+            let _left_over = disk.remove_file(&left_over);
+        }
     }
 }
 
@@ -62,16 +77,13 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
         Some(_) => ArchiveKind::Incremental,
         None => ArchiveKind::Full,
     };
+    let layers = &backup.options.layers;
+    layers.check()?;
     let name = ArchiveName::new(set, number)?.of_kind(kind);
+    let place = ArchivePlace { folder: folder.clone(), name, store: store_id };
+    let (name, archive) = (place.whole(layers), place.path(layers));
     check_space(backup)?;
-    Ok(Place {
-        lineage,
-        folder: folder.clone(),
-        partial: folder.join(name.partial(store_id)),
-        archive: folder.join(name.to_string()),
-        name,
-        listed,
-    })
+    Ok(Place { lineage, folder: folder.clone(), archive, store: store_id, name, listed })
 }
 
 /// Where the log has failed, nobody can tell which commits a backup would have to hold.

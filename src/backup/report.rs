@@ -26,13 +26,15 @@ pub struct SavedFile {
 /// The log archive that a backup wrote beside its archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogArchiveReport {
-    /// The file.
+    /// The file by which it is opened.
     pub path: PathBuf,
     /// It holds the commits after this one.
     pub after: Lsn,
     /// Its last commit.
     pub last: Lsn,
-    /// Length of the file in bytes.
+    /// All its files: one, or its segments, and its parity.
+    pub files: Vec<PathBuf>,
+    /// Length in bytes, without the parity.
     pub bytes: u64,
     /// How many log segments are in it.
     pub segments: usize,
@@ -82,8 +84,10 @@ pub struct BackupReport {
     pub went_live: bool,
     /// Bytes of the store and its attachments.
     pub source_bytes: u64,
-    /// Bytes of the archive.
+    /// Bytes of the archive, without its parity.
     pub archive_bytes: u64,
+    /// All files of the archive: one, or its segments, and its parity.
+    pub archive_files: Vec<PathBuf>,
     /// Whether the archive was read back from the medium and found whole.
     pub verified: bool,
     /// Every file in the archive.

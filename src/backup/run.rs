@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::progress::Stage;
 use super::report::BackupReport;
 use super::teller::Teller;
 use super::together::Seat;
-use crate::archive::verify_medium;
+use crate::archive::{Finished, WrittenFile, name_files};
 use crate::engine::Pin;
 use crate::engine::tree::Checkpoint;
 use crate::error::{Error, ErrorKind, Result, code};
@@ -50,8 +50,7 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
         .unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
     shared.crew.lock().clear();
     if result.is_err() {
-        // What cannot be removed now is recognised by its name, and removed by the next run.
-        let _left_over = inner.engine.disk().remove_file(&place.partial);
+        place.discard(&**inner.engine.disk());
     }
     shared.cell.enter(Stage::Done, 0, shared.now());
     let code = match &result {
@@ -132,7 +131,7 @@ impl<'r> Run<'r> {
         let copied = self.copy(&checkpoint, pin.took(), hold, held_from)?;
         self.verify(&copied)?;
         let mut log = self.archive_log(&checkpoint)?;
-        self.seal(log.archive.as_mut())?;
+        self.seal(log.archive.as_ref(), &copied)?;
         let problems = self.record(&checkpoint, &copied, log.plan.take());
         let mut report = self.report(&checkpoint, pin.took(), copied, log);
         report.problems.extend(problems);
@@ -234,7 +233,7 @@ impl<'r> Run<'r> {
             troubles: std::mem::take(&mut self.troubles),
             together: self.seat.as_ref().map(Seat::paper),
         };
-        copier.finish(held, instant)
+        copier.finish(held, instant, &mut || self.moved(None, 0, 0))
     }
 
     /// Called after each piece: progress, Stop, and the lease of `hold`.
@@ -252,12 +251,12 @@ impl<'r> Run<'r> {
         if !self.backup.options.verify {
             return Ok(());
         }
-        self.enter(Stage::Verify, copied.archive_bytes)?;
-        self.read_back(&self.place.partial, code::ARCHIVE_MISSING, code::CHECK)
+        self.enter(Stage::Verify, copied.finished.bytes)?;
+        self.read_back(&copied.finished, code::ARCHIVE_MISSING, code::CHECK)
     }
 
-    /// Reads the file at `path` from the medium; `missing` and `bad` number what can be wrong.
-    fn read_back(&self, path: &Path, missing: i32, bad: i32) -> Result<()> {
+    /// Reads what was written from the medium; `missing` and `bad` number what can be wrong.
+    fn read_back(&self, finished: &Finished, missing: i32, bad: i32) -> Result<()> {
         let mut stop = Ok(());
         let mut tell = |progress: crate::archive::Progress| {
             self.shared.cell.set(progress.done);
@@ -265,15 +264,15 @@ impl<'r> Run<'r> {
             if stop.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let disk = self.backup.inner.engine.disk();
-        let verified = verify_medium(&**disk, path, self.backup.options.workers, &mut tell);
+        let verified = finished.verify(&**disk, self.backup.options.workers, &mut tell);
         stop?;
         verified.map(drop).map_err(|error| {
             let number = if error.kind() == ErrorKind::NotFound { missing } else { bad };
             let message = "the archive was read back and is not what was written";
             Error::new(ErrorKind::BackupFailed, message)
                 .with_code(number)
-                .at(path)
-                .because(error)
+                .at(error.path().unwrap_or(&self.place.archive))
+                .because(error.clone())
                 .hint("Suspect the destination's medium; the store itself was read without error.")
         })
     }
@@ -296,25 +295,18 @@ impl<'r> Run<'r> {
         let archive = plan.write(&self.backup, self.place, checkpoint, &mut step)?;
         if let Some(archive) = &archive {
             self.enter(Stage::Log, archive.report.bytes)?;
-            self.read_back(&archive.partial, code::LOG_ARCHIVE_MISSING, code::LOG_CHECK)?;
+            self.read_back(&archive.finished, code::LOG_ARCHIVE_MISSING, code::LOG_CHECK)?;
         }
         Ok(LogPart { archive, plan: Some(plan) })
     }
 
     /// Stage 8: the names, without replacing anything, and the folder's sync. The log archive comes
     /// first: an archive that is there leaves no gap behind it.
-    fn seal(&self, log: Option<&mut LogArchive>) -> Result<()> {
+    fn seal(&self, log: Option<&LogArchive>, copied: &Copied) -> Result<()> {
         self.enter(Stage::Seal, 0)?;
         let (disk, folder) = (self.backup.inner.engine.disk(), &self.place.folder);
-        log.map_or(Ok(()), |log| log.name(folder))?;
-        let (from, to) = (&self.place.partial, &self.place.archive);
-        disk.rename_new(from, to).map_err(|e| failed(Error::io("name the archive", to, e)))?;
-        disk.sync_dir(folder).map_err(|e| {
-            // An archive that is told to have failed may not lie there as one that has not. Should a
-            // crash bring the name back, it is a whole archive that was read back from the medium.
-            let _left_over = disk.remove_file(to);
-            failed(Error::io("sync the destination", folder, e))
-        })
+        log.map_or(Ok(()), |log| log.name(&**disk, folder))?;
+        name_files(&**disk, folder, &copied.finished.files).map_err(failed)
     }
 
     /// Stage 9: from now on the log is kept from this backup on. The archives are durable whatever
@@ -328,7 +320,7 @@ impl<'r> Run<'r> {
             set: self.place.name.set().to_owned(),
             number: self.place.number(),
             archive: self.place.lasting(inner.engine.disk()),
-            seal: copied.seal.to_string(),
+            seal: copied.finished.seal.to_string(),
             lsn: checkpoint.lsn(),
             timeline: checkpoint.timeline().into(),
             checkpoint: checkpoint.number(),
@@ -368,7 +360,7 @@ impl<'r> Run<'r> {
             timeline: checkpoint.timeline(),
             lsn: checkpoint.lsn(),
             checkpoint: checkpoint.number(),
-            seal: copied.seal.to_string(),
+            seal: copied.finished.seal.to_string(),
             parent: self.place.lineage.parent.clone(),
             passed_over: self.place.lineage.passed_over.clone(),
             pages_copied: copied.pages.copied,
@@ -382,7 +374,8 @@ impl<'r> Run<'r> {
             longest_wait: copied.held.longest_wait,
             went_live: copied.held.went_live,
             source_bytes: copied.source_bytes,
-            archive_bytes: copied.archive_bytes,
+            archive_bytes: copied.finished.bytes,
+            archive_files: paths(&copied.finished.files),
             verified: self.backup.options.verify,
             files: copied.files,
             log_archive: log.archive.map(|log| log.report.clone()),
@@ -392,6 +385,11 @@ impl<'r> Run<'r> {
             problems: copied.problems,
         }
     }
+}
+
+/// What finished files are called.
+pub(super) fn paths(files: &[WrittenFile]) -> Vec<PathBuf> {
+    files.iter().map(|file| file.path.clone()).collect()
 }
 
 /// Gives an error of the copy its kind and number, and keeps it as the cause.

@@ -8,6 +8,7 @@ use stillpoint::{Archive, BackupStatus};
 
 use super::backup::AccessName;
 use super::exit::Outcome;
+use super::keys::KeyArgs;
 use super::show::{Output, human};
 use super::stores;
 use super::tables::TableList;
@@ -18,13 +19,15 @@ pub(crate) struct Info {
     /// The folder of a store, or an archive.
     #[arg(value_name = "DIR|ARCHIVE")]
     what: PathBuf,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 impl Info {
     pub(crate) fn run(&self, output: Output) -> Outcome {
-        match self.what.is_file() {
-            true => self.archive(output),
-            false => self.store(output),
+        match self.what.is_dir() {
+            true => self.store(output),
+            false => self.archive(output),
         }
     }
 
@@ -65,7 +68,7 @@ impl Info {
 
     /// What the archive's papers say: nothing is unpacked for it.
     fn archive(&self, output: Output) -> Outcome {
-        let archive = Archive::open(&self.what)?;
+        let archive = Archive::open_with(&self.what, &self.keys.keys()?)?;
         let (header, results) = (archive.header(), archive.results());
         let list = TableList::of_archive(header);
         let (tables, records) = list.totals();

@@ -12,6 +12,7 @@ mod export;
 mod get;
 mod import;
 mod info;
+mod keys;
 mod put;
 mod restore;
 mod rows;

@@ -7,6 +7,7 @@ use serde_json::json;
 use stillpoint::Archive;
 
 use super::exit::Outcome;
+use super::keys::KeyArgs;
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
 use super::stop::Stop;
@@ -22,11 +23,13 @@ pub(crate) struct Restore {
     /// The folder of the new store.
     #[arg(value_name = "DIR")]
     store: PathBuf,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 impl Restore {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        let archive = Archive::open(&self.archive)?;
+        let archive = Archive::open_with(&self.archive, &self.keys.keys()?)?;
         let thermometer = Thermometer::new(output.json);
         let report = archive
             .restore(&self.store)

@@ -4,40 +4,60 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stillpoint::{Archive, verify_store};
+use stillpoint::{Archive, ArchiveRepair, Error, ErrorKind, verify_store};
 
 use super::exit::Outcome;
+use super::keys::KeyArgs;
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
 use super::stop::Stop;
 
 /// Check every byte of an archive, or every page and every log record of a store.
 ///
-/// Nothing is changed. Damage is told with its place, and the exit code is 3 then.
+/// Nothing is changed, unless a repair is asked for. Damage is told with its place, and the exit code
+/// is 3 then.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The folder of a store, or an archive.
     #[arg(value_name = "DIR|ARCHIVE")]
     what: PathBuf,
+    /// Repair the archive first, by the parity beside it: only bytes that are proven wrong are
+    /// written, and none where the damage is more than the parity can bear.
+    #[arg(long)]
+    repair: bool,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 impl Verify {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        match self.what.is_file() {
-            true => self.archive(output, stop),
-            false => self.store(output),
+        match self.what.is_dir() {
+            true if self.repair => {
+                let message = "a store has no parity: it is restored from an archive";
+                Err(Error::new(ErrorKind::Invalid, message).at(&self.what).into())
+            }
+            true => self.store(output),
+            false => self.archive(output, stop),
         }
     }
 
     fn archive(&self, output: Output, stop: &Stop) -> Outcome {
-        let archive = Archive::open(&self.what)?;
+        let keys = self.keys.keys()?;
         let thermometer = Thermometer::new(output.json);
+        let repaired = match self.repair {
+            false => None,
+            true => Some(Archive::repair(&self.what, |progress| {
+                thermometer.show_bytes("repairing", progress.done, progress.total);
+                stop.flow()
+            })?),
+        };
+        let archive = Archive::open_with(&self.what, &keys)?;
         let checked = archive.verify_with(|progress| {
             thermometer.show_bytes("verifying", progress.done, progress.total);
             stop.flow()
         })?;
         drop(thermometer);
-        let object = json!({
+        let mut object = json!({
             "kind": "archive",
             "whole": true,
             "bytes": checked.bytes,
@@ -45,12 +65,20 @@ impl Verify {
             "files": checked.entries,
             "content_bytes": checked.content,
         });
-        let text = format!(
+        let mut text = format!(
             "whole: {}, {} unpacked, {} compared",
             human::bytes(checked.bytes),
             human::bytes(checked.content),
             human::counted(checked.entries, "file"),
         );
+        if let Some(repaired) = repaired {
+            object["repaired"] = json!({
+                "blocks": repaired.repaired,
+                "parity_blocks": repaired.parity_damaged,
+                "files": repaired.files,
+            });
+            text = format!("{}\n{text}", said(&repaired));
+        }
         output.result(&object, text)
     }
 
@@ -74,4 +102,19 @@ impl Verify {
         );
         output.result(&object, text)
     }
+}
+
+/// What a repair did.
+fn said(repaired: &ArchiveRepair) -> String {
+    if repaired.files.is_empty() {
+        return format!("nothing to repair in {}", human::counted(repaired.blocks, "block"));
+    }
+    let files: Vec<String> =
+        repaired.files.iter().map(|path| format!("\n  {}", path.display())).collect();
+    format!(
+        "repaired {} of {}; written to:{}",
+        human::count(repaired.repaired),
+        human::counted(repaired.blocks, "block"),
+        files.concat(),
+    )
 }

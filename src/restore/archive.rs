@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::builder::RestoreBuilder;
 use super::chain::{Chain, ChainCheck, ChainLink, Link};
-use crate::archive::{ArchiveFile, Progress, Verified};
+use crate::archive::{self, ArchiveFile, ArchiveRepair, Keys, Progress, Promise, Verified};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::Snapshot;
 use crate::error::{Error, ErrorKind, Result, code};
@@ -22,6 +22,8 @@ use crate::store::papers::{BackupHeader, BackupResults};
 pub struct Archive {
     disk: Arc<dyn Disk>,
     file: Arc<ArchiveFile>,
+    /// What opened it opens those that it goes on from.
+    keys: Keys,
     header: BackupHeader,
     results: BackupResults,
     /// Where to look for what it goes on from, besides its folder.
@@ -35,7 +37,16 @@ impl Archive {
     /// [`ErrorKind::NotFound`] (1410); [`ErrorKind::Unsupported`] for what is no archive;
     /// [`ErrorKind::Corrupt`] (1411) for one that is cut short or damaged where it was looked at.
     pub fn open(path: impl AsRef<Path>) -> Result<Archive> {
-        Archive::open_on(RealDisk::new(), path)
+        Archive::open_with(path, &Keys::none())
+    }
+
+    /// Opens the archive at `path`, which `keys` may open where it is encrypted. It may be in segments:
+    /// its first one, or the name that it would have in one piece, will do.
+    ///
+    /// # Errors
+    /// As [`Archive::open`]; 2011 when none of `keys` opens it.
+    pub fn open_with(path: impl AsRef<Path>, keys: &Keys) -> Result<Archive> {
+        Archive::open_on_with(RealDisk::new(), path, keys)
     }
 
     /// The same on another disk, for tests of an application on a simulated one.
@@ -43,12 +54,47 @@ impl Archive {
     /// # Errors
     /// As [`Archive::open`].
     pub fn open_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<Archive> {
-        let path = path.as_ref();
-        let file = ArchiveFile::open(&*disk, path).map_err(numbered)?;
+        Archive::open_on_with(disk, path, &Keys::none())
+    }
+
+    /// The same with keys.
+    ///
+    /// # Errors
+    /// As [`Archive::open_with`].
+    pub fn open_on_with(
+        disk: Arc<dyn Disk>,
+        path: impl AsRef<Path>,
+        keys: &Keys,
+    ) -> Result<Archive> {
+        let file = ArchiveFile::open(&*disk, path.as_ref(), keys).map_err(numbered)?;
         let header = Archive::header_of(&file)?;
         let results = serde_json::from_value(file.manifest().results.clone());
         let results = results.map_err(|cause| not_ours(&file, cause))?;
-        Ok(Archive { disk, file, header, results, parents: Vec::new() })
+        let keys = keys.clone();
+        Ok(Archive { disk, file, keys, header, results, parents: Vec::new() })
+    }
+
+    /// Repairs the archive at `path` by the parity beside it; no key is needed. See
+    /// [`repair`](crate::archive::repair) for what it does and how it is safe.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] (1410) without archive or parity; [`ErrorKind::Corrupt`] (1411) for
+    /// damage beyond repair: nothing is changed then.
+    pub fn repair(
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<ArchiveRepair> {
+        archive::repair(&*RealDisk::new(), path.as_ref(), &mut progress).map_err(numbered)
+    }
+
+    /// What its parity repairs for certain; `None` where it has none that is of use.
+    pub fn promise(&self) -> Option<Promise> {
+        self.file.promise()
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.file.is_encrypted()
     }
 
     /// Says where an archive lies that this incremental one goes on from, directly or not. Those in
@@ -64,9 +110,9 @@ impl Archive {
         self.file.path()
     }
 
-    /// Its length in bytes.
+    /// Its length in bytes, all segments together, without its parity.
     pub fn bytes(&self) -> u64 {
-        self.file.bytes()
+        self.file.stored_bytes()
     }
 
     /// What was known when the commit was pinned.
@@ -147,13 +193,17 @@ impl Archive {
         &self.file
     }
 
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     pub(super) fn given_parents(&self) -> &[PathBuf] {
         &self.parents
     }
 
     /// Opens another archive as this one was opened.
     pub(super) fn open_beside(&self, path: &Path) -> Result<Arc<ArchiveFile>> {
-        ArchiveFile::open(&*self.disk, path).map_err(numbered)
+        ArchiveFile::open(&*self.disk, path, &self.keys).map_err(numbered)
     }
 
     /// What a backup wrote into the header of `file`.

@@ -230,7 +230,8 @@ impl<'a> RestoreBuilder<'a> {
     }
 
     fn open_logs(&self) -> Result<Logs> {
-        let open = |path: &PathBuf| LogFile::open_on(self.archive.disk().clone(), path);
+        let (disk, keys) = (self.archive.disk(), self.archive.keys());
+        let open = |path: &PathBuf| LogFile::open_on_with(disk.clone(), path, keys);
         let named = self.logs.iter().map(open).collect::<Result<_>>()?;
         let at_hand = self.log_folders.iter().map(open).collect::<Result<_>>()?;
         Ok(Logs { named, at_hand, along: self.along })

@@ -19,7 +19,7 @@ pub use record::{LogAction, LogCommit, LogOperation};
 pub(crate) use segment::Segment;
 pub(crate) use tables::Tables;
 
-use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, EntryKind, list_archives};
+use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, EntryKind, Keys, list_archives};
 use crate::disk::{self, Disk, OpenMode, RealDisk};
 use crate::engine::log::{SegmentInfo, is_segment_name, list_segments};
 use crate::engine::{LOG_DIR, Lsn, StoreId, Timeline};
@@ -95,7 +95,15 @@ impl LogFile {
     /// [`ErrorKind::NotFound`] (1412); [`ErrorKind::Corrupt`] (1413); [`ErrorKind::Unsupported`] for
     /// what is no log.
     pub fn open(path: impl AsRef<Path>) -> Result<LogFile> {
-        LogFile::open_on(RealDisk::new(), path)
+        LogFile::open_with(path, &Keys::none())
+    }
+
+    /// The same with keys, which may open log archives that are encrypted.
+    ///
+    /// # Errors
+    /// As [`LogFile::open`]; 2011 when none of `keys` opens a log archive.
+    pub fn open_with(path: impl AsRef<Path>, keys: &Keys) -> Result<LogFile> {
+        LogFile::open_on_with(RealDisk::new(), path, keys)
     }
 
     /// The same on another disk.
@@ -103,13 +111,25 @@ impl LogFile {
     /// # Errors
     /// As [`LogFile::open`].
     pub fn open_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<LogFile> {
+        LogFile::open_on_with(disk, path, &Keys::none())
+    }
+
+    /// The same with keys.
+    ///
+    /// # Errors
+    /// As [`LogFile::open_with`].
+    pub fn open_on_with(
+        disk: Arc<dyn Disk>,
+        path: impl AsRef<Path>,
+        keys: &Keys,
+    ) -> Result<LogFile> {
         let path = path.as_ref();
         // The log of a store may lie elsewhere, behind a link.
         let target = disk.canonical(path);
         let found = target.and_then(|target| disk.metadata(&target)).map(|found| found.kind);
         let mut segments = match found {
-            Ok(disk::EntryKind::Dir) => folder(&*disk, path)?,
-            _ => file(&*disk, path)?,
+            Ok(disk::EntryKind::Dir) => folder(&*disk, path, keys)?,
+            _ => file(&*disk, path, keys)?,
         };
         segments.sort_by_key(|segment| (segment.after(), segment.last()));
         Ok(LogFile { path: path.to_path_buf(), segments, tables: Tables::default() })
@@ -281,7 +301,7 @@ fn describe(segment: &Segment) -> LogSegment {
 }
 
 /// The segments of a folder: those of a log by the chain of their headers, others one by one.
-fn folder(disk: &dyn Disk, dir: &Path) -> Result<Vec<Segment>> {
+fn folder(disk: &dyn Disk, dir: &Path, keys: &Keys) -> Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for found in list_anew(disk, dir)? {
         // A discarded one, or one that was prepared and not used.
@@ -299,12 +319,12 @@ fn folder(disk: &dyn Disk, dir: &Path) -> Result<Vec<Segment>> {
     for path in names.into_iter().map(|name| dir.join(name)) {
         let other = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
         if other && !is_segment_name(&path) {
-            segments.extend(file(disk, &path)?);
+            segments.extend(file(disk, &path, keys)?);
         }
     }
     for listed in list_archives(disk, dir, None)? {
         if listed.name.kind() == ArchiveKind::Log {
-            segments.extend(archive(disk, listed.path())?);
+            segments.extend(archive(disk, listed.path(), keys)?);
         }
     }
     Ok(segments)
@@ -333,18 +353,18 @@ fn list_anew(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentInfo>> {
 }
 
 /// The segments of one file: a segment or a log archive, as its first bytes say.
-fn file(disk: &dyn Disk, path: &Path) -> Result<Vec<Segment>> {
+fn file(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segment>> {
     let segment = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
     if !segment {
-        return archive(disk, path);
+        return archive(disk, path, keys);
     }
     let opened = disk.open(path, OpenMode::Read);
     let file = opened.map_err(|e| numbered(Error::io("open the log", path, e)))?;
     Ok(vec![Segment::open(file, path, None, false)?])
 }
 
-fn archive(disk: &dyn Disk, path: &Path) -> Result<Vec<Segment>> {
-    let archive = ArchiveFile::open(disk, path).map_err(numbered)?;
+fn archive(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segment>> {
+    let archive = ArchiveFile::open(disk, path, keys).map_err(numbered)?;
     let header: LogHeader = serde_json::from_value(archive.header().app.clone()).map_err(|e| {
         Error::new(ErrorKind::Unsupported, "the archive is no archive of a log").at(path).because(e)
     })?;

@@ -43,7 +43,7 @@ fn segments(sim: &SimDisk) -> Vec<PathBuf> {
 }
 
 fn log_header(sim: &Arc<SimDisk>, path: &Path) -> LogHeader {
-    let file = ArchiveFile::open(&**sim, path).unwrap();
+    let file = ArchiveFile::open(&**sim, path, &stillpoint::Keys::none()).unwrap();
     file.verify(1, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
     serde_json::from_value(file.header().app.clone()).unwrap()
 }

@@ -27,7 +27,7 @@ fn a_failing_write_or_sync_fails_the_archive_and_leaves_nothing_that_reads_as_on
         assert_eq!(failed.kind(), ErrorKind::Io, "call {call}: {failed}");
         assert_eq!(failed.path(), Some(Path::new(ARCHIVE)));
         let synced = disk.reboot(Survival::Nothing);
-        let opened = ArchiveFile::open(&*synced, Path::new(ARCHIVE));
+        let opened = ArchiveFile::open(&*synced, Path::new(ARCHIVE), &Keys::none());
         assert!(opened.is_err(), "call {call}");
     }
 }
@@ -54,7 +54,7 @@ fn an_archive_is_readable_after_a_crash_only_if_it_was_whole() {
         assert!(try_write(&*disk).is_err());
         for survival in [Survival::Nothing, Survival::Everything, Survival::Random(call)] {
             let after = disk.reboot(survival);
-            if let Ok(archive) = ArchiveFile::open(&*after, Path::new(ARCHIVE)) {
+            if let Ok(archive) = ArchiveFile::open(&*after, Path::new(ARCHIVE), &Keys::none()) {
                 // Only the last sync was missing; then it must be what was to be written.
                 whole += usize::from(archive.verify(1, &mut go_on).is_ok());
                 assert_eq!(archive.manifest().entries.len(), mixed().len() + 1);
@@ -78,7 +78,7 @@ fn an_error_of_the_caller_is_passed_on_and_the_entry_can_go_on() {
     writer.end_entry().expect("ends");
     let failed = writer.finish(|_| Err(own())).expect_err("passed on");
     assert_eq!(failed.kind(), ErrorKind::Corrupt);
-    assert!(ArchiveFile::open(&*disk, path).is_err(), "an unsealed archive is none");
+    assert!(ArchiveFile::open(&*disk, path, &Keys::none()).is_err(), "an unsealed archive is none");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_dropped_writer_ends_its_threads_and_leaves_no_archive() {
     writer.begin_entry(EntryMeta::file("a", 100_000, 0)).expect("begins");
     writer.write(&text(70_000, 1)).expect("writes");
     drop(writer);
-    assert!(ArchiveFile::open(&*disk, Path::new(ARCHIVE)).is_err());
+    assert!(ArchiveFile::open(&*disk, Path::new(ARCHIVE), &Keys::none()).is_err());
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_sync_comes_every_sixteen_mebibytes() {
 fn a_damaged_frame_shows_when_an_entry_is_read_in_place() {
     let disk = SimDisk::new(1);
     write(&*disk, &options(Compression::None, 4096), &[file("store.data", text(50_000, 1))]);
-    let archive = ArchiveFile::open(&*disk, Path::new(ARCHIVE)).expect("opens");
+    let archive = ArchiveFile::open(&*disk, Path::new(ARCHIVE), &Keys::none()).expect("opens");
     disk.corrupt(ARCHIVE, 20_000, 3).expect("it is there");
     let entry = archive.find("store.data").expect("it is there");
     let inner = archive.entry_file(entry).expect("opens");
@@ -134,5 +134,5 @@ fn a_damaged_frame_shows_when_an_entry_is_read_in_place() {
     let mut sink = |_: &[u8]| Ok(());
     let refused = archive.extract_entry(entry, 2, &mut sink).expect_err("it is damaged");
     assert_eq!(refused.kind(), ErrorKind::Corrupt);
-    assert!(verify_medium(&*disk, Path::new(ARCHIVE), 2, &mut go_on).is_err());
+    assert!(verify_medium(&*disk, Path::new(ARCHIVE), 2).is_err());
 }

@@ -39,7 +39,7 @@ fn on_disk(
         writer.end_entry().expect("ends");
     }
     writer.finish(|_| Ok(serde_json::Value::Null)).expect("finishes");
-    verify_medium(&*disk, &path, 2, &mut go_on).expect("is sound");
+    verify_medium(&*disk, &path, 2).expect("is sound");
     (folder, disk, path)
 }
 

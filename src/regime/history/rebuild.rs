@@ -9,7 +9,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 
 use super::operation::{Operation, OperationKind, OperationStatus, files_of};
-use crate::archive::{ArchiveFile, ArchiveKind, Listed, list_archives};
+use crate::archive::{ArchiveFile, ArchiveKind, Keys, Listed, list_archives};
 use crate::backup::SavedFile;
 use crate::disk::Disk;
 use crate::engine::StoreId;
@@ -77,14 +77,14 @@ fn attach(
 }
 
 fn log_of(disk: &dyn Disk, listed: &Listed, store: StoreId) -> Option<LogHeader> {
-    let file = ArchiveFile::open(disk, listed.path()).ok()?;
+    let file = ArchiveFile::open(disk, listed.path(), &Keys::none()).ok()?;
     let header: LogHeader = serde_json::from_value(file.header().app.clone()).ok()?;
     (header.store_id == store && header.number == listed.name.number()).then_some(header)
 }
 
 /// What a backup says of itself; `None` where it is not one of this store, or cannot be read.
 fn read_backup(disk: &dyn Disk, listed: &Listed, store: StoreId) -> Result<Option<Operation>> {
-    let Ok(file) = ArchiveFile::open(disk, listed.path()) else { return Ok(None) };
+    let Ok(file) = ArchiveFile::open(disk, listed.path(), &Keys::none()) else { return Ok(None) };
     let header = serde_json::from_value::<BackupHeader>(file.header().app.clone());
     let results = serde_json::from_value::<BackupResults>(file.manifest().results.clone());
     let (Ok(header), Ok(results)) = (header, results) else { return Ok(None) };

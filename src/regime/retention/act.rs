@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::plan::{Deletion, RetentionPlan};
-use crate::archive::ArchiveFile;
+use crate::archive::{ArchiveFile, Keys};
 use crate::disk::Disk;
 use crate::engine::StoreId;
 use crate::error::{Error, ErrorKind, Result, code};
@@ -36,7 +36,7 @@ fn says_so(deletion: &Deletion, disk: &dyn Disk, store: StoreId) -> Result<()> {
     if deletion.begun {
         return Ok(());
     }
-    let file = match ArchiveFile::open(disk, &deletion.path) {
+    let file = match ArchiveFile::open(disk, &deletion.path, &Keys::none()) {
         Ok(file) => file,
         // Nobody may be there to give a key. Place, name and length agree with the history.
         Err(error) if is_encrypted(deletion) && error.code() == code::KEY => return Ok(()),

@@ -1,0 +1,133 @@
+//! Keys and layers on the command line: option groups that several commands share.
+//!
+//! Keys are read from files only, never from an argument, which other users of the machine could see.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use stillpoint::{BackupBuilder, Error, ErrorKind, Keys, Level, Recipients, Result, code};
+
+/// The longest file of keys that is read.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What opens an encrypted archive.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct KeyArgs {
+    /// A file with the passphrase of an encrypted archive: its first line. May be said repeatedly.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Vec<PathBuf>,
+    /// A file with private keys of age, as age-keygen writes it. May be said repeatedly.
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+}
+
+impl KeyArgs {
+    /// The keys in the files.
+    pub(crate) fn keys(&self) -> Result<Keys> {
+        let mut keys = Keys::none();
+        for path in &self.passphrase_file {
+            keys = keys.with_passphrase(passphrase_in(path)?);
+        }
+        for path in &self.identity {
+            keys = keys.with_identities(&read(path)?).map_err(|error| error.at(path))?;
+        }
+        Ok(keys)
+    }
+}
+
+/// What lies below the frames of an archive that is written.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct LayerArgs {
+    /// Cut the archive into segments of this length: bytes, or with K, M or G. `cat` joins them.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    segment_size: Option<u64>,
+    /// Write parity beside the archive, which can repair it: none, low, medium or high.
+    #[arg(long, value_name = "LEVEL")]
+    redundancy: Option<Level>,
+    /// How long a single stretch of damage the parity can repair: none, low, medium or high.
+    #[arg(long, value_name = "LEVEL")]
+    interlacing: Option<Level>,
+    /// Encrypt the archive with the passphrase in this file: its first line.
+    #[arg(long, value_name = "FILE", conflicts_with = "recipient")]
+    passphrase_file: Option<PathBuf>,
+    /// Encrypt the archive for this public key of age. May be said repeatedly.
+    #[arg(long, value_name = "KEY")]
+    recipient: Vec<String>,
+}
+
+impl LayerArgs {
+    /// Who the archive is encrypted for, where that was said.
+    pub(crate) fn recipients(&self) -> Result<Option<Recipients>> {
+        match (&self.passphrase_file, self.recipient.is_empty()) {
+            (Some(path), _) => Recipients::passphrase(passphrase_in(path)?).map(Some),
+            (None, false) => {
+                Recipients::public_keys(self.recipient.iter().map(String::as_str)).map(Some)
+            }
+            (None, true) => Ok(None),
+        }
+    }
+
+    /// The backup with the layers that were said; what was not said stays as it is.
+    pub(crate) fn apply(&self, mut backup: BackupBuilder) -> Result<BackupBuilder> {
+        if let Some(bytes) = self.segment_size {
+            backup = backup.segment_size(bytes);
+        }
+        if let Some(level) = self.redundancy {
+            backup = backup.redundancy(level);
+        }
+        if let Some(level) = self.interlacing {
+            backup = backup.interlacing(level);
+        }
+        if let Some(recipients) = self.recipients()? {
+            backup = backup.encrypt(recipients);
+        }
+        Ok(backup)
+    }
+}
+
+/// The first line of the file at `path`.
+fn passphrase_in(path: &Path) -> Result<String> {
+    let text = read(path)?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        _ => Err(Error::new(ErrorKind::Invalid, "the file of the passphrase begins with no text")
+            .with_code(code::KEY)
+            .at(path)),
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    let len = std::fs::metadata(path).map_err(|cause| Error::io("read", path, cause))?.len();
+    if len > MAX_FILE {
+        return Err(Error::new(ErrorKind::Limit, "the file is too long for one of keys").at(path));
+    }
+    std::fs::read_to_string(path).map_err(|cause| Error::io("read", path, cause))
+}
+
+/// A length in bytes: a number, with K, M or G for powers of 1024.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    let (digits, unit) = match text.trim_end_matches(['b', 'B']).char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1u64),
+    };
+    let number = digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    number.ok_or_else(|| "a length is a number of bytes, or one with K, M or G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_units() {
+        assert_eq!(size("65536"), Ok(65_536));
+        assert_eq!(size("64k"), Ok(65_536));
+        assert_eq!(size("10 MB"), Ok(10 << 20));
+        assert_eq!(size("2G"), Ok(2 << 30));
+        for bad in ["", "x", "M", "-1", "1T", "99999999999G"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+}
