@@ -147,7 +147,9 @@ impl Life {
         let (logs, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_log);
         for name in logs {
             let sim = &self.driven.sim;
-            let log = ArchiveFile::open(&**sim, &Path::new(TO).join(name)).unwrap();
+            let log =
+                ArchiveFile::open(&**sim, &Path::new(TO).join(name), &stillpoint::Keys::none())
+                    .unwrap();
             log.verify(1, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
         }
         for name in others {

@@ -134,7 +134,8 @@ fn check(home: &Path, acknowledged: [u64; 2]) {
     for entry in std::fs::read_dir(home.join("backups")).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().ends_with(".log.zst") {
-            let log = ArchiveFile::open(&*RealDisk::new(), &path).unwrap();
+            let log =
+                ArchiveFile::open(&*RealDisk::new(), &path, &stillpoint::Keys::none()).unwrap();
             log.verify(1, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
             std::fs::remove_file(&path).unwrap();
         } else if path.extension().is_some_and(|ending| ending == "zst") {
