@@ -305,7 +305,7 @@ fn commits_that_a_crash_took_are_in_no_log_archive() {
     assert_eq!(spans, [(first.lsn, durable), (durable, durable + 7)]);
     // What was lost forms no part of the segment that held it.
     let end = header.segments[0].bytes;
-    let file = ArchiveFile::open(&*sim, &log.path).unwrap();
+    let file = ArchiveFile::open(&*sim, &log.path, &stillpoint::Keys::none()).unwrap();
     let name = format!("{:016}.log", header.segments[0].number);
     assert_eq!(file.find(&name).unwrap().meta.size, end);
     assert!(end < 16 << 10, "{end}");
