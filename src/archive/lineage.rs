@@ -24,14 +24,15 @@ pub(crate) struct Wanted<'w> {
     pub(crate) number: u32,
 }
 
-/// Finds the archive that has the seal: among the `given` paths, then in `folder`, by its name first.
+/// Finds the archive that has the seal: among the `given` paths, then in each of the `folders`, by its
+/// name first.
 ///
 /// # Errors
 /// 2009: [`ErrorKind::NotFound`] where there is none, with the reason why the one of that name is not
 /// the one; what the disk says of the folder.
 pub(crate) fn find_sealed(
     disk: &dyn Disk,
-    folder: &Path,
+    folders: &[&Path],
     given: &[PathBuf],
     wanted: Wanted<'_>,
     open: &Opener<'_>,
@@ -44,7 +45,10 @@ pub(crate) fn find_sealed(
             Err(error) => why_not = why_not.or(Some(error)),
         }
     }
-    let mut listed = list_archives(disk, folder, None)?;
+    let mut listed = Vec::new();
+    for folder in folders {
+        listed.extend(list_archives(disk, folder, None)?);
+    }
     listed.retain(|listed| listed.name.kind() != ArchiveKind::Log);
     let is_named = |name: &ArchiveName| name.set() == wanted.set && name.number() == wanted.number;
     listed.sort_by_key(|listed| !is_named(&listed.name));
@@ -65,7 +69,7 @@ pub(crate) fn find_sealed(
     let message = format!("the archive {set}[{number:04}] with the seal {short}... is not there");
     let missing = Error::new(ErrorKind::NotFound, message)
         .with_code(code::PARENT)
-        .at(folder)
+        .at(folders.first().unwrap_or(&Path::new("")))
         .hint("Put it beside the archive that goes on from it, or say where it is.");
     Err(match why_not {
         Some(cause) => missing.because(cause),

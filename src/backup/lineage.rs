@@ -133,7 +133,7 @@ fn step_back(
     };
     let wanted = Wanted { seal: &link.seal, set: &link.set, number: link.number };
     let above =
-        find_sealed(disk, parent(file.path()), &[], wanted, &|path| open(disk, path, keys))?;
+        find_sealed(disk, &[parent(file.path())], &[], wanted, &|path| open(disk, path, keys))?;
     let paper = header_of(&above)?;
     header.check_follows(&paper).map_err(|why| foreign(why, above.path()))?;
     Ok((above, paper))

@@ -14,7 +14,7 @@ use super::core::Core;
 use super::line::{self, Outcome, Work};
 use super::log::{ClosedSegment, Hold, MAX_GROUP};
 use super::open;
-use super::options::{Durability, EngineOptions};
+use super::options::{Durability, EngineOptions, OnOpen};
 use super::pin::Pin;
 use super::rendezvous::Rendezvous;
 use super::snapshot::Snapshot;
@@ -82,6 +82,9 @@ impl Engine {
     /// Opens the store in `dir`.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> Result<Engine> {
         let core = open::open(disk, dir, options)?;
+        if let Some(OnOpen(told)) = &core.options.on_open {
+            told(core.views.current().0.checkpoint.number())?;
+        }
         let spawn = |name: &str, run: fn(&Arc<Core>)| {
             let core = core.clone();
             std::thread::Builder::new()

@@ -42,7 +42,7 @@ pub(crate) use log_guard::{LogCap, OnLogDrop};
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{DATA_FILE, DATA_RESTORING, LOG_DIR, inspect, locate, lock_dir, random_id};
 pub use options::Durability;
-pub(crate) use options::EngineOptions;
+pub(crate) use options::{EngineOptions, OnOpen};
 pub(crate) use pin::Pin;
 pub(crate) use rendezvous::Rendezvous;
 pub(crate) use snapshot::Snapshot;

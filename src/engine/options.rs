@@ -1,11 +1,14 @@
 //! How an engine is opened, and how a commit is acknowledged.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Lsn;
 use super::log_guard::{LogCap, OnLogDrop};
+use crate::error::Result;
 
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +21,16 @@ pub enum Durability {
     /// [`StoreBuilder::eventual_sync`](crate::StoreBuilder::eventual_sync)). What a power loss takes
     /// is always a suffix of history.
     Eventual,
+}
+
+/// See [`EngineOptions::on_open`].
+#[derive(Clone)]
+pub(crate) struct OnOpen(pub(crate) Arc<dyn Fn(u64) -> Result<()> + Send + Sync>);
+
+impl fmt::Debug for OnOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnOpen")
+    }
 }
 
 /// Sizes and bounds of an engine.
@@ -39,6 +52,9 @@ pub(crate) struct EngineOptions {
     pub(crate) log_cap: Option<LogCap>,
     /// Told what the cap is about to take.
     pub(crate) on_log_drop: Option<OnLogDrop>,
+    /// Told the number of the newest checkpoint when the folder is this process's and before
+    /// another one is written; an error ends the opening.
+    pub(crate) on_open: Option<OnOpen>,
     /// Where the log of a store that is made lies; `None` for a folder within the store.
     pub(crate) log_folder: Option<PathBuf>,
     /// A log that is missing is given up: the store opens at its checkpoint.
@@ -57,6 +73,7 @@ impl Default for EngineOptions {
             keep_log_from: None,
             log_cap: None,
             on_log_drop: None,
+            on_open: None,
             log_folder: None,
             accept_lost_log: false,
             context: BTreeMap::new(),

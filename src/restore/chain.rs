@@ -140,9 +140,11 @@ impl Chain {
                 return Err(Error::corrupt(link.file.path(), "it names no archive to go on from"));
             };
             let wanted = Wanted { seal: &wanted.seal, set: &wanted.set, number: wanted.number };
-            let folder = parent(link.file.path());
+            // A link that was given from elsewhere may go on from one that is where the others are.
+            let mut folders = vec![parent(link.file.path()), parent(archive.path())];
+            folders.dedup();
             let given = archive.given_parents();
-            let file = find_sealed(&**archive.disk(), folder, given, wanted, &open)?;
+            let file = find_sealed(&**archive.disk(), &folders, given, wanted, &open)?;
             let header = Archive::header_of(&file)?;
             link.header.check_follows(&header).map_err(|why| {
                 Error::new(ErrorKind::Foreign, format!("it is no link of the chain: {why}"))

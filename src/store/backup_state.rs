@@ -223,6 +223,17 @@ impl StateFile {
         }
     }
 
+    /// Forgets archives of checkpoints after `newest`, which the data file does not have: an older one
+    /// was put in its place, or its newest meta was lost. Those numbers will be given again to pages
+    /// that are not the ones in these archives.
+    pub(crate) fn forget_after(&self, newest: u64) -> Result<()> {
+        let is_ahead = |archive: &ArchiveRef| archive.checkpoint > newest;
+        if !self.known.lock().state.parents.iter().any(is_ahead) {
+            return Ok(());
+        }
+        self.update(|state| state.parents.retain(|archive| !is_ahead(archive)))
+    }
+
     /// Changes what is known, durably; on an error it stays as it was.
     pub(crate) fn update(&self, change: impl FnOnce(&mut BackupState)) -> Result<()> {
         let mut known = self.known.lock();

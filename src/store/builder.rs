@@ -143,6 +143,7 @@ impl StoreBuilder {
         let around = Around::new(&disk, &path);
         options.keep_log_from = around.state.keep_log_from();
         options.on_log_drop = Some(around.on_log_drop(&disk));
+        options.on_open = Some(around.on_open());
         let engine = Engine::open(disk.clone(), &path, options)?;
         papers::set_aside(&*disk, &path)?;
         Ok(self.running(engine, around))

@@ -12,7 +12,7 @@ use super::submit::Runners;
 use crate::disk::Disk;
 use crate::engine::Batch;
 use crate::engine::tree::max_key_len;
-use crate::engine::{CommitInfo, Durability, Engine, OnLogDrop};
+use crate::engine::{CommitInfo, Durability, Engine, OnLogDrop, OnOpen};
 use crate::lock::{LockManager, LockOptions, StoreMode};
 use crate::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -56,6 +56,16 @@ impl Around {
     pub(crate) fn new(disk: &Arc<dyn Disk>, dir: &Path) -> Around {
         let state = Arc::new(StateFile::open(disk.clone(), dir));
         Around { state, events: Arc::default() }
+    }
+
+    /// Forgets the archives that the data file, as it is found, does not go on from.
+    pub(crate) fn on_open(&self) -> OnOpen {
+        let state = self.state.clone();
+        OnOpen(Arc::new(move |newest| {
+            // Another process may have had the store when the file was read first.
+            state.read_again();
+            state.forget_after(newest)
+        }))
     }
 
     /// Notes what the log's cap takes, and tells of it.

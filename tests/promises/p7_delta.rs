@@ -106,7 +106,7 @@ fn a_delta_restore_refuses_what_is_not_an_older_copy_and_touches_nothing() {
     let error = delta(sim, &archive).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Corrupt, 1411), "{error}");
     sim.corrupt(&full, place, 1).unwrap();
-    assert_eq!(files(sim, "/"), before);
+    assert!(files(sim, "/") == before);
 }
 
 /// After a crash at any call: the store is the old one or the new one, or there is none, and the same

@@ -119,7 +119,7 @@ fn a_plan_changes_nothing_and_finds_what_the_restore_would() {
     assert!(plan.delta);
     let error = archive.restore("/backups").delta(true).plan().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    assert_eq!(files(&scene.sim, "/"), before);
+    assert!(files(&scene.sim, "/") == before);
     scene.sim.remove_file(&Path::new(TO).join("inventory[0001].tar.zst")).unwrap();
     assert_eq!(archive.restore("/copy").plan().unwrap_err().code(), 2009);
     scene.sim.set_capacity(1);
