@@ -9,6 +9,7 @@ mod delete;
 mod demo;
 mod exit;
 mod export;
+mod extract;
 mod get;
 mod import;
 mod info;
@@ -55,6 +56,7 @@ enum Command {
     Info(info::Info),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Extract(extract::Extract),
     Verify(verify::Verify),
     Demo(demo::Demo),
 }
@@ -72,6 +74,7 @@ impl Command {
             Command::Info(command) => command.run(output),
             Command::Backup(command) => command.run(output, stop),
             Command::Restore(command) => command.run(output, stop),
+            Command::Extract(command) => command.run(output),
             Command::Verify(command) => command.run(output, stop),
             Command::Demo(command) => command.run(output, stop),
         }

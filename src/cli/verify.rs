@@ -25,6 +25,9 @@ pub(crate) struct Verify {
     /// written, and none where the damage is more than the parity can bear.
     #[arg(long)]
     repair: bool,
+    /// Check also what an incremental archive goes on from, and every page that they make together.
+    #[arg(long)]
+    chain: bool,
     #[command(flatten)]
     keys: KeyArgs,
 }
@@ -52,6 +55,10 @@ impl Verify {
             })?),
         };
         let archive = Archive::open_with(&self.what, &keys)?;
+        if self.chain {
+            drop(thermometer);
+            return chain(&archive, output);
+        }
         let checked = archive.verify_with(|progress| {
             thermometer.show_bytes("verifying", progress.done, progress.total);
             stop.flow()
@@ -71,6 +78,14 @@ impl Verify {
             human::bytes(checked.content),
             human::counted(checked.entries, "file"),
         );
+        if let Some(parent) = &archive.header().parent {
+            // What was read is this archive alone.
+            let name = format!("{}[{:04}]", parent.set, parent.number);
+            object["goes_on_from"] = json!({ "archive": &name, "seal": &parent.seal });
+            text.push_str(&format!(
+                "\n  incremental: it takes {name} too, which was not read (--chain reads all of them)"
+            ));
+        }
         if let Some(repaired) = repaired {
             object["repaired"] = json!({
                 "blocks": repaired.repaired,
@@ -117,4 +132,25 @@ fn said(repaired: &ArchiveRepair) -> String {
         human::counted(repaired.blocks, "block"),
         files.concat(),
     )
+}
+
+/// Checks the archive with all that it goes on from.
+fn chain(archive: &Archive, output: Output) -> Outcome {
+    let checked = archive.verify_chain()?;
+    let paths = checked.links.iter().map(|link| link.archive.display().to_string());
+    let paths: Vec<String> = paths.collect();
+    let object = json!({
+        "kind": "chain",
+        "whole": true,
+        "archives": &paths,
+        "pages": checked.live_pages,
+        "records": checked.records,
+    });
+    let text = format!(
+        "whole: {} with {} in {}",
+        human::counted(checked.live_pages, "page"),
+        human::counted(checked.records, "record"),
+        human::counted(paths.len() as u64, "archive"),
+    );
+    output.result(&object, text)
 }

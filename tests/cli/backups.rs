@@ -71,3 +71,29 @@ fn a_missing_destination_is_told_and_not_made() {
     assert_eq!(error["code"], json!(1407));
     assert!(!shop.path("b").exists());
 }
+
+#[test]
+fn a_table_or_a_record_comes_out_of_an_archive_into_a_store_that_is_there() {
+    let shop = shop(500);
+    std::fs::create_dir(shop.path("b")).unwrap();
+    let told = shop.json(&["backup", "s", "--to", "b"]);
+    let archive = told["archive"].as_str().unwrap();
+    let was = shop.done(&["export", "s", "t"]);
+    shop.done(&["delete", "s", "t", "k00007"]);
+    shop.fails(4, &["get", "s", "t", "k00007"]);
+    let told = shop.json(&["extract", archive, "s", "t", "k00007"]);
+    assert_eq!(told["records"], json!(1));
+    assert_eq!(shop.done(&["export", "s", "t"]), was);
+    shop.done(&["delete", "s", "t", "k00007"]);
+    let error = shop.fails(1, &["extract", archive, "s", "t"]);
+    assert!(error["hint"].as_str().unwrap().contains("another name"), "{error}");
+    let told = shop.json(&["extract", archive, "s", "t", "--as", "then"]);
+    assert_eq!(told["records"], json!(500));
+    shop.done(&["extract", archive, "s", "t", "--replace"]);
+    assert_eq!(shop.done(&["export", "s", "t"]), was);
+    assert_eq!(shop.done(&["export", "s", "then"]), was);
+    shop.fails(4, &["extract", archive, "s", "nothing"]);
+    shop.fails(4, &["extract", archive, "s", "t", "k99999"]);
+    let told = shop.json(&["verify", archive, "--chain"]);
+    assert_eq!((&told["kind"], &told["records"]), (&json!("chain"), &json!(500)));
+}

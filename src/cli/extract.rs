@@ -1,0 +1,58 @@
+//! `stillpoint extract`: a table or a record out of an archive into a store.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use stillpoint::Archive;
+
+use super::exit::Outcome;
+use super::keys::KeyArgs;
+use super::show::{Output, human};
+use super::stores;
+
+/// Copy a table, or one record, out of an archive into a store that is there.
+///
+/// Of an incremental archive, those that it goes on from lie in the same folder. A table arrives whole
+/// or not at all. A record replaces the one that is there.
+#[derive(Debug, Args)]
+pub(crate) struct Extract {
+    /// The archive.
+    archive: PathBuf,
+    /// The folder of the store.
+    #[arg(value_name = "DIR")]
+    store: PathBuf,
+    /// The table in the archive.
+    table: String,
+    /// The record's key, as its table's type has it; without it, the whole table.
+    #[arg(allow_hyphen_values = true)]
+    key: Option<String>,
+    /// The name of the table in the store, if it is to be another one.
+    #[arg(long = "as", value_name = "NAME", conflicts_with = "key")]
+    as_name: Option<String>,
+    /// Replace a table of that name.
+    #[arg(long, conflicts_with = "key")]
+    replace: bool,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+impl Extract {
+    pub(crate) fn run(&self, output: Output) -> Outcome {
+        let archive = Archive::open_with(&self.archive, &self.keys.keys()?)?;
+        let store = stores::open(&self.store)?;
+        let table = &*self.table;
+        if let Some(key) = &self.key {
+            archive.copy_record(&store, table, key)?;
+            store.close()?;
+            let object = json!({ "table": table, "key": key, "records": 1 });
+            return output.result(&object, format!("copied record {key} of \"{table}\""));
+        }
+        let as_name = self.as_name.as_deref().unwrap_or(table);
+        let records = archive.copy_table(&store, table, as_name).replace(self.replace).run()?;
+        store.close()?;
+        let object = json!({ "table": as_name, "records": records });
+        let records = human::counted(records, "record");
+        output.result(&object, format!("copied table \"{table}\" as \"{as_name}\": {records}"))
+    }
+}
