@@ -66,6 +66,8 @@ pub(super) struct Options {
     pub(super) keys: Keys,
     pub(super) log_archive: bool,
     pub(super) base: Base,
+    /// The smallest number that the backup may have.
+    pub(super) number_from: u32,
 }
 
 /// What the archive goes on from.
@@ -103,6 +105,7 @@ impl Store {
             keys: Keys::none(),
             log_archive: true,
             base: Base::Nothing,
+            number_from: 1,
         };
         BackupBuilder {
             inner,
@@ -263,6 +266,12 @@ impl BackupBuilder {
     pub(super) fn earlier_keys(&self) -> Keys {
         let own = self.options.layers.recipients.as_ref().map(Recipients::keys);
         self.options.keys.clone().and(own.unwrap_or_default())
+    }
+
+    /// Gives the backup a number of at least `number`, as the history counts them.
+    pub(crate) fn number_from(mut self, number: u32) -> Self {
+        self.options.number_from = number;
+        self
     }
 
     /// Asked before anything is locked. An error refuses the backup, and its code is the backup's.

@@ -86,6 +86,11 @@ impl BackupHandle {
         BackupHandle { shared }
     }
 
+    /// A second handle on the same backup.
+    pub(crate) fn another(&self) -> BackupHandle {
+        BackupHandle { shared: self.shared.clone() }
+    }
+
     /// Number of the backup.
     pub fn number(&self) -> u32 {
         self.shared.number
@@ -111,7 +116,7 @@ impl BackupHandle {
 
     /// A Stop button that can be given to somebody else.
     pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
-        let other = BackupHandle { shared: self.shared.clone() };
+        let other = self.another();
         move || other.stop()
     }
 

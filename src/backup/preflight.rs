@@ -9,7 +9,7 @@ use super::lineage::Lineage;
 use crate::archive::{
     ArchiveKind, ArchiveName, ArchivePlace, Compression, list_partials, next_number,
 };
-use crate::disk::{Disk, EntryKind};
+use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::engine::LOG_DIR;
 use crate::error::{Error, ErrorKind, Result, code};
 
@@ -71,7 +71,8 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
         Some(name) => name.clone(),
         None => default_name(engine.dir()),
     };
-    let number = next_number(&**disk, folder, &set, 1).map_err(unusable)?;
+    let from = backup.options.number_from;
+    let number = next_number(&**disk, folder, &set, from).map_err(unusable)?;
     let lineage = super::lineage::choose(backup)?;
     let kind = match lineage.parent {
         Some(_) => ArchiveKind::Incremental,
@@ -83,6 +84,8 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     let place = ArchivePlace { folder: folder.clone(), name, store: store_id };
     let (name, archive) = (place.whole(layers), place.path(layers));
     check_space(backup)?;
+    let probe = folder.join(name.partial(store_id));
+    check_writable(&**disk, &probe).map_err(unusable)?;
     Ok(Place { lineage, folder: folder.clone(), archive, store: store_id, name, listed })
 }
 
@@ -136,6 +139,20 @@ fn check_folder(disk: &Arc<dyn Disk>, folder: &Path, store: &Path) -> Result<()>
         return Err(error);
     }
     Ok(())
+}
+
+/// Writes where the archive will be written, and takes it back: a destination that cannot be written
+/// is told before anybody is asked to wait. What a crash leaves has the name of an unfinished archive.
+fn check_writable(disk: &dyn Disk, partial: &Path) -> Result<()> {
+    let written = disk.open(partial, OpenMode::CreateNew).and_then(|file| {
+        file.write_at(&[0; 4096], 0)?;
+        file.sync()
+    });
+    let removed = match disk.remove_file(partial) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    written.and(removed).map_err(|e| Error::io("write into the destination", partial, e))
 }
 
 /// Refuses a destination that surely cannot hold the archive: one that is as big as the store where

@@ -1,7 +1,8 @@
-//! `stillpoint backup`: an archive of the store at one commit.
+//! `stillpoint backup`: an archive of the store at one commit, as its settings say.
 //!
-//! The store must not be open elsewhere: a process that has it open backs it up itself. Ctrl-C
-//! stops the backup and leaves neither an archive nor a part of one.
+//! The store must not be open elsewhere: a process that has it open backs it up itself. It goes the
+//! way of every backup of the regime: history, journal, retention. Ctrl-C stops it and leaves neither
+//! an archive nor a part of one.
 
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use stillpoint::{Access, BackupReport, BackupStatus, Compression, Progress};
 
 use super::exit::Outcome;
+use super::keys::LayerArgs;
 use super::show::thermometer::{Reading, Thermometer};
 use super::show::{Output, human};
 use super::stop::Stop;
@@ -22,8 +24,10 @@ const GLANCE: Duration = Duration::from_millis(20);
 
 /// Save the store, as it is at one commit, into an archive.
 ///
-/// The archive is a tar file packed with zstd that any tar can open. It is read back and verified
-/// before it gets its name.
+/// Where to, how hard to pack, what else to save and how many sets to keep is in the settings of the
+/// store (`stillpoint settings`); without any it goes into "DIR backups" beside the store. What is
+/// given here takes the place of the settings for once. The archive is a tar file packed with zstd
+/// that any tar can open. It is read back and verified before it gets its name.
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
     /// The folder of the store.
@@ -31,16 +35,21 @@ pub(crate) struct Backup {
     store: PathBuf,
     /// The folder for the archives; it must be there. They are numbered.
     #[arg(long, value_name = "FOLDER")]
-    to: PathBuf,
-    /// What others may do meanwhile; if not given, as the mode of the store says.
+    to: Option<PathBuf>,
+    /// What others may do meanwhile; if not given, as the settings or the mode of the store say.
     #[arg(long, value_enum)]
     access: Option<AccessName>,
     /// How hard to pack.
-    #[arg(long, value_enum, default_value_t = CompressionName::Fast)]
-    compression: CompressionName,
+    #[arg(long, value_enum)]
+    compression: Option<CompressionName>,
     /// At most so many bytes a second, so that the disk is left to others.
     #[arg(long, value_name = "BYTES")]
     throttle: Option<u64>,
+    /// Save only what changed since the last archive of this store.
+    #[arg(long)]
+    incremental: bool,
+    #[command(flatten)]
+    layers: LayerArgs,
 }
 
 /// [`Access`] by name.
@@ -95,15 +104,24 @@ impl CompressionName {
 
 impl Backup {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        let store = stores::open(&self.store)?;
-        let mut backup = store.backup(&self.to).compression(self.compression.compression());
+        let regime = stores::open_with_regime(&self.store)?;
+        let mut backup = regime.backup().by_hand();
+        if let Some(folder) = &self.to {
+            backup = backup.to(folder);
+        }
         if let Some(access) = self.access {
             backup = backup.access(access.access());
+        }
+        if let Some(compression) = self.compression {
+            backup = backup.compression(compression.compression());
         }
         if let Some(bytes) = self.throttle {
             backup = backup.throttle(bytes);
         }
-        let running = backup.start()?;
+        if self.incremental {
+            backup = backup.incremental(true);
+        }
+        let running = self.layers.apply(backup)?.start()?;
         let thermometer = Thermometer::new(output.json);
         while !running.is_finished() {
             if stop.pressed() {

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use stillpoint::{BackupBuilder, Error, ErrorKind, Keys, Level, Recipients, Result, code};
+use stillpoint::regime::RegimeBackup;
+use stillpoint::{Error, ErrorKind, Keys, Level, Recipients, Result, code};
 
 /// The longest file of keys that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -68,7 +69,7 @@ impl LayerArgs {
     }
 
     /// The backup with the layers that were said; what was not said stays as it is.
-    pub(crate) fn apply(&self, mut backup: BackupBuilder) -> Result<BackupBuilder> {
+    pub(crate) fn apply(&self, mut backup: RegimeBackup) -> Result<RegimeBackup> {
         if let Some(bytes) = self.segment_size {
             backup = backup.segment_size(bytes);
         }

@@ -5,8 +5,10 @@
 //! standard output, and returns; [`exit`] says how it ends. It keeps no state between runs.
 
 mod backup;
+mod coverage;
 mod delete;
 mod demo;
+mod drill;
 mod exit;
 mod export;
 mod extract;
@@ -55,6 +57,8 @@ enum Command {
     Tables(tables::Tables),
     Info(info::Info),
     Backup(backup::Backup),
+    Coverage(coverage::Coverage),
+    Drill(drill::Drill),
     Restore(restore::Restore),
     Extract(extract::Extract),
     Verify(verify::Verify),
@@ -73,6 +77,8 @@ impl Command {
             Command::Tables(command) => command.run(output),
             Command::Info(command) => command.run(output),
             Command::Backup(command) => command.run(output, stop),
+            Command::Coverage(command) => command.run(output),
+            Command::Drill(command) => command.run(output),
             Command::Restore(command) => command.run(output, stop),
             Command::Extract(command) => command.run(output),
             Command::Verify(command) => command.run(output, stop),
@@ -126,7 +132,7 @@ mod tests {
         for wrong in [
             &["stillpoint"][..],
             &["stillpoint", "import", "d", "t", "f.csv"],
-            &["stillpoint", "backup", "d"],
+            &["stillpoint", "backup"],
             &["stillpoint", "backup", "d", "--to", "b", "--access", "open"],
             &["stillpoint", "scan", "d", "t", "--limit", "many"],
         ] {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use stillpoint::regime::Regime;
 use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, ReadHandle, Store, WriteHandle};
 
 use super::exit::{Failure, Outcome};
@@ -9,6 +10,12 @@ use super::exit::{Failure, Outcome};
 /// Opens the store in `folder`, which must be there.
 pub(crate) fn open(folder: &Path) -> Outcome<Store> {
     Ok(Store::open(folder)?)
+}
+
+/// Opens the store in `folder` with its regime. What is due by the schedule is left to whoever keeps
+/// the store open: a command does one thing.
+pub(crate) fn open_with_regime(folder: &Path) -> Outcome<Regime> {
+    Ok(Regime::builder(Store::builder(folder)).without_thread().open()?)
 }
 
 /// The table `name` in `read`, which must be there.

@@ -3,21 +3,43 @@
 //!
 //! It stands above backup and restore and uses them as an application would; nothing below knows it.
 
+mod books;
+mod core;
+mod coverage;
+mod drill;
+mod events;
+mod health;
 mod history;
 mod journal;
+mod keeper;
+mod opening;
+mod plan;
+mod policy;
+#[expect(clippy::module_inception, reason = "the room is named for what stands in its middle")]
+mod regime;
 mod retention;
+mod rolling;
+mod run;
 mod schedule;
 mod settings;
+mod state;
 
+pub use coverage::{Gap, Point};
+pub use drill::DrillReport;
+pub use events::RegimeEvent;
+pub use health::{Coverage, SpaceForecast};
 pub use history::{ArchivePart, HISTORY_FILE, History, Operation, OperationKind, OperationStatus};
 pub use journal::{
     About, JOURNAL_FOLDER, Journal, JournalEvent, JournalItem, JournalLine, JournalReader,
     JournalRecord, Origin, ROTATE_ABOVE,
 };
+pub use regime::{Regime, RegimeBuilder};
 pub use retention::{Deletion, RetentionPlan, RetentionRule};
+pub use run::{RegimeBackup, RegimeBackupHandle};
 pub use schedule::{Schedule, Slots, next_after, slots_between};
 pub use settings::{
     Advanced, BackupFailure, DailySchedule, DrillSchedule, Frequency, General, HourlySchedule,
     LogPolicy, MonthlySchedule, OwnSettings, Scheduler, SetNumber, Settings, Strictness,
     TransactionWait, WeekDay, WeeklySchedule,
 };
+pub use state::{Checked, LastBackup, RestoreInfo, Status};

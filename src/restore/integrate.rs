@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::log_file::LogFile;
 use super::point::{Logs, RestorePoint, Roll, Start};
 use super::repair::{Repair, Repairer};
+use crate::archive::Keys;
 use crate::engine::{Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Contents, Hold, HoldKind, HoldRequest, roots};
@@ -39,6 +40,8 @@ pub struct IntegrateOptions {
     pub to: RestorePoint,
     /// How long to wait for open write handles to end.
     pub transaction_timeout: Duration,
+    /// What opens the logs, where they are encrypted.
+    pub keys: Keys,
 }
 
 impl Default for IntegrateOptions {
@@ -47,6 +50,7 @@ impl Default for IntegrateOptions {
             strictness: Strictness::Strict,
             to: RestorePoint::Newest,
             transaction_timeout: Duration::from_secs(60),
+            keys: Keys::none(),
         }
     }
 }
@@ -109,7 +113,7 @@ impl Store {
         let mut logs = Logs::default();
         let mut problems = Vec::new();
         for path in paths {
-            match LogFile::open_on(disk.clone(), path) {
+            match LogFile::open_on_with(disk.clone(), path, &options.keys) {
                 Ok(log) => logs.named.push(log),
                 Err(error) if repairing && error.kind() == ErrorKind::Corrupt => {
                     problems.push(error);

@@ -35,4 +35,5 @@ pub use mirror::{FollowEvent, Follower};
 pub use point::RestorePoint;
 pub use repair::{Repair, Repaired};
 pub use rollback::{Rollback, RollbackReport};
+pub(crate) use verify::verify_store_on;
 pub use verify::{StoreCheck, verify_store};

@@ -42,10 +42,14 @@ pub struct StoreCheck {
 /// The first damage, with file and place; what opening the store gives.
 pub fn verify_store(dir: impl AsRef<Path>) -> Result<StoreCheck> {
     let disk: Arc<dyn Disk> = RealDisk::new();
-    let dir = dir.as_ref();
-    let snapshot = inspect(&disk, dir)?;
+    verify_store_on(&disk, dir.as_ref())
+}
+
+/// The same on any disk.
+pub(crate) fn verify_store_on(disk: &Arc<dyn Disk>, dir: &Path) -> Result<StoreCheck> {
+    let snapshot = inspect(disk, dir)?;
     let path = dir.join(DATA_FILE);
-    let report = verify_data_file(&*disk, &path)?.into_result(&path)?;
+    let report = verify_data_file(&**disk, &path)?.into_result(&path)?;
     Ok(StoreCheck::of(&snapshot, &report))
 }
 

@@ -180,6 +180,16 @@ impl StoreBuilder {
         }
     }
 
+    /// Where the store is, or will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it lies on.
+    pub(crate) fn disk_ref(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     fn prepared(&self) -> (Arc<dyn Disk>, PathBuf, EngineOptions) {
         let mut options = self.engine.clone();
         for (name, value) in this_process() {

@@ -1,0 +1,47 @@
+//! `stillpoint drill`: a backup is proven by restoring it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::exit::Outcome;
+use super::show::{Output, human};
+use super::{micros, stores};
+
+/// Restore the newest backup into a scratch folder, compare it with the archive, remove the scratch.
+///
+/// Every page and every record is compared. The store itself is not touched. It needs as much free
+/// space beside the store as the store has pages.
+#[derive(Debug, Args)]
+pub(crate) struct Drill {
+    /// The folder of the store.
+    #[arg(value_name = "DIR")]
+    store: PathBuf,
+}
+
+impl Drill {
+    pub(crate) fn run(&self, output: Output) -> Outcome {
+        let report = stores::open_with_regime(&self.store)?.drill()?;
+        let object = json!({
+            "archive": report.archive.display().to_string(),
+            "number": report.number,
+            "lsn": report.lsn,
+            "tables": report.tables,
+            "records": report.records,
+            "bytes": report.bytes,
+            "duration_us": micros(report.duration),
+        });
+        let text = format!(
+            "backup {} restores to what was saved: {}\n  LSN {}, {} tables, {} records, {} in {}",
+            report.number,
+            report.archive.display(),
+            human::count(report.lsn),
+            human::count(report.tables as u64),
+            human::count(report.records),
+            human::bytes(report.bytes),
+            human::duration(report.duration),
+        );
+        output.result(&object, text)
+    }
+}

@@ -1,0 +1,229 @@
+//! What the keeper's thread, the backups and the application's `Regime` share.
+//!
+//! Invariants: the desk (settings in force, policy, what is remembered) is held for moments and never
+//! across a backup, a hook or a file; the books (journal and history) are written by one at a time.
+//! Trouble with either is told as an event and in the journal, and stops nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::{Condvar, Mutex};
+
+use super::books::Books;
+use super::events::{Events, RegimeEvent};
+use super::plan::Plan;
+use super::policy::Policy;
+use super::run::Order;
+use super::settings::Settings;
+use super::state::{LastBackup, State};
+use crate::archive::{Keys, Recipients};
+use crate::backup::{BackupReport, BackupStart};
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::Store;
+
+/// Asked before each attempt; an error is the code that refuses it.
+pub(super) type StartupHook = Arc<dyn Fn(&BackupStart) -> Result<(), i32> + Send + Sync>;
+/// Told how each attempt ended: 0 or the top-level code.
+pub(super) type ShutdownHook = Arc<dyn Fn(i32) + Send + Sync>;
+/// The Stop button of the backup that runs.
+pub(super) type Stopper = Box<dyn Fn() + Send + Sync>;
+
+/// What the application says once, when it opens the store.
+#[derive(Clone, Default)]
+pub(super) struct Hooks {
+    pub(super) startup: Option<StartupHook>,
+    pub(super) shutdown: Option<ShutdownHook>,
+}
+
+/// Who reads the archives. Never in the settings, never in the books.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets {
+    /// What opens them.
+    pub(super) keys: Keys,
+    /// Whom they are encrypted for.
+    pub(super) recipients: Option<Recipients>,
+}
+
+/// A second attempt that waits for its time.
+#[derive(Clone)]
+pub(crate) struct Retry {
+    /// By the monotonic clock: a wall clock that is set has no say in it.
+    pub(super) due: Duration,
+    pub(super) order: Order,
+}
+
+/// What is in force, and what is remembered.
+pub(super) struct Desk {
+    pub(super) settings: Arc<Settings>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) policy: Policy,
+    pub(super) state: State,
+    pub(super) retry: Option<Retry>,
+}
+
+/// Wakes the keeper, and tells it to end.
+#[derive(Default)]
+pub(super) struct Bell {
+    state: Mutex<Ring>,
+    rung: Condvar,
+}
+
+#[derive(Default)]
+struct Ring {
+    rung: bool,
+    closing: bool,
+}
+
+impl Bell {
+    /// Lets the keeper look again.
+    pub(super) fn ring(&self) {
+        self.state.lock().rung = true;
+        self.rung.notify_all();
+    }
+
+    /// Lets the keeper end.
+    pub(super) fn close(&self) {
+        self.state.lock().closing = true;
+        self.rung.notify_all();
+    }
+
+    pub(super) fn closing(&self) -> bool {
+        self.state.lock().closing
+    }
+
+    /// Waits for the bell, for `most` at the longest.
+    pub(super) fn wait(&self, most: Duration) {
+        let mut state = self.state.lock();
+        if !state.rung && !state.closing {
+            self.rung.wait_for(&mut state, most);
+        }
+        state.rung = false;
+    }
+}
+
+/// The regime of one open store.
+pub(crate) struct Core {
+    pub(super) store: Store,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) hooks: Hooks,
+    pub(super) secrets: Secrets,
+    pub(super) events: Events,
+    pub(super) desk: Mutex<Desk>,
+    pub(super) bell: Bell,
+    /// Held by whoever does what is due.
+    pub(super) ticking: Mutex<()>,
+    pub(super) books: Mutex<Books>,
+    stopper: Mutex<Option<Stopper>>,
+}
+
+impl Core {
+    pub(super) fn new(
+        store: Store,
+        hooks: Hooks,
+        secrets: Secrets,
+        desk: Desk,
+        books: Books,
+        events: Events,
+    ) -> Core {
+        let engine = &store.inner().engine;
+        Core {
+            disk: engine.disk().clone(),
+            dir: engine.dir().to_path_buf(),
+            store,
+            hooks,
+            secrets,
+            events,
+            desk: Mutex::new(desk),
+            bell: Bell::default(),
+            ticking: Mutex::new(()),
+            books: Mutex::new(books),
+            stopper: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        super::state::timestamp(self.disk.now())
+    }
+
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.desk.lock().plan.clone()
+    }
+
+    pub(super) fn failed_in_a_row(&self) -> u32 {
+        self.desk.lock().policy.failed_in_a_row()
+    }
+
+    /// Something beside the backup went wrong.
+    pub(super) fn trouble(&self, error: Error) {
+        // What cannot be written into the journal either is told as an event all the same.
+        let _second = self.books.lock().trouble(&error);
+        self.events.tell(RegimeEvent::Trouble { error });
+    }
+
+    /// Writes into the journal.
+    pub(super) fn books(&self, write: impl FnOnce(&mut Books) -> Result<()>) {
+        let written = write(&mut self.books.lock());
+        if let Err(error) = written {
+            self.events.tell(RegimeEvent::Trouble { error });
+        }
+    }
+
+    /// Changes what is remembered, durably.
+    pub(super) fn remember(&self, change: impl FnOnce(&mut State)) {
+        let state = {
+            let mut desk = self.desk.lock();
+            change(&mut desk.state);
+            desk.state.clone()
+        };
+        // One at a time, and the newest last: what is remembered changes by few hands.
+        let _books = self.books.lock();
+        if let Err(error) = state.save(&*self.disk, &self.dir) {
+            self.events.tell(RegimeEvent::Trouble { error });
+        }
+    }
+
+    /// Puts an attempt into the history.
+    pub(super) fn record(&self, order: &Order, last: &LastBackup, report: Option<&BackupReport>) {
+        let written = self.books.lock().record(order, last, report);
+        if let Err(error) = written {
+            self.trouble(error);
+        }
+    }
+
+    /// The number of the next backup.
+    ///
+    /// # Errors
+    /// 1407: who cannot read or write the history there cannot write an archive either.
+    pub(super) fn next_number(&self, plan: &Plan) -> Result<u32> {
+        self.books.lock().next_number(plan).map_err(|error| {
+            let error = match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::Busy => error,
+                _ => error.with_kind(ErrorKind::BackupFailed),
+            };
+            error
+                .with_code(code::DESTINATION)
+                .hint("Choose a folder that is there and can be written.")
+        })
+    }
+
+    /// Deletes the sets that are too many, so that `room` more are not.
+    pub(super) fn retire(&self, plan: &Plan, room: u32) -> Result<()> {
+        let timeline = self.store.inner().engine.position().timeline.id;
+        self.books.lock().retire(plan, room, timeline)
+    }
+
+    pub(super) fn set_stopper(&self, stopper: Option<Stopper>) {
+        *self.stopper.lock() = stopper;
+    }
+
+    /// Stops the backup that the keeper makes, if it makes one.
+    pub(super) fn stop_automatic_backup(&self) {
+        if let Some(stop) = &*self.stopper.lock() {
+            stop();
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The restore drill: a backup is proven by restoring it.
+//!
+//! The newest set is verified, restored into a scratch folder beside the store, checked there page
+//! by page, and compared with the archive: the tables and their records as the header counts them,
+//! and every record's bytes as the archive, read in place, holds them. Then the scratch goes.
+//!
+//! Invariants: the store itself is neither read nor held, so a drill disturbs nobody but the disk;
+//! a scratch folder is removed whatever the drill finds, and one that a killed drill left is removed
+//! by the next.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::disk::atomic::remove_tree;
+use crate::disk::{Disk, atomic};
+use crate::engine::{Lsn, Snapshot, inspect};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::restore::{Archive, verify_store_on};
+
+/// What a restore drill found to be right.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct DrillReport {
+    /// The archive that was restored.
+    pub archive: PathBuf,
+    /// The number of its backup.
+    pub number: u32,
+    /// The commit that it equals.
+    pub lsn: Lsn,
+    /// Tables that were compared.
+    pub tables: usize,
+    /// Records that were compared.
+    pub records: u64,
+    /// Bytes that were restored.
+    pub bytes: u64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// The folder beside `store` that its drills restore into.
+pub(crate) fn scratch(store: &Path) -> PathBuf {
+    let mut name = store.file_name().unwrap_or_default().to_os_string();
+    name.push(".drill");
+    store.with_file_name(name)
+}
+
+/// Restores `archive` into `scratch` and compares.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] (1411) where the archive cannot be restored to what it says it is; those
+/// of the disk.
+pub(crate) fn drill(
+    disk: &Arc<dyn Disk>,
+    archive: &Archive,
+    scratch: &Path,
+) -> Result<DrillReport> {
+    let began = disk.elapsed();
+    let cleared = |doing: &str| {
+        remove_tree(&**disk, scratch)
+            .and_then(|()| disk.sync_dir(atomic::parent(scratch)))
+            .map_err(|e| Error::io(doing, scratch, e))
+    };
+    cleared("remove what an earlier drill left")?;
+    let compared = archive.verify_chain().and_then(|_| {
+        let restored = archive.restore(scratch).run()?;
+        let (tables, records) = compare(disk, archive, scratch)?;
+        Ok((restored.bytes, tables, records))
+    });
+    let removed = cleared("remove the drill's scratch folder");
+    let (bytes, tables, records) = compared?;
+    removed?;
+    Ok(DrillReport {
+        archive: archive.path().to_path_buf(),
+        number: archive.header().number,
+        lsn: archive.header().lsn,
+        tables,
+        records,
+        bytes,
+        duration: disk.elapsed().saturating_sub(began),
+    })
+}
+
+/// Compares the store in `dir` with the archive; how many tables and records are the same.
+fn compare(disk: &Arc<dyn Disk>, archive: &Archive, dir: &Path) -> Result<(usize, u64)> {
+    let header = archive.header();
+    verify_store_on(disk, dir)?;
+    let restored = inspect(disk, dir)?;
+    if restored.lsn() != header.lsn {
+        let message = format!("it is at LSN {}, and not at {}", restored.lsn(), header.lsn);
+        return Err(differs(archive, &message));
+    }
+    let in_place = archive.read()?;
+    let mut records = 0;
+    for table in &header.tables {
+        let found = fingerprint(&restored, table.id)?;
+        if found.0 != table.records {
+            let message =
+                format!("table \"{}\" has {} records, not {}", table.name, found.0, table.records);
+            return Err(differs(archive, &message));
+        }
+        if found != fingerprint(in_place.snapshot(), table.id)? {
+            let message = format!("records of table \"{}\" are not those saved", table.name);
+            return Err(differs(archive, &message));
+        }
+        records += found.0;
+    }
+    let tables = restored.catalogue().iter().count();
+    if tables != header.tables.len() {
+        let message = format!("it has {tables} tables, and not {}", header.tables.len());
+        return Err(differs(archive, &message));
+    }
+    Ok((tables, records))
+}
+
+/// How many records a table has, and what stands for all of them in their order.
+fn fingerprint(snapshot: &Snapshot, table: u32) -> Result<(u64, blake3::Hash)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut cursor = snapshot.cursor(table);
+    let mut records = 0;
+    cursor.first()?;
+    while let (Some(key), Some(value)) = (cursor.key(), cursor.value()?) {
+        hasher.update(&(key.len() as u64).to_le_bytes()).update(key);
+        hasher.update(&(value.len() as u64).to_le_bytes()).update(&value);
+        records += 1;
+        cursor.next()?;
+    }
+    Ok((records, hasher.finalize()))
+}
+
+fn differs(archive: &Archive, message: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the restored store is not what was saved: {message}"))
+        .with_code(code::CHECK)
+        .at(archive.path())
+        .hint("Make a new backup now, to another medium if this one is suspect.")
+}

@@ -1,0 +1,248 @@
+//! The account of what is covered: what can be restored, what cannot, and whether there is room.
+//!
+//! It looks at what lies in the destination and at the store's own log, never at the history: an
+//! archive that is there counts, one that is only written down does not. It opens each archive and
+//! reads its header; that its content is whole is what `verify` and the drill are for.
+
+use std::path::{Path, PathBuf};
+
+use super::core::Core;
+use super::coverage::{Base, Gap, Lineage, Piece, Point, reach};
+use super::plan::Plan;
+use super::state::{Checked, LastBackup};
+use crate::archive::{ArchiveFile, ArchiveKind, Listed, list_archives};
+use crate::engine::{Lsn, Timeline};
+use crate::error::{Error, Result};
+use crate::restore::Archive;
+use crate::store::LogHeader;
+
+/// How many times the last set has to fit into the free space: the next one while the oldest is still
+/// there, and as much again for growth and for what is being written.
+const ROOM: f64 = 2.5;
+
+/// What is covered by backups, and what is not.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct Coverage {
+    /// Where the archives lie.
+    pub destination: PathBuf,
+    /// The newest commit of the store.
+    pub lsn: Lsn,
+    /// The oldest commit that can be restored.
+    pub oldest: Option<Point>,
+    /// The newest commit that can be restored from the archives and the store's own log.
+    pub newest: Option<Point>,
+    /// The newest commit that can be restored when the store is lost with its log.
+    pub newest_archived: Option<Point>,
+    /// What lies between and cannot be restored.
+    pub gaps: Vec<Gap>,
+    /// Archives of this store's history.
+    pub archives: usize,
+    /// Log archives of it.
+    pub log_archives: usize,
+    /// Archives of branches that the store has left.
+    pub left_branches: usize,
+    /// Files that have the name of an archive of this set and cannot be used, each with the reason.
+    pub unusable: Vec<Error>,
+    /// The last backup, however it ended.
+    pub last_backup: Option<LastBackup>,
+    /// The last archive that was read back or restored, and found whole.
+    pub last_verified: Option<Checked>,
+    /// The last restore drill, however it ended.
+    pub last_drill: Option<Checked>,
+    /// Whether there is room for more.
+    pub space: SpaceForecast,
+}
+
+impl Coverage {
+    /// How many commits are lost when the store is lost with its log.
+    pub fn commits_at_risk(&self) -> u64 {
+        self.lsn - self.newest_archived.map_or(0, |point| point.lsn.min(self.lsn))
+    }
+}
+
+/// Whether there is room for the next backup. The rule: two and a half times the last set.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SpaceForecast {
+    /// Bytes of the last set: archive, its segments, and the log archive before it.
+    pub last_set_bytes: u64,
+    /// Bytes that ought to be free.
+    pub wanted_bytes: u64,
+    /// Bytes that are free in the destination.
+    pub free_bytes: u64,
+}
+
+impl SpaceForecast {
+    /// Whether there is as much as ought to be.
+    pub fn enough(&self) -> bool {
+        self.free_bytes >= self.wanted_bytes
+    }
+
+    /// How many more sets like the last one fit, if none is deleted.
+    pub fn sets_left(&self) -> Option<u64> {
+        self.free_bytes.checked_div(self.last_set_bytes)
+    }
+}
+
+/// What lies in the destination.
+struct Found {
+    archives: Vec<Archive>,
+    logs: Vec<LogHeader>,
+    unusable: Vec<Error>,
+}
+
+impl Core {
+    /// The archives of this store that can be opened.
+    pub(super) fn archives(&self, plan: &Plan) -> Result<Vec<Archive>> {
+        Ok(self.look(plan)?.0.archives)
+    }
+
+    /// The way of the store as far as `archives` tell of it.
+    pub(super) fn lineage(&self, archives: &[Archive]) -> Lineage {
+        let known: Vec<Timeline> =
+            archives.iter().map(|archive| archive.header().timeline.into()).collect();
+        Lineage::of(self.store.inner().engine.position().timeline, &known)
+    }
+
+    fn look(&self, plan: &Plan) -> Result<(Found, Vec<Listed>)> {
+        let mut found = Found { archives: Vec::new(), logs: Vec::new(), unusable: Vec::new() };
+        // A folder of ours that no backup has made yet is an empty one.
+        if plan.default_destination && self.disk.metadata(&plan.destination).is_err() {
+            return Ok((found, Vec::new()));
+        }
+        let listed = list_archives(&*self.disk, &plan.destination, Some(&plan.set))?;
+        let id = self.store.inner().engine.store_id();
+        for item in &listed {
+            if item.name.kind() == ArchiveKind::Log {
+                match self.log_header(item.path()) {
+                    Ok(header) if header.store_id == id => found.logs.push(header),
+                    Ok(_) => {}
+                    Err(error) => found.unusable.push(error),
+                }
+                continue;
+            }
+            match Archive::open_on_with(self.disk.clone(), item.path(), &self.secrets.keys) {
+                Ok(archive) if archive.header().store_id == id => found.archives.push(archive),
+                Ok(_) => {}
+                Err(error) => found.unusable.push(error),
+            }
+        }
+        Ok((found, listed))
+    }
+
+    fn log_header(&self, path: &Path) -> Result<LogHeader> {
+        let file = ArchiveFile::open(&*self.disk, path, &self.secrets.keys)?;
+        serde_json::from_value(file.header().app.clone())
+            .map_err(|e| Error::corrupt(path, "this is no log archive of a store").because(e))
+    }
+
+    /// The account.
+    pub(super) fn coverage(&self) -> Result<super::health::Coverage> {
+        let plan = self.plan();
+        let (found, listed) = self.look(&plan)?;
+        let engine = &self.store.inner().engine;
+        let position = engine.position();
+        let mut known: Vec<Timeline> =
+            found.archives.iter().map(|archive| archive.header().timeline.into()).collect();
+        let archived = pieces_of(&found.logs);
+        known.extend(archived.iter().map(|piece| piece.timeline));
+        let way = Lineage::of(position.timeline, &known);
+        let bases = bases_of(&found.archives);
+        let mut all = archived.clone();
+        all.extend(self.own_log(position.lsn)?);
+        let (safe, with_log) = (reach(&way, &bases, &archived), reach(&way, &bases, &all));
+        let on_way =
+            |archive: &&Archive| way.holds(archive.header().timeline.id, archive.header().lsn);
+        let ours = found.archives.iter().filter(on_way).count();
+        let state = self.desk.lock().state.clone();
+        Ok(Coverage {
+            lsn: position.lsn,
+            oldest: with_log.oldest,
+            newest: with_log.newest,
+            newest_archived: safe.newest,
+            gaps: with_log.gaps,
+            archives: ours,
+            log_archives: found.logs.len(),
+            left_branches: found.archives.len() - ours,
+            unusable: found.unusable,
+            last_backup: state.last_backup,
+            last_verified: state.last_verified,
+            last_drill: state.last_drill,
+            space: self.space(&plan, &listed),
+            destination: plan.destination.clone(),
+        })
+    }
+
+    /// The store's own log: what is closed, and what is still written to.
+    fn own_log(&self, newest: Lsn) -> Result<Vec<Piece>> {
+        let engine = &self.store.inner().engine;
+        // Asked before the segments, so that one that is closed meanwhile is not left out.
+        let position = engine.position();
+        let mut pieces: Vec<Piece> = engine
+            .closed_segments()?
+            .into_iter()
+            .map(|segment| Piece {
+                timeline: segment.timeline,
+                after: segment.after,
+                last: segment.last,
+                last_time: None,
+            })
+            .collect();
+        let after = pieces.last().map_or(0, |piece| piece.last);
+        let kept = engine.log_kept_from().is_some();
+        if kept && position.lsn > after {
+            let after = after.max(position.timeline.fork);
+            let last_time = (newest == position.lsn).then_some(position.time);
+            let last = position.lsn;
+            pieces.push(Piece { timeline: position.timeline, after, last, last_time });
+        }
+        Ok(pieces)
+    }
+
+    fn space(&self, plan: &Plan, listed: &[Listed]) -> SpaceForecast {
+        let newest = listed.iter().map(|item| item.name.number()).max();
+        let of_last = |item: &&Listed| {
+            let back = u32::from(item.name.kind() == ArchiveKind::Log);
+            newest == item.name.number().checked_add(back)
+        };
+        let last_set_bytes = listed.iter().filter(of_last).map(|item| item.bytes).sum::<u64>();
+        let room = if plan.default_destination && listed.is_empty() {
+            crate::disk::atomic::parent(&self.dir)
+        } else {
+            &plan.destination
+        };
+        SpaceForecast {
+            last_set_bytes,
+            wanted_bytes: (last_set_bytes as f64 * ROOM) as u64,
+            free_bytes: self.disk.free_space(room).unwrap_or(0),
+        }
+    }
+}
+
+/// The archives that can be restored from what lies there: an incremental one needs its parents.
+fn bases_of(archives: &[Archive]) -> Vec<Base> {
+    archives
+        .iter()
+        .filter(|archive| archive.header().data && archive.chain().is_ok())
+        .map(|archive| {
+            let header = archive.header();
+            Base { timeline: header.timeline.into(), lsn: header.lsn, time: header.commit_time }
+        })
+        .collect()
+}
+
+fn pieces_of(logs: &[LogHeader]) -> Vec<Piece> {
+    let piece = |header: &LogHeader, at: usize| {
+        let segment = &header.segments[at];
+        Piece {
+            timeline: segment.timeline.into(),
+            after: segment.after,
+            last: segment.last,
+            last_time: (segment.last == header.last).then_some(header.last_time),
+        }
+    };
+    logs.iter()
+        .flat_map(|header| (0..header.segments.len()).map(move |at| piece(header, at)))
+        .collect()
+}

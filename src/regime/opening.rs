@@ -1,0 +1,274 @@
+//! Opening a store with its regime: a damaged one is restored by itself where the settings say so.
+//!
+//! What recovery after a crash does is not done here and is not a matter of settings: it is always
+//! done, by every opening. This is about a store that cannot be opened because bytes on its disk are
+//! damaged or gone. The newest archive of its own history that verifies is restored beside it; the
+//! logs that follow are integrated where the settings say so; then the damaged folder gets another
+//! name, for good, and the restored one takes its place.
+//!
+//! Invariants: nothing of the damaged store is deleted or written to; only its data is brought back,
+//! not its attachments, and its settings and logs of operations are copied over; a crash at any
+//! moment leaves either the damaged store in its place, or the restored one, or neither and the
+//! restored one beside it, whose way is then ended by the next opening.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::coverage::Lineage;
+use super::plan::Plan;
+use super::rolling;
+use super::state::{RestoreInfo, STATE_FILE, State, Status, timestamp};
+use crate::archive::{Keys, list_archives};
+use crate::disk::atomic::{create_dir_all, parent, read_whole, remove_tree, write_atomically};
+use crate::disk::{Disk, EntryKind};
+use crate::engine::{DATA_FILE, LOG_DIR, Timeline};
+use crate::error::{Error, ErrorKind, Result};
+use crate::restore::Archive;
+use crate::store::backup_state::BackupState;
+use crate::store::{BackupKind, Store, StoreBuilder};
+
+/// What of a damaged store goes with the restored one, besides its data.
+const KEPT: [&str; 3] = ["Settings", "Logs", STATE_FILE];
+
+/// A journal that is far beyond its own bound is left with the damaged store.
+const MOST_COPIED: u64 = 64 << 20;
+
+/// A store that was opened, and what it took.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) restored: Option<RestoreInfo>,
+}
+
+/// Where a restored store waits to take its place.
+fn waiting(dir: &Path) -> PathBuf {
+    beside(dir, ".restored")
+}
+
+fn beside(dir: &Path, ending: &str) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push(ending);
+    dir.with_file_name(name)
+}
+
+/// Ends what a crash left half-done: a restored store whose place is free takes it.
+pub(super) fn end_what_was_begun(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let from = waiting(dir);
+    let place_is_free = matches!(
+        disk.metadata(dir), Err(e) if e.kind() == std::io::ErrorKind::NotFound
+    );
+    if place_is_free && disk.metadata(&from).is_ok() {
+        take_place(disk, &from, dir)?;
+    }
+    Ok(())
+}
+
+fn take_place(disk: &dyn Disk, from: &Path, dir: &Path) -> Result<()> {
+    disk.rename_new(from, dir)
+        .and_then(|()| disk.sync_dir(parent(dir)))
+        .map_err(|e| Error::io("give the restored store its place", dir, e))
+}
+
+/// Opens the store, or restores it by itself where it is damaged and the settings say so.
+///
+/// # Errors
+/// What opening gives; where a restore was tried and failed, that is the cause, and the state in the
+/// folder says so.
+pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys) -> Result<Opened> {
+    let (disk, dir) = (builder.disk_ref(), builder.path());
+    let damage = match builder.clone().open() {
+        Ok(store) => return Ok(Opened { store, restored: None }),
+        Err(error) if is_damage(&**disk, dir, &error) => error,
+        Err(error) => return Err(error),
+    };
+    if !plan.automatic.restore {
+        return Err(damage.hint(
+            "The store is damaged: restore it from its last backup. AutomaticRestore in the \
+             settings lets that be done at opening.",
+        ));
+    }
+    let began = disk.now();
+    let mut info = RestoreInfo {
+        started: began,
+        archive: None,
+        aside: None,
+        commits_integrated: 0,
+        status: Status::good(),
+    };
+    if let Err(error) = restore(disk, dir, (plan, keys), &mut info) {
+        info.status = Status::of(Some(&error));
+        let mut state = State::load(&**disk, dir).unwrap_or_default();
+        state.last_restore = Some(info);
+        // The damage is the error to tell, whether this can be written or not.
+        let _as_well = state.save(&**disk, dir);
+        return Err(damage.because(error));
+    }
+    if !plan.automatic.restart {
+        let mut state = State::load(&**disk, dir).unwrap_or_default();
+        state.last_restore = Some(info);
+        state.save(&**disk, dir)?;
+        return Err(Error::new(
+            ErrorKind::Cancelled,
+            "the store was damaged and has been restored",
+        )
+        .at(dir)
+        .because(damage)
+        .hint("AutomaticRestart is off: look at the restored store, then open it again."));
+    }
+    let store = builder.clone().open()?;
+    Ok(Opened { store, restored: Some(info) })
+}
+
+/// Whether an error of opening means that the store is there and cannot be read.
+fn is_damage(disk: &dyn Disk, dir: &Path, error: &Error) -> bool {
+    let there = |name: &str| disk.metadata(&dir.join(name)).is_ok();
+    match error.kind() {
+        ErrorKind::Corrupt => true,
+        // A data file whose first bytes are overwritten is none of this library's any more.
+        ErrorKind::Unsupported => error.path().is_some_and(|path| path.ends_with(DATA_FILE)),
+        ErrorKind::NotFound => !there(DATA_FILE) && there(STATE_FILE) && there(LOG_DIR),
+        _ => false,
+    }
+}
+
+fn restore(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    (plan, keys): (&Plan, &Keys),
+    info: &mut RestoreInfo,
+) -> Result<()> {
+    // Nobody else may restore or open it meanwhile.
+    let lock = crate::engine::lock_dir(disk, dir)?;
+    let to = waiting(dir);
+    remove_tree(&**disk, &to).map_err(|e| Error::io("remove an unfinished restore", &to, e))?;
+    let (candidates, lineage) = candidates(disk, dir, plan, keys)?;
+    let mut last_error = None;
+    for archive in &candidates {
+        match restore_one(disk, dir, archive, &to) {
+            Ok(()) => {
+                info.archive = Some(archive.path().to_path_buf());
+                rolling::roll_forward(disk, dir, (plan, keys), &to, &lineage, info)?;
+                let aside = set_aside(&**disk, dir, info.started, &plan.zone)?;
+                info.aside = Some(aside);
+                drop(lock);
+                return take_place(&**disk, &to, dir);
+            }
+            Err(error) => {
+                remove_tree(&**disk, &to)
+                    .map_err(|e| Error::io("remove a failed restore", &to, e))?;
+                last_error.get_or_insert(error);
+            }
+        }
+    }
+    Err(last_error.unwrap_or_else(|| {
+        Error::new(ErrorKind::NotFound, "there is no backup to restore the store from")
+            .at(&plan.destination)
+    }))
+}
+
+/// Restores one archive and what goes with it into the folder beside the store.
+fn restore_one(disk: &Arc<dyn Disk>, dir: &Path, archive: &Archive, to: &Path) -> Result<()> {
+    archive.verify_chain()?;
+    archive.restore(to).attachments(false).run()?;
+    for name in KEPT {
+        let (from, copy) = (dir.join(name), to.join(name));
+        if disk.metadata(&from).is_ok() {
+            copy_tree(&**disk, &from, &copy)?;
+        }
+    }
+    disk.sync_dir(to).map_err(|e| Error::io("sync the restored store", to, e))
+}
+
+/// Copies a file, or a folder with all that is in it. What is neither is left where it is.
+fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    let mut todo = vec![(from.to_path_buf(), to.to_path_buf())];
+    while let Some((from, to)) = todo.pop() {
+        let failed = |e| Error::io("copy what goes with the restored store", &from, e);
+        match disk.metadata(&from).map_err(failed)?.kind {
+            EntryKind::Dir => {
+                create_dir_all(disk, &to).map_err(failed)?;
+                for name in disk.list(&from).map_err(failed)? {
+                    todo.push((from.join(&name), to.join(&name)));
+                }
+            }
+            EntryKind::File => {
+                let bytes = read_whole(disk, &from, MOST_COPIED).map_err(failed)?;
+                write_atomically(disk, &to, &bytes).map_err(failed)?;
+            }
+            EntryKind::Symlink | EntryKind::Other => {}
+        }
+    }
+    Ok(())
+}
+
+/// Gives the damaged store another name, which it keeps.
+fn set_aside(disk: &dyn Disk, dir: &Path, now: i64, zone: &TimeZone) -> Result<PathBuf> {
+    let when = timestamp(now).to_zoned(zone.clone()).strftime("%Y-%m-%d %H%M%S").to_string();
+    for again in 0..100 {
+        let ending = match again {
+            0 => format!(" (damaged {when})"),
+            _ => format!(" (damaged {when}, {again})"),
+        };
+        let aside = beside(dir, &ending);
+        match disk.rename_new(dir, &aside) {
+            Ok(()) => return Ok(aside),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::io("set the damaged store aside", dir, e)),
+        }
+    }
+    Err(Error::new(ErrorKind::Exists, "no name is left for the damaged store").at(dir))
+}
+
+/// The archives that the store can be restored from, newest first: those of its own history.
+fn candidates(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    plan: &Plan,
+    keys: &Keys,
+) -> Result<(Vec<Archive>, Lineage)> {
+    let listed = list_archives(&**disk, &plan.destination, Some(&plan.set))?;
+    let mut found: Vec<Archive> = listed
+        .iter()
+        // One that cannot even be opened is no candidate.
+        .filter_map(|listed| Archive::open_on_with(disk.clone(), listed.path(), keys).ok())
+        .filter(|archive| archive.header().data)
+        .collect();
+    let known = State::load(&**disk, dir).ok().and_then(|state| state.store_id());
+    if let Some(id) = known {
+        found.retain(|archive| archive.header().store_id == id);
+    } else if let Some(first) = found.first().map(|archive| archive.header().store_id)
+        && found.iter().any(|archive| archive.header().store_id != first)
+    {
+        let message =
+            "archives of several stores lie there, and this one no longer says which it is";
+        return Err(Error::new(ErrorKind::Foreign, message)
+            .at(&plan.destination)
+            .hint("Restore by hand from the archive that you know to be right."));
+    }
+    let lineage = lineage(disk, dir, &found);
+    found.retain(|archive| lineage.holds(archive.header().timeline.id, archive.header().lsn));
+    // At the same commit a whole archive needs no other.
+    found.sort_by_key(|archive| {
+        let header = archive.header();
+        (std::cmp::Reverse(header.lsn), header.kind == BackupKind::Incremental)
+    });
+    Ok((found, lineage))
+}
+
+/// The history that the store stood in: that of its newest log segment that can be read, or of its
+/// last backup as it remembers it, or else of the archive that was begun last.
+fn lineage(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Lineage {
+    let mut known: Vec<Timeline> =
+        found.iter().map(|archive| Timeline::from(archive.header().timeline)).collect();
+    let own = rolling::own_segments(disk, dir);
+    known.extend(own.iter().map(|segment| segment.timeline));
+    let newest_segment = own.iter().max_by_key(|segment| segment.number);
+    let remembered = BackupState::load(&**disk, dir).ok().and_then(|state| state.base);
+    let newest = found.iter().max_by_key(|archive| archive.header().started);
+    let now = newest_segment
+        .map(|segment| segment.timeline)
+        .or_else(|| remembered.map(|base| base.timeline.into()))
+        .or_else(|| newest.map(|archive| archive.header().timeline.into()));
+    now.map_or_else(Lineage::default, |now| Lineage::of(now, &known))
+}

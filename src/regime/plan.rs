@@ -1,0 +1,269 @@
+//! What the settings come to for one store: every path made whole, every default filled in.
+//!
+//! The settings file names things as people do; from here on the regime speaks of what is to be done
+//! with this store. A backup is made from a copy of its plan, so that it can differ for once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::core::Secrets;
+use super::policy::Rules;
+use super::schedule::Schedule;
+use super::settings::{BackupFailure, DrillSchedule, Frequency, Scheduler, Settings, Strictness};
+use crate::archive::{Compression, Keys, Layers, check_set_name};
+use crate::backup::BackupBuilder;
+use crate::disk::Disk;
+use crate::disk::atomic::{create_dir_all, parent};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::lock::{Access, AtLimit, Contents, StoreMode};
+use crate::store::Store;
+
+/// What is done at an opening.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Automatic {
+    /// A damaged store is restored.
+    pub(crate) restore: bool,
+    /// Logs that go on from the restored archive are integrated.
+    pub(crate) integration: bool,
+    /// At the first log that does not fit, that ends; otherwise what can be mended is.
+    pub(crate) strict: bool,
+    /// The restored store is opened at once.
+    pub(crate) restart: bool,
+}
+
+/// What is to be done with this store.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) destination: PathBuf,
+    /// Whether nobody named the destination: then it is made where it is missing. One that somebody
+    /// named may be a disk that is not mounted.
+    pub(crate) default_destination: bool,
+    pub(crate) set: String,
+    pub(crate) contents: Contents,
+    pub(crate) attachments: Vec<PathBuf>,
+    pub(crate) access: Option<Access>,
+    pub(crate) compression: Compression,
+    pub(crate) layers: Layers,
+    /// What opens earlier archives.
+    pub(crate) keys: Keys,
+    pub(crate) verify: bool,
+    pub(crate) transaction_timeout: Duration,
+    pub(crate) hold_limit: Option<(Duration, AtLimit)>,
+    pub(crate) stall_limit: Duration,
+    pub(crate) throttle: Option<u64>,
+    /// Of so many backups one is full.
+    pub(crate) full_every: u32,
+    /// Whether this backup saves only what changed; `None` leaves it to the line above.
+    pub(crate) incremental: Option<bool>,
+    /// How many sets are kept; all of them where `None`.
+    pub(crate) keep: Option<u32>,
+    pub(crate) erase_before: bool,
+    pub(crate) only_if_changed: bool,
+    pub(crate) verbose: bool,
+    pub(crate) rules: Rules,
+    pub(crate) automatic: Automatic,
+    pub(crate) schedule: Schedule,
+    pub(crate) drills: Schedule,
+    pub(crate) zone: TimeZone,
+}
+
+/// Where the archives go where nobody says so: a folder beside the store.
+fn default_destination(dir: &Path) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push(" backups");
+    dir.with_file_name(name)
+}
+
+/// A path of the settings: relative ones begin at the folder that holds the store.
+fn whole(dir: &Path, path: &Path) -> PathBuf {
+    let plain = path.strip_prefix(".").unwrap_or(path);
+    parent(dir).join(plain)
+}
+
+fn segment_bytes(mib: u32) -> Option<u64> {
+    (mib > 0).then(|| u64::from(mib) << 20)
+}
+
+fn rules(failure: &BackupFailure) -> Rules {
+    Rules {
+        retry_at_next_date: failure.try_backup_at_the_next_scheduled_date,
+        retry_after: failure.try_to_backup_after,
+        give_up_after: failure.abort_if_backup_fail.then_some(failure.retry_count_before_abort),
+    }
+}
+
+fn schedule(scheduler: &Scheduler) -> Schedule {
+    let Scheduler { hourly, daily, weekly, monthly, .. } = scheduler;
+    match scheduler.frequency {
+        Frequency::Never => Schedule::Never,
+        Frequency::Hourly => Schedule::Hourly { every: hourly.every, from: hourly.starting_at },
+        Frequency::Daily => Schedule::Daily { every: daily.every, at: daily.hour },
+        Frequency::Weekly => Schedule::Weekly {
+            every: weekly.every,
+            days: weekly.days.each_ref().map(|day| day.save.then_some(day.hour)),
+        },
+        Frequency::Monthly => Schedule::Monthly {
+            every: monthly.every,
+            day: u8::try_from(monthly.day).unwrap_or(u8::MAX),
+            at: monthly.hour,
+        },
+    }
+}
+
+fn drills(drill: &DrillSchedule) -> Schedule {
+    match drill.every {
+        0 => Schedule::Never,
+        every => Schedule::Daily { every, at: drill.hour },
+    }
+}
+
+fn zone(name: Option<&str>) -> Result<TimeZone> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(TimeZone::system()) };
+    TimeZone::get(name).map_err(|e| {
+        Error::new(ErrorKind::Invalid, format!("there is no time zone \"{name}\""))
+            .with_code(code::SETTINGS)
+            .because(e)
+            .hint("Settings/Stillpoint/TimeZone takes an IANA name such as \"Europe/Berlin\".")
+    })
+}
+
+/// What the archives are called where nobody says so.
+fn default_set(dir: &Path) -> String {
+    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.filter(|name| check_set_name(name).is_ok()).unwrap_or_else(|| "store".to_owned())
+}
+
+impl Plan {
+    /// The plan that `settings` come to for the store in `dir`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] (2007) for a time zone that nobody knows and a name that no archive can
+    /// have.
+    pub(crate) fn of(settings: &Settings, dir: &Path, secrets: &Secrets) -> Result<Plan> {
+        let (advanced, general) = (&settings.advanced, &settings.general);
+        let own = &settings.stillpoint;
+        let named = general.destination_folder.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let set = match &own.archive_name {
+            Some(name) => {
+                check_set_name(name).map_err(|e| e.with_code(code::SETTINGS))?;
+                name.clone()
+            }
+            None => default_set(dir),
+        };
+        let wait = &advanced.transaction;
+        Ok(Plan {
+            destination: named.map_or_else(|| default_destination(dir), |path| whole(dir, path)),
+            default_destination: named.is_none(),
+            set,
+            contents: Contents {
+                structure: general.include_structure_file,
+                data: general.include_data_file,
+            },
+            attachments: general.includes_files.iter().map(|path| whole(dir, path)).collect(),
+            access: own.access,
+            compression: advanced.compression_rate,
+            layers: Layers {
+                recipients: secrets.recipients.clone(),
+                segment_bytes: segment_bytes(advanced.segment_mib),
+                redundancy: advanced.redundancy,
+                interlacing: advanced.interlacing,
+            },
+            keys: secrets.keys.clone(),
+            verify: advanced.check_archive_file_during_backup,
+            transaction_timeout: match wait.wait_for_end_of_transaction {
+                true => wait.timeout,
+                false => Duration::ZERO,
+            },
+            hold_limit: (!own.hold_limit.is_zero()).then_some((own.hold_limit, own.at_hold_limit)),
+            stall_limit: own.stall_limit,
+            throttle: (own.throttle > 0).then_some(own.throttle),
+            keep: advanced.set_number.enable.then_some(advanced.set_number.value),
+            full_every: own.full_every,
+            incremental: None,
+            erase_before: advanced.erase_old_backup_before,
+            only_if_changed: advanced.backup_if_data_change,
+            verbose: advanced.backup_journal_verbose_mode,
+            rules: rules(&advanced.backup_failure),
+            automatic: Automatic {
+                restore: advanced.automatic_restore,
+                integration: advanced.automatic_log_integration,
+                strict: advanced.automatic_log_integration_strictness == Strictness::Strict,
+                restart: advanced.automatic_restart,
+            },
+            schedule: schedule(&settings.scheduler),
+            drills: drills(&own.drill),
+            zone: zone(own.time_zone.as_deref())?,
+        })
+    }
+
+    /// What says in the state whether the schedule of backups is still the same.
+    pub(crate) fn schedule_mark(&self) -> String {
+        format!("{:?}", self.schedule)
+    }
+
+    /// The same for the schedule of drills.
+    pub(crate) fn drills_mark(&self) -> String {
+        format!("{:?}", self.drills)
+    }
+
+    /// What others may do meanwhile, in a store that was opened in `mode`.
+    pub(crate) fn access_in(&self, mode: StoreMode) -> Access {
+        self.access.unwrap_or_else(|| mode.default_access())
+    }
+
+    /// Makes the destination where it is nobody's choice but ours.
+    ///
+    /// # Errors
+    /// 1407 where it cannot be made.
+    pub(crate) fn make_destination(&self, disk: &dyn Disk) -> Result<()> {
+        if !self.default_destination || disk.metadata(&self.destination).is_ok() {
+            return Ok(());
+        }
+        create_dir_all(disk, &self.destination).map_err(|e| {
+            Error::io("make the folder for the backups", &self.destination, e)
+                .with_code(code::DESTINATION)
+        })
+    }
+
+    /// The backup that the plan comes to.
+    pub(crate) fn builder(&self, store: &Store) -> BackupBuilder {
+        let mut backup = store
+            .backup(&self.destination)
+            .name(&self.set)
+            .contents(self.contents)
+            .access(self.access_in(store.mode()))
+            .compression(self.compression)
+            .verify(self.verify)
+            .redundancy(self.layers.redundancy)
+            .interlacing(self.layers.interlacing)
+            .keys(self.keys.clone())
+            .transaction_timeout(self.transaction_timeout)
+            .stall_limit(self.stall_limit);
+        if let Some(bytes) = self.layers.segment_bytes {
+            backup = backup.segment_size(bytes);
+        }
+        if let Some(recipients) = &self.layers.recipients {
+            backup = backup.encrypt(recipients.clone());
+        }
+        if let Some((limit, then)) = self.hold_limit {
+            backup = backup.hold_limit(limit, then);
+        }
+        if let Some(bytes) = self.throttle {
+            backup = backup.throttle(bytes);
+        }
+        self.attachments.iter().fold(backup, |backup, path| backup.attachment(path))
+    }
+
+    /// What an archive holds, in words.
+    pub(crate) fn contents_text(&self) -> String {
+        let parts = [
+            ("structure", self.contents.structure),
+            ("data", self.contents.data),
+            ("attachments", !self.attachments.is_empty()),
+        ];
+        let parts: Vec<&str> = parts.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        parts.join(" ")
+    }
+}

@@ -1,0 +1,453 @@
+//! A store with its regime: what an application opens that wants its backups to go by themselves.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use super::books::Books;
+use super::core::{Core, Desk, Hooks, Secrets};
+use super::drill::{self, DrillReport};
+use super::events::{Events, RegimeEvent};
+use super::health::Coverage;
+use super::journal::Journal;
+use super::keeper::{self, Keeper};
+use super::opening;
+use super::plan::Plan;
+use super::policy::Policy;
+use super::run::RegimeBackup;
+use super::settings::{LogPolicy, Settings};
+use super::state::{Attended, Checked, LastBackup, RestoreInfo, State, Status};
+use crate::archive::{Keys, Recipients};
+use crate::backup::BackupStart;
+use crate::engine::{LogCapPolicy, Lsn};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::restore::{Archive, LogAction, LogFile, LogOperation};
+use crate::store::{Store, StoreBuilder};
+
+/// An open store whose backups, second attempts, retention, journal and drills go by its settings.
+///
+/// It owns a clone of the [`Store`] and one thread, which sleeps until something is due. Dropping it
+/// ends the thread, and a scheduled backup that it is making (1406); the store itself stays open as
+/// long as anybody has it.
+///
+/// ```
+/// use stillpoint::regime::Regime;
+/// use stillpoint::{Store, TableDef};
+///
+/// const VISITS: TableDef<str, u64> = TableDef::new("visits");
+///
+/// # fn main() -> stillpoint::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let dir = folder.path().join("shop");
+/// let regime = Regime::builder(Store::builder(&dir))
+///     .on_startup(|start| if start.number < 1000 { Ok(()) } else { Err(-4) })
+///     .on_shutdown(|code| if code != 0 { eprintln!("the backup ended with {code}") })
+///     .open_or_create()?;
+/// regime.store().transact(|write| write.table(VISITS)?.put("front page", &1))?;
+///
+/// let report = regime.backup().run()?; // destination and all else as the settings say
+/// assert_eq!(regime.last_backup().unwrap().status.code, 0);
+/// let drill = regime.drill()?; // restored into scratch, compared, removed
+/// assert_eq!(drill.lsn, report.lsn);
+/// regime.close()?;
+/// # Ok(()) }
+/// ```
+pub struct Regime {
+    core: Arc<Core>,
+    keeper: Option<Mutex<Keeper>>,
+}
+
+/// How a store is opened with its regime; see [`Regime::builder`].
+#[must_use = "a builder does nothing until open() or open_or_create()"]
+pub struct RegimeBuilder {
+    store: StoreBuilder,
+    hooks: Hooks,
+    secrets: Secrets,
+    settings: Settings,
+    thread: bool,
+}
+
+impl RegimeBuilder {
+    /// Asked before each attempt to back up, whoever began it; an error is the code that refuses it.
+    ///
+    /// # Locks
+    /// Called outside all locks, on the thread of the backup. A backup that is started from it is
+    /// refused (2005).
+    pub fn on_startup(
+        mut self,
+        hook: impl Fn(&BackupStart) -> Result<(), i32> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.startup = Some(Arc::new(hook));
+        self
+    }
+
+    /// Told how each attempt ended, after everything else: 0, or the top-level code. The journal has
+    /// the rest.
+    ///
+    /// # Locks
+    /// As [`on_startup`](RegimeBuilder::on_startup).
+    pub fn on_shutdown(mut self, hook: impl Fn(i32) + Send + Sync + 'static) -> Self {
+        self.hooks.shutdown = Some(Arc::new(hook));
+        self
+    }
+
+    /// What opens the archives, where they are encrypted: for drills, automatic restores, incremental
+    /// backups, and the account of what is covered. Keys are never in the settings.
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.secrets.keys = self.secrets.keys.and(keys);
+        self
+    }
+
+    /// Encrypts every archive for these. Their passphrase, if it is one, opens the archives too.
+    pub fn encrypt(mut self, recipients: Recipients) -> Self {
+        self.secrets.keys = self.secrets.keys.and(recipients.keys());
+        self.secrets.recipients = Some(recipients);
+        self
+    }
+
+    /// How backups go.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Starts no thread: nothing is done unless [`Regime::tick`] is called.
+    pub fn without_thread(mut self) -> Self {
+        self.thread = false;
+        self
+    }
+
+    /// Opens the store, which must be there, and attends to what is due: an automatic restore where
+    /// it is damaged, a run of the schedule that was missed.
+    ///
+    /// # Errors
+    /// Those of [`StoreBuilder::open`]; wrong settings ([`ErrorKind::Invalid`], 2007): a store whose
+    /// regime is not known is opened with [`Store::open`], if at all.
+    pub fn open(self) -> Result<Regime> {
+        self.start(false)
+    }
+
+    /// Opens the store if there is one, else makes it.
+    ///
+    /// # Errors
+    /// Those of [`RegimeBuilder::open`] and [`StoreBuilder::create`].
+    pub fn open_or_create(self) -> Result<Regime> {
+        self.start(true)
+    }
+
+    fn start(self, create: bool) -> Result<Regime> {
+        let (disk, dir) = (self.store.disk_ref().clone(), self.store.path().to_path_buf());
+        opening::end_what_was_begun(&*disk, &dir)?;
+        let settings = self.settings;
+        let plan = Plan::of(&settings, &dir, &self.secrets)?;
+        let builder = with_log_cap(self.store, &settings);
+        let opened = match opening::open(&builder, &plan, &self.secrets.keys) {
+            Err(error) if create && error.kind() == ErrorKind::NotFound => {
+                let store = builder.open_or_create()?;
+                opening::Opened { store, restored: None }
+            }
+            opened => opened?,
+        };
+        let events = Events::default();
+        let state = State::load(&*disk, &dir).unwrap_or_else(|error| {
+            events.tell(RegimeEvent::Trouble { error });
+            State::default()
+        });
+        let journal = Journal::open(disk.clone(), &dir, plan.verbose, plan.zone.clone());
+        let id = opened.store.inner().engine.store_id();
+        let books = Books::new(disk, id, journal);
+        let desk = Desk {
+            settings: Arc::new(settings),
+            plan: Arc::new(plan),
+            policy: Policy::default(),
+            state,
+            retry: None,
+        };
+        let core = Arc::new(Core::new(opened.store, self.hooks, self.secrets, desk, books, events));
+        core.begin(opened.restored);
+        let keeper = match self.thread {
+            true => Some(Mutex::new(Keeper::start(&core)?)),
+            false => None,
+        };
+        Ok(Regime { core, keeper })
+    }
+}
+
+impl Regime {
+    /// Opens the store in the folder `dir`, which must be there, with the default options.
+    ///
+    /// # Errors
+    /// Those of [`RegimeBuilder::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Regime> {
+        Regime::builder(Store::builder(dir)).open()
+    }
+
+    /// Options for a store that `store` would open.
+    pub fn builder(store: StoreBuilder) -> RegimeBuilder {
+        RegimeBuilder {
+            store,
+            hooks: Hooks::default(),
+            secrets: Secrets::default(),
+            settings: Settings::default(),
+            thread: true,
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.core.store
+    }
+
+    /// A backup with everything as the settings say it, and what is called on it instead. However it
+    /// ends, it goes the way of every backup of the regime: hooks, history, journal, retention,
+    /// failure policy.
+    pub fn backup(&self) -> RegimeBackup {
+        RegimeBackup::new(&self.core)
+    }
+
+    /// Does what is due now, as the thread does when it wakes, and gives the next moment when
+    /// something will be due. For tests in simulated time, and for applications that have a timer of
+    /// their own (see [`RegimeBuilder::without_thread`]). A backup that is due is made before it
+    /// returns.
+    pub fn tick(&self) -> Option<Timestamp> {
+        keeper::tick(&self.core)
+    }
+
+    /// When the schedule wants the next backup; `None` where it wants none, or automatic backups are
+    /// suspended.
+    pub fn next_backup(&self) -> Option<Timestamp> {
+        keeper::next_backup(&self.core)
+    }
+
+    /// When a failed backup is tried again, where one waits for that.
+    pub fn next_attempt(&self) -> Option<Timestamp> {
+        let due = self.core.desk.lock().retry.as_ref().map(|retry| retry.due)?;
+        let wait = due.saturating_sub(self.core.disk.elapsed());
+        Some(self.core.now().checked_add(wait).unwrap_or(Timestamp::MAX))
+    }
+
+    /// The last backup, whoever asked for it and however it ended; also one that was missed.
+    pub fn last_backup(&self) -> Option<LastBackup> {
+        self.core.desk.lock().state.last_backup.clone()
+    }
+
+    /// The last automatic restore.
+    pub fn restore_info(&self) -> Option<RestoreInfo> {
+        self.core.desk.lock().state.last_restore.clone()
+    }
+
+    /// Whether automatic backups are suspended (1401): too many attempts failed, and since then none
+    /// succeeded.
+    pub fn suspended(&self) -> bool {
+        self.core.desk.lock().policy.suspended()
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.core.desk.lock().settings.clone()
+    }
+
+    /// Where the archives go by the settings.
+    pub fn destination(&self) -> PathBuf {
+        self.core.plan().destination.clone()
+    }
+
+    /// What the regime does from now on. The first who asks hears of what was found at the opening.
+    pub fn events(&self) -> Receiver<RegimeEvent> {
+        self.core.events.subscribe()
+    }
+
+    /// What can be restored, what cannot, and whether there is room for more.
+    ///
+    /// # Errors
+    /// When the destination cannot be read.
+    pub fn coverage(&self) -> Result<Coverage> {
+        self.core.coverage()
+    }
+
+    /// Proves the newest backup by restoring it into a scratch folder beside the store and comparing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] (1410) where there is no backup; [`ErrorKind::Corrupt`] (1411) where it
+    /// does not restore to what it says it is; those of the disk.
+    pub fn drill(&self) -> Result<DrillReport> {
+        self.core.drill()
+    }
+
+    /// Ends the regime's thread and closes the store. A scheduled backup that it is making is
+    /// stopped.
+    ///
+    /// # Errors
+    /// Those of [`Store::close`].
+    pub fn close(&self) -> Result<()> {
+        self.end();
+        self.core.store.close()
+    }
+
+    fn end(&self) {
+        self.core.bell.close();
+        if let Some(keeper) = &self.keeper {
+            self.core.stop_automatic_backup();
+            keeper.lock().join();
+        }
+    }
+}
+
+impl Drop for Regime {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for Regime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Regime")
+            .field("store", &self.core.store)
+            .field("next_backup", &self.next_backup().map(|next| next.to_string()))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// What is done once, when the store has been opened.
+    fn begin(self: &Arc<Self>, restored: Option<RestoreInfo>) {
+        let (plan, now) = (self.plan(), self.disk.now());
+        let store = format!("{:032x}", self.store.inner().engine.store_id());
+        let (backups, drills) = (plan.schedule_mark(), plan.drills_mark());
+        let before = self.desk.lock().state.clone();
+        let mut after = before.clone();
+        after.store = store;
+        attend_to(&mut after.backups, backups, now);
+        attend_to(&mut after.drills, drills, now);
+        if restored.is_some() {
+            after.last_restore = restored.clone();
+        }
+        if after != before {
+            self.remember(|state| *state = after);
+        }
+        if let Some(info) = restored {
+            self.books(|books| books.restored(&info));
+            if let (Some(archive), Some(aside)) = (info.archive, info.aside) {
+                self.events.tell(RegimeEvent::Restored { archive, aside });
+            }
+        }
+        keeper::count_missed(self);
+    }
+
+    /// Whether the next backup by `plan` is to be incremental. Where the settings leave it open, it is
+    /// as long as there are fewer than they say since a full one, and the last is still there.
+    pub(super) fn is_incremental(&self, plan: &Plan) -> bool {
+        if let Some(asked) = plan.incremental {
+            return asked;
+        }
+        if plan.full_every <= 1 || !plan.contents.data {
+            return false;
+        }
+        let Some(base) = self.store.inner().backup_state().base else { return false };
+        if base.archive.parent() != Some(&plan.destination) {
+            return false;
+        }
+        let last = Archive::open_on_with(self.disk.clone(), &base.archive, &plan.keys);
+        let chain = last.and_then(|archive| archive.chain());
+        chain.is_ok_and(|chain| chain.len() < plan.full_every as usize)
+    }
+
+    /// Whether a record may have changed since the last backup of data into this destination.
+    pub(super) fn data_changed(&self) -> bool {
+        let destination = &self.plan().destination;
+        let Some(base) = self.store.inner().backup_state().base else { return true };
+        let still_there =
+            base.archive.parent() == Some(destination) && self.disk.metadata(&base.archive).is_ok();
+        if !still_there || base.timeline.id != self.store.inner().engine.position().timeline.id {
+            return true;
+        }
+        base.lsn != self.store.lsn() && self.records_changed_after(base.lsn)
+    }
+
+    /// Whether the log has a record after commit `lsn`: changes of the structure are none. What
+    /// cannot be read counts as changed.
+    fn records_changed_after(&self, lsn: Lsn) -> bool {
+        let mut changed = false;
+        let read = LogFile::of_store(self.disk.clone(), &self.dir).and_then(|log| {
+            log.commits(|commit| {
+                // A table that is dropped takes its records along.
+                let of_records =
+                    |operation: &LogOperation| operation.action != LogAction::DefineTable;
+                changed = commit.lsn > lsn && commit.operations.iter().any(of_records);
+                Ok(match changed {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            })
+        });
+        changed || read.is_err()
+    }
+
+    /// A restore drill of the newest backup, with its books.
+    pub(super) fn drill(&self) -> Result<DrillReport> {
+        let plan = self.plan();
+        let archive = self.newest_archive(&plan);
+        let path = match &archive {
+            Ok(archive) => archive.path().to_path_buf(),
+            Err(_) => plan.destination.clone(),
+        };
+        let drilled = archive
+            .and_then(|archive| drill::drill(&self.disk, &archive, &drill::scratch(&self.dir)));
+        let error = drilled.as_ref().err().cloned();
+        let checked = Checked {
+            time: self.disk.now(),
+            archive: path.clone(),
+            status: Status::of(error.as_ref()),
+        };
+        self.remember(|state| {
+            if error.is_none() {
+                state.last_verified = Some(checked.clone());
+            }
+            state.last_drill = Some(checked);
+        });
+        self.books(|books| books.drilled(&path, &drilled));
+        self.events.tell(RegimeEvent::DrillEnded { error });
+        drilled
+    }
+
+    fn newest_archive(&self, plan: &Plan) -> Result<Archive> {
+        let found = self.archives(plan)?;
+        let way = self.lineage(&found);
+        let newest = found
+            .into_iter()
+            .filter(|archive| archive.header().data)
+            .filter(|archive| way.holds(archive.header().timeline.id, archive.header().lsn))
+            .max_by_key(|archive| (archive.header().lsn, archive.header().started));
+        newest.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "there is no backup of this store")
+                .with_code(code::ARCHIVE_MISSING)
+                .at(&plan.destination)
+                .hint("Make one first.")
+        })
+    }
+}
+
+/// The store with the bound of its kept log that the settings say, where they say one.
+fn with_log_cap(store: StoreBuilder, settings: &Settings) -> StoreBuilder {
+    let policy = match settings.stillpoint.log_policy {
+        LogPolicy::Refuse => LogCapPolicy::Refuse,
+        LogPolicy::Drop => LogCapPolicy::DropOldest,
+    };
+    match settings.stillpoint.log_cap {
+        0 => store,
+        bytes => store.log_cap(bytes, policy),
+    }
+}
+
+/// Under another plan than before, nothing that is past was missed; nor is anything that lies in a
+/// future that a wrong clock had claimed.
+fn attend_to(attended: &mut Attended, plan: String, now: i64) {
+    if attended.plan != plan || attended.until > now {
+        *attended = Attended::begin(plan, now);
+    }
+}

@@ -1,0 +1,461 @@
+//! One backup as the regime makes it, whoever asked for it.
+//!
+//! The way is always the same: what can be told beforehand, the startup hook, the backup itself, then
+//! the books (history, journal, last-backup information), retention, and what the failure policy
+//! says; last the shutdown hook, which is told 0 or the top-level code. An attempt that could not
+//! even begin goes the same way, so that nothing fails in silence.
+//!
+//! Invariants: hooks run for every attempt, outside all locks, and a backup started from inside one
+//! is refused (2005) and leaves no trace; trouble with the books never turns a backup that is there
+//! into one that failed.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::core::{Core, Retry};
+use super::events::RegimeEvent;
+use super::journal::Origin;
+use super::plan::Plan;
+use super::policy::{Attempt, Ending, Verdict};
+use super::state::{Checked, LastBackup, Status, timestamp};
+use crate::archive::{Compression, Level, Recipients};
+use crate::backup::{BackupHandle, BackupReport, Progress};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::lock::{Access, AtLimit, Contents, roots};
+
+/// Told how far the backup is; may stop it.
+pub(super) type ProgressHook = Box<dyn FnMut(&Progress) -> ControlFlow<()> + Send>;
+
+/// What is to be done, and for whom.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) origin: Origin,
+    /// Whether it is the second attempt after a failure.
+    pub(crate) second: bool,
+    /// When the schedule wanted it, in microseconds since the Unix epoch.
+    pub(crate) due: Option<i64>,
+}
+
+/// An attempt that is under way.
+pub(crate) struct Begun {
+    order: Order,
+    /// When it began, by the clock and by the monotonic one.
+    started: i64,
+    began: Duration,
+    number: u32,
+}
+
+/// Begins the backup on a thread of its own.
+///
+/// # Errors
+/// Why it could not begin; the books have it already, and the shutdown hook was told.
+pub(crate) fn begin(
+    core: &Arc<Core>,
+    order: Order,
+    progress: Option<ProgressHook>,
+) -> Result<(Begun, BackupHandle)> {
+    // A mistake of the caller's that touches nothing and is nobody else's business.
+    core.store.inner().check_open()?;
+    let turn = core.store.inner().locks.claim_backup();
+    if let Err(error) = turn.map(drop) {
+        if error.code() == code::SECOND_BACKUP {
+            core.books(|books| books.refused(&order, &error));
+            if let (Origin::Scheduled, Some(due)) = (order.origin, order.due) {
+                core.events.tell(RegimeEvent::Skipped { due: timestamp(due) });
+            }
+        }
+        if matches!(error.code(), code::SECOND_BACKUP | code::FROM_CALLBACK) {
+            return Err(error);
+        }
+        let begun = Begun::now(core, order, 0);
+        return Err(begun.failed(core, error));
+    }
+    let mut begun = Begun::now(core, order, 0);
+    match start(core, &mut begun, progress) {
+        Ok(handle) => Ok((begun, handle)),
+        Err(error) => Err(begun.failed(core, error)),
+    }
+}
+
+fn start(
+    core: &Arc<Core>,
+    begun: &mut Begun,
+    progress: Option<ProgressHook>,
+) -> Result<BackupHandle> {
+    let plan = begun.order.plan.clone();
+    let contents_roots = roots(plan.contents, plan.access_in(core.store.mode()));
+    core.store.inner().locks.check_own_handles(&contents_roots)?;
+    plan.make_destination(&*core.disk)?;
+    begun.number = core.next_number(&plan)?;
+    core.books(|books| books.rotate());
+    if plan.erase_before {
+        core.retire(&plan, 1)?;
+    }
+    core.books(|books| books.began(&begun.order, begun.number));
+    let mut backup = plan.builder(&core.store).number_from(begun.number);
+    if core.is_incremental(&plan) {
+        backup = backup.incremental();
+    }
+    if let Some(hook) = core.hooks.startup.clone() {
+        backup = backup.on_startup(move |start| hook(start));
+    }
+    if let Some(hook) = progress {
+        backup = backup.on_progress(hook);
+    }
+    let handle = backup.start()?;
+    begun.number = handle.number();
+    core.set_stopper(Some(Box::new(handle.stopper())));
+    Ok(handle)
+}
+
+impl Begun {
+    fn now(core: &Core, order: Order, number: u32) -> Begun {
+        Begun { order, started: core.disk.now(), began: core.disk.elapsed(), number }
+    }
+
+    /// Puts down how the backup ended, and does what follows from it.
+    pub(crate) fn ended(self, core: &Core, result: Result<BackupReport>) -> Result<BackupReport> {
+        core.set_stopper(None);
+        match result {
+            Ok(report) => {
+                self.done(core, &report);
+                Ok(report)
+            }
+            Err(error) => Err(self.failed(core, error)),
+        }
+    }
+
+    fn attempt(&self, ending: Ending) -> Attempt {
+        Attempt { origin: self.order.origin, second: self.order.second, ending }
+    }
+
+    fn last_backup(&self, core: &Core, archive: Option<PathBuf>, status: Status) -> LastBackup {
+        let took = core.disk.elapsed().saturating_sub(self.began);
+        LastBackup {
+            started: self.started,
+            duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            number: (self.number > 0).then_some(self.number),
+            archive,
+            status,
+        }
+    }
+
+    fn done(&self, core: &Core, report: &BackupReport) {
+        core.judge(self.attempt(Ending::Done), &self.order);
+        let problem = report.problems.first();
+        let status = Status::of(problem);
+        let last = self.last_backup(core, Some(report.archive.clone()), status.clone());
+        core.remember(|state| {
+            state.last_backup = Some(last.clone());
+            if report.verified {
+                state.last_verified = Some(Checked {
+                    time: report.started,
+                    archive: report.archive.clone(),
+                    status: Status::good(),
+                });
+            }
+        });
+        core.books(|books| books.done(&self.order, report));
+        core.record(&self.order, &last, Some(report));
+        if let Err(error) = core.retire(&self.order.plan, 0) {
+            core.trouble(error);
+        }
+        core.events.tell(RegimeEvent::BackupDone {
+            origin: self.order.origin,
+            number: report.number,
+            archive: report.archive.clone(),
+            partial: problem.is_some(),
+        });
+        core.tell_shutdown_hook(status.code);
+    }
+
+    /// The error that the caller gets, and everybody else was told.
+    fn failed(self, core: &Core, error: Error) -> Error {
+        let verdict = core.judge(self.attempt(Ending::of(&error)), &self.order);
+        let error = if verdict.suspend { suspended(core, error) } else { error };
+        let last = self.last_backup(core, None, Status::of(Some(&error)));
+        core.remember(|state| state.last_backup = Some(last.clone()));
+        core.books(|books| books.failed(&self.order, last.number, &error));
+        core.record(&self.order, &last, None);
+        self.tell_failure(core, &error, verdict);
+        core.tell_shutdown_hook(error.code());
+        error
+    }
+
+    fn tell_failure(&self, core: &Core, error: &Error, verdict: Verdict) {
+        let origin = self.order.origin;
+        let again = verdict.again_after.map(|wait| {
+            let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+            timestamp(core.disk.now().saturating_add(micros))
+        });
+        core.events.tell(RegimeEvent::BackupFailed { origin, error: error.clone(), again });
+        if verdict.alert {
+            core.events.tell(RegimeEvent::Alert { error: error.clone() });
+        }
+        if verdict.suspend {
+            core.events.tell(RegimeEvent::Suspended { error: error.clone() });
+        }
+    }
+}
+
+/// The last of too many failures.
+pub(super) fn suspended(core: &Core, cause: Error) -> Error {
+    let failed = core.failed_in_a_row();
+    Error::new(ErrorKind::BackupFailed, format!("{failed} attempts to back up failed in a row"))
+        .with_code(code::TOO_MANY_ATTEMPTS)
+        .because(cause)
+        .hint("Nothing is backed up by itself until a backup by hand succeeds or the store is reopened.")
+}
+
+impl Core {
+    /// Asks the policy what follows from an attempt, and sees to the second one.
+    pub(super) fn judge(&self, attempt: Attempt, order: &Order) -> Verdict {
+        let mut desk = self.desk.lock();
+        let verdict = desk.policy.ended(&order.plan.rules, attempt);
+        match attempt.ending {
+            Ending::Declined => {}
+            _ => {
+                desk.retry = verdict.again_after.map(|wait| Retry {
+                    due: self.disk.elapsed().saturating_add(wait),
+                    order: Order { second: true, ..order.clone() },
+                });
+            }
+        }
+        drop(desk);
+        self.bell.ring();
+        verdict
+    }
+
+    fn tell_shutdown_hook(&self, code: i32) {
+        let Some(hook) = &self.hooks.shutdown else { return };
+        let _scope = self.store.inner().locks.callback_scope();
+        if catch_unwind(AssertUnwindSafe(|| hook(code))).is_err() {
+            self.trouble(
+                Error::new(ErrorKind::BackupFailed, "the shutdown hook panicked")
+                    .with_code(crate::error::code::HOOK),
+            );
+        }
+    }
+}
+
+/// A backup with everything that the settings say as its defaults; see
+/// [`Regime::backup`](super::Regime::backup).
+#[must_use = "a backup does nothing until it is started"]
+pub struct RegimeBackup {
+    core: Arc<Core>,
+    plan: Plan,
+    origin: Origin,
+    progress: Option<ProgressHook>,
+}
+
+impl RegimeBackup {
+    pub(super) fn new(core: &Arc<Core>) -> RegimeBackup {
+        let plan = Plan::clone(&core.desk.lock().plan);
+        RegimeBackup { core: core.clone(), plan, origin: Origin::Command, progress: None }
+    }
+
+    /// Changes what the settings say, for this backup alone.
+    fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+        change(&mut self.plan);
+        self
+    }
+
+    /// The folder for the archive instead of that of the settings; it must be there. History and
+    /// numbers go by the folder.
+    pub fn to(self, folder: impl AsRef<Path>) -> Self {
+        self.with(|plan| {
+            plan.destination = folder.as_ref().to_path_buf();
+            plan.default_destination = false;
+        })
+    }
+
+    /// What others may do meanwhile.
+    pub fn access(self, access: Access) -> Self {
+        self.with(|plan| plan.access = Some(access))
+    }
+
+    /// Structure, data, or both.
+    pub fn contents(self, contents: Contents) -> Self {
+        self.with(|plan| plan.contents = contents)
+    }
+
+    /// One more file or folder of the application's own.
+    pub fn attachment(self, path: impl AsRef<Path>) -> Self {
+        self.with(|plan| plan.attachments.push(path.as_ref().to_path_buf()))
+    }
+
+    /// Whether only what changed since the last archive of this store is saved. Where there is none
+    /// that can be gone on from, such a backup is refused (2009).
+    pub fn incremental(self, incremental: bool) -> Self {
+        self.with(|plan| plan.incremental = Some(incremental))
+    }
+
+    /// How hard the archive is packed.
+    pub fn compression(self, compression: Compression) -> Self {
+        self.with(|plan| plan.compression = compression)
+    }
+
+    /// Cuts the archive into segments of `bytes` bytes, which `cat` joins.
+    pub fn segment_size(self, bytes: u64) -> Self {
+        self.with(|plan| plan.layers.segment_bytes = Some(bytes))
+    }
+
+    /// How much damage parity beside the archive can repair.
+    pub fn redundancy(self, level: Level) -> Self {
+        self.with(|plan| plan.layers.redundancy = level)
+    }
+
+    /// How long a single stretch of damage the parity can repair.
+    pub fn interlacing(self, level: Level) -> Self {
+        self.with(|plan| plan.layers.interlacing = level)
+    }
+
+    /// Encrypts the archive and its log archive, in the age format.
+    pub fn encrypt(self, recipients: Recipients) -> Self {
+        self.with(|plan| plan.layers.recipients = Some(recipients))
+    }
+
+    /// Whether the archive is read back from the medium before it gets its name.
+    pub fn verify(self, verify: bool) -> Self {
+        self.with(|plan| plan.verify = verify)
+    }
+
+    /// Bounds the speed of the copy, in bytes of the source a second.
+    pub fn throttle(self, bytes_per_second: u64) -> Self {
+        self.with(|plan| plan.throttle = Some(bytes_per_second))
+    }
+
+    /// How long to wait for the open write handles of others before giving up (1405).
+    pub fn transaction_timeout(self, limit: Duration) -> Self {
+        self.with(|plan| plan.transaction_timeout = limit)
+    }
+
+    /// How long others may be held at most, and what happens then.
+    pub fn hold_limit(self, limit: Duration, then: AtLimit) -> Self {
+        self.with(|plan| plan.hold_limit = Some((limit, then)))
+    }
+
+    /// Says that a person asked for it. A manual backup that succeeds ends a suspension; so does one
+    /// by the application, which is what it is called without this.
+    pub fn by_hand(mut self) -> Self {
+        self.origin = Origin::Manual;
+        self
+    }
+
+    /// Told how far the backup is, some times a second; `Break` is its Stop button.
+    pub fn on_progress(
+        mut self,
+        hook: impl FnMut(&Progress) -> ControlFlow<()> + Send + 'static,
+    ) -> Self {
+        self.progress = Some(Box::new(hook));
+        self
+    }
+
+    fn order(&self) -> Order {
+        let plan = Arc::new(self.plan.clone());
+        Order { plan, origin: self.origin, second: false, due: None }
+    }
+
+    /// Begins the backup on a thread of its own.
+    ///
+    /// # Errors
+    /// What can be told before anything is touched: a second backup (2004), a call from inside a hook
+    /// (2005), a write handle of the calling thread (1404), a destination that cannot be used (1407).
+    /// All but the first two are in the journal, and the shutdown hook was told of them.
+    pub fn start(self) -> Result<RegimeBackupHandle> {
+        let order = self.order();
+        let (begun, backup) = begin(&self.core, order, self.progress)?;
+        let shared = Arc::new(Ended::default());
+        let (core, running, theirs) = (self.core, backup.another(), shared.clone());
+        std::thread::Builder::new()
+            .name("stillpoint-regime-backup".into())
+            .spawn(move || {
+                let result = begun.ended(&core, running.wait());
+                drop(core);
+                theirs.tell(result);
+            })
+            .map_err(|e| Error::io("start a thread for the books of a backup", "", e))?;
+        Ok(RegimeBackupHandle { backup, shared })
+    }
+
+    /// Makes the backup and waits for its end. A second attempt is not waited for: the error is that
+    /// of the first, and [`RegimeEvent::BackupFailed`] says when the second is due.
+    ///
+    /// # Errors
+    /// Those of [`start`](RegimeBackup::start) and of [`BackupHandle::wait`].
+    pub fn run(self) -> Result<BackupReport> {
+        let order = self.order();
+        let (begun, backup) = begin(&self.core, order, self.progress)?;
+        begun.ended(&self.core, backup.wait())
+    }
+}
+
+/// Where the thread of a backup leaves its result.
+#[derive(Default)]
+struct Ended {
+    result: Mutex<Option<Result<BackupReport>>>,
+    done: Condvar,
+}
+
+impl Ended {
+    fn tell(&self, result: Result<BackupReport>) {
+        *self.result.lock() = Some(result);
+        self.done.notify_all();
+    }
+}
+
+/// A backup of the regime that runs. Dropping it lets the backup run on.
+#[must_use = "the backup runs on, but nobody learns how it ended"]
+pub struct RegimeBackupHandle {
+    backup: BackupHandle,
+    shared: Arc<Ended>,
+}
+
+impl RegimeBackupHandle {
+    /// Number of the backup.
+    pub fn number(&self) -> u32 {
+        self.backup.number()
+    }
+
+    /// How far it is. Never waits.
+    pub fn progress(&self) -> Progress {
+        self.backup.progress()
+    }
+
+    /// The Stop button, as [`BackupHandle::stop`].
+    pub fn stop(&self) {
+        self.backup.stop();
+    }
+
+    /// Whether it has ended, books and shutdown hook included.
+    pub fn is_finished(&self) -> bool {
+        self.shared.result.lock().is_some()
+    }
+
+    /// Waits for the end, books and shutdown hook included.
+    ///
+    /// # Errors
+    /// Those of [`BackupHandle::wait`].
+    pub fn wait(self) -> Result<BackupReport> {
+        let mut result = self.shared.result.lock();
+        loop {
+            if let Some(result) = &*result {
+                return result.clone();
+            }
+            self.shared.done.wait(&mut result);
+        }
+    }
+}
+
+impl fmt::Debug for RegimeBackupHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.backup, f)
+    }
+}
