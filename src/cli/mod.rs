@@ -12,12 +12,17 @@ mod drill;
 mod exit;
 mod export;
 mod extract;
+mod follow;
 mod get;
 mod import;
 mod info;
+mod integrate;
 mod keys;
+mod log;
+mod point;
 mod put;
 mod restore;
+mod rollback;
 mod rows;
 mod scan;
 mod show;
@@ -61,6 +66,10 @@ enum Command {
     Drill(drill::Drill),
     Restore(restore::Restore),
     Extract(extract::Extract),
+    Rollback(rollback::Rollback),
+    Integrate(integrate::Integrate),
+    Follow(follow::Follow),
+    Log(log::Log),
     Verify(verify::Verify),
     Demo(demo::Demo),
 }
@@ -81,6 +90,10 @@ impl Command {
             Command::Drill(command) => command.run(output),
             Command::Restore(command) => command.run(output, stop),
             Command::Extract(command) => command.run(output),
+            Command::Rollback(command) => command.run(output),
+            Command::Integrate(command) => command.run(output),
+            Command::Follow(command) => command.run(output, stop),
+            Command::Log(command) => command.run(output, stop),
             Command::Verify(command) => command.run(output, stop),
             Command::Demo(command) => command.run(output, stop),
         }

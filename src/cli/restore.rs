@@ -1,28 +1,48 @@
-//! `stillpoint restore`: a store from an archive.
+//! `stillpoint restore`: a store from an archive, brought forward through logs.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stillpoint::Archive;
+use stillpoint::{Archive, RestoreBuilder, RestorePlan, RestoreReport};
 
 use super::exit::Outcome;
 use super::keys::KeyArgs;
+use super::point::Point;
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
 use super::stop::Stop;
 
 /// Make a new store from an archive.
 ///
-/// Every byte is checked on the way. The folder must not be there: a store is never overwritten. A
-/// restore that fails or is stopped leaves nothing behind.
+/// Every byte is checked on the way. The folder must not be there: a store is never overwritten,
+/// unless --delta says so. A restore that fails or is stopped leaves nothing behind. Logs are applied
+/// in the order of their commits, whatever the order in which they are named; where one is missing or
+/// belongs to another history, nothing is restored.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// The archive.
+    /// The archive; of an incremental one, those that it goes on from lie in the same folder.
     archive: PathBuf,
     /// The folder of the new store.
     #[arg(value_name = "DIR")]
     store: PathBuf,
+    /// A log archive, a log segment or a folder of them, to be applied after the archive.
+    #[arg(long, value_name = "FILE")]
+    log: Vec<PathBuf>,
+    /// A folder: what in it belongs to the archive's history is applied.
+    #[arg(long, value_name = "FOLDER")]
+    logs_in: Vec<PathBuf>,
+    #[command(flatten)]
+    point: Point,
+    /// Restore this table only, into a store of its own.
+    #[arg(long, value_name = "TABLE", conflicts_with_all = ["log", "logs_in", "point"])]
+    only: Vec<String>,
+    /// Restore into the folder of an older copy, keeping the pages that are right already.
+    #[arg(long, conflicts_with = "only")]
+    delta: bool,
+    /// Say what would happen, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     keys: KeyArgs,
 }
@@ -30,29 +50,86 @@ pub(crate) struct Restore {
 impl Restore {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
         let archive = Archive::open_with(&self.archive, &self.keys.keys()?)?;
+        let builder = self.builder(&archive);
+        if self.dry_run {
+            return planned(&builder.plan()?, output);
+        }
         let thermometer = Thermometer::new(output.json);
-        let report = archive
-            .restore(&self.store)
+        let report = builder
             .on_progress(|progress| {
                 thermometer.show_bytes("restoring", progress.done, progress.total);
                 stop.flow()
             })
             .run()?;
         drop(thermometer);
-        let object = json!({
-            "store": report.dir.display().to_string(),
-            "lsn": report.lsn,
-            "bytes": report.bytes,
-            "files": report.files,
-            "duration_us": super::micros(report.duration),
-        });
-        let text = format!(
-            "restored {} to LSN {}: {} in {}",
-            report.dir.display(),
-            human::count(report.lsn),
-            human::bytes(report.bytes),
-            human::duration(report.duration),
-        );
-        output.result(&object, text)
+        done(&report, output)
     }
+
+    fn builder<'a>(&self, archive: &'a Archive) -> RestoreBuilder<'a> {
+        let mut builder = archive.restore(&self.store).to(self.point.get()).delta(self.delta);
+        for log in &self.log {
+            builder = builder.log(log);
+        }
+        for folder in &self.logs_in {
+            builder = builder.logs_in(folder);
+        }
+        match self.only.is_empty() {
+            true => builder,
+            false => builder.only_tables(self.only.iter()),
+        }
+    }
+}
+
+fn planned(plan: &RestorePlan, output: Output) -> Outcome {
+    let logs = plan.logs.iter().map(
+        |log| json!({"path": log.path.display().to_string(), "after": log.after, "last": log.last}),
+    );
+    let object = json!({
+        "store": plan.dir.display().to_string(),
+        "archive_lsn": plan.archive_lsn,
+        "lsn": plan.lsn,
+        "logs": logs.collect::<Vec<_>>(),
+        "bytes_needed": plan.bytes_needed,
+        "bytes_free": plan.bytes_free,
+        "dry_run": true,
+    });
+    let mut text = format!(
+        "would restore {} at LSN {} (needs {}, {} free)\n",
+        plan.dir.display(),
+        human::count(plan.archive_lsn),
+        human::bytes(plan.bytes_needed),
+        human::bytes(plan.bytes_free),
+    );
+    for log in &plan.logs {
+        let (first, last) = (human::count(log.after + 1), human::count(log.last));
+        text.push_str(&format!("then LSN {first} to {last} of {}\n", log.path.display()));
+    }
+    text.push_str(&format!("up to LSN {}; nothing was written", human::count(plan.lsn)));
+    output.result(&object, text)
+}
+
+fn done(report: &RestoreReport, output: Output) -> Outcome {
+    let object = json!({
+        "store": report.dir.display().to_string(),
+        "lsn": report.lsn,
+        "archive_lsn": report.archive_lsn,
+        "commits": report.commits,
+        "operations": report.operations,
+        "bytes": report.bytes,
+        "kept_bytes": report.kept_bytes,
+        "files": report.files,
+        "duration_us": super::micros(report.duration),
+    });
+    let mut text = format!(
+        "restored {} to LSN {}: {} in {}",
+        report.dir.display(),
+        human::count(report.lsn),
+        human::bytes(report.bytes),
+        human::duration(report.duration),
+    );
+    if report.commits > 0 {
+        let commits = human::counted(report.commits, "commit");
+        text.push_str(&format!(", with {commits} from the log"));
+    }
+    output.result(&object, text)
 }

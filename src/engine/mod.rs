@@ -45,7 +45,7 @@ pub use options::Durability;
 pub(crate) use options::{EngineOptions, OnOpen};
 pub(crate) use pin::Pin;
 pub(crate) use rendezvous::Rendezvous;
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Snapshot, catalogue_of};
 pub use stats::EngineStats;
 pub(crate) use value::Value;
 

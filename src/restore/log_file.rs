@@ -5,6 +5,7 @@
 //! [`LogFile::check`] reads all and sees that the parts follow each other.
 
 mod course;
+mod export;
 mod record;
 mod segment;
 mod tables;
@@ -22,7 +23,7 @@ pub(crate) use tables::Tables;
 use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, EntryKind, Keys, list_archives};
 use crate::disk::{self, Disk, OpenMode, RealDisk};
 use crate::engine::log::{SegmentInfo, is_segment_name, list_segments};
-use crate::engine::{LOG_DIR, Lsn, StoreId, Timeline};
+use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::ReadHandle;
 use crate::store::papers::LogHeader;
@@ -133,24 +134,6 @@ impl LogFile {
         };
         segments.sort_by_key(|segment| (segment.after(), segment.last()));
         Ok(LogFile { path: path.to_path_buf(), segments, tables: Tables::default() })
-    }
-
-    /// The log of the store in the folder `dir`, which may be in use.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] (1403) where it has none; as [`LogFile::open`].
-    pub fn of_store(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<LogFile> {
-        let log = LogFile::open_on(disk, dir.as_ref().join(LOG_DIR));
-        let none = || {
-            Error::new(ErrorKind::NotFound, "the store keeps no log")
-                .with_code(code::NO_LOG)
-                .at(dir.as_ref())
-        };
-        match log {
-            Ok(log) if log.segments.is_empty() => Err(none()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(none().because(error)),
-            log => log,
-        }
     }
 
     /// Shows names and values of tables as they stand in `read` where the log itself does not define

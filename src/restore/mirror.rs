@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::integrate::{IntegrateOptions, IntegrationReport, apply, exclusively, here};
 use super::log_file::{LogFile, Place, Segment, check_kin, is_log};
 use super::point::{Logs, RestorePoint, Roll};
-use crate::archive::partial;
+use crate::archive::{Keys, partial};
 use crate::disk::{Disk, OpenMode};
 use crate::engine::{ClosedSegment, Lsn};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -72,12 +72,14 @@ impl Store {
     }
 }
 
-/// What the folder holds already.
+/// What the folder holds already. An archive of which there is no key here tells nothing.
 fn shipped(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Vec<LogFile>> {
     let names =
         disk.list(folder).map_err(|e| Error::io("list the folder of the mirror", folder, e))?;
     let paths = names.into_iter().map(|name| folder.join(name)).filter(|path| is_log(path));
-    paths.map(|path| LogFile::open_on(disk.clone(), path)).collect()
+    let opened = paths.map(|path| LogFile::open_on(disk.clone(), path));
+    let known = opened.filter(|log| !log.as_ref().is_err_and(|error| error.code() == code::KEY));
+    known.collect()
 }
 
 fn unshipped<'c>(
@@ -184,6 +186,7 @@ pub struct Follower {
     store: Store,
     folder: PathBuf,
     transaction_timeout: Duration,
+    keys: Keys,
     /// What was told, so that it is told once: files by their lengths, gaps by where they begin.
     unreadable: HashMap<PathBuf, u64>,
     waiting: Option<Lsn>,
@@ -196,9 +199,16 @@ impl Follower {
             store,
             folder: folder.into(),
             transaction_timeout: IntegrateOptions::default().transaction_timeout,
+            keys: Keys::none(),
             unreadable: HashMap::new(),
             waiting: None,
         }
+    }
+
+    /// What opens log archives that are encrypted.
+    pub fn keys(mut self, keys: Keys) -> Follower {
+        self.keys = keys;
+        self
     }
 
     /// The store that is kept up to date.
@@ -280,7 +290,7 @@ impl Follower {
         let names = names.map_err(|e| Error::io("list the followed folder", &self.folder, e))?;
         let mut logs = Logs::default();
         for path in names.into_iter().map(|name| self.folder.join(name)).filter(|p| is_log(p)) {
-            match LogFile::open_on(disk.clone(), &path) {
+            match LogFile::open_on_with(disk.clone(), &path, &self.keys) {
                 // A copy that is on its way has no end yet.
                 Ok(log) if log.parts().iter().all(Segment::closed) => logs.at_hand.push(log),
                 Ok(_) => {}

@@ -12,7 +12,7 @@ use super::archive::Archive;
 use super::builder::{RestoreBuilder, RestoreReport};
 use super::log_file::Place;
 use super::point::RestorePoint;
-use crate::archive::{ArchiveKind, list_archives};
+use crate::archive::{ArchiveKind, Keys, list_archives};
 use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{Disk, EntryKind, OpenMode, RealDisk};
 use crate::engine::{LOG_DIR, Position, StoreId, locate, lock_dir};
@@ -30,6 +30,7 @@ pub struct Rollback {
     dir: PathBuf,
     folders: Vec<PathBuf>,
     point: RestorePoint,
+    keys: Keys,
 }
 
 /// What a rollback did.
@@ -47,12 +48,24 @@ pub struct RollbackReport {
 impl Rollback {
     /// A rollback of the store in `dir`, which nobody may have open, to `point`.
     pub fn new(dir: impl Into<PathBuf>, point: RestorePoint) -> Rollback {
-        Rollback { disk: RealDisk::new(), dir: dir.into(), folders: Vec::new(), point }
+        Rollback {
+            disk: RealDisk::new(),
+            dir: dir.into(),
+            folders: Vec::new(),
+            point,
+            keys: Keys::none(),
+        }
     }
 
     /// Looks for archives and log archives in this folder. May be called for several.
     pub fn archives(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folders.push(folder.into());
+        self
+    }
+
+    /// What opens archives that are encrypted.
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
         self
     }
 
@@ -189,7 +202,8 @@ impl Rollback {
                     continue;
                 }
                 // One that is damaged is none to begin with; another may do.
-                let Ok(archive) = Archive::open_on(self.disk.clone(), listed.path()) else {
+                let opened = Archive::open_on_with(self.disk.clone(), listed.path(), &self.keys);
+                let Ok(archive) = opened else {
                     continue;
                 };
                 let header = archive.header();

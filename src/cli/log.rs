@@ -1,0 +1,269 @@
+//! `stillpoint log`: the log of a store, or a log archive, is looked into.
+//!
+//! It takes no lock and changes nothing, so the store may be in use. What is committed meanwhile is
+//! left out.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use stillpoint::disk::RealDisk;
+use stillpoint::{Error, LogFile, LogSegment, Store};
+
+use super::exit::{Failure, Outcome};
+use super::keys::KeyArgs;
+use super::point::shown;
+use super::show::table::{Align, Table};
+use super::show::{Output, human};
+use super::stop::Stop;
+
+/// Look into the log of a store, or into a log archive.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// The folder of the store, which may be in use; or a log archive, a segment, a folder of them.
+    #[arg(value_name = "DIR")]
+    place: PathBuf,
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show the segments, with the commits and times that they hold.
+    List,
+    /// Write every operation as JSON: an array with an object a line.
+    Export(Export),
+    /// Read and check every byte, and that the segments follow each other.
+    Check,
+    /// End the segment of a store and leave copies of what is new in a folder, for a mirror.
+    Ship {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    /// The folder to write `JournalExport.json` into; if not given, the standard output.
+    #[arg(short, long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Bytes after which another file is begun; 0 for no limit.
+    #[arg(long, value_name = "BYTES", default_value_t = 10 << 20, requires = "output")]
+    max_bytes: u64,
+}
+
+impl Log {
+    pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
+        match &self.what {
+            What::List => list(&self.open()?.segments(), output),
+            What::Check => check(&self.open()?, output),
+            What::Export(export) => export.run(&self.open()?, output, stop),
+            What::Ship { folder } => ship(&self.place, folder, output),
+        }
+    }
+
+    fn open(&self) -> Outcome<LogFile> {
+        let is_store = self.place.join("store.data").exists();
+        Ok(match is_store {
+            true => LogFile::of_store(RealDisk::new(), &self.place)?,
+            false => LogFile::open_with(&self.place, &self.keys.keys()?)?,
+        })
+    }
+}
+
+fn list(segments: &[LogSegment], output: Output) -> Outcome {
+    let objects: Vec<Value> = segments
+        .iter()
+        .map(|segment| {
+            json!({
+                "path": segment.path.display().to_string(),
+                "number": segment.number,
+                "timeline": format!("{:032x}", segment.timeline.id),
+                "after": segment.after,
+                "last": segment.last,
+                "after_time": shown(segment.after_time),
+                "last_time": shown(segment.last_time),
+                "bytes": segment.bytes,
+                "closed": segment.closed,
+                "archived": segment.archived,
+            })
+        })
+        .collect();
+    let mut table = Table::new([
+        ("Segment", Align::Left),
+        ("After LSN", Align::Right),
+        ("Last LSN", Align::Right),
+        ("Last commit", Align::Left),
+        ("Bytes", Align::Right),
+        ("Timeline", Align::Left),
+        ("", Align::Left),
+    ]);
+    for segment in segments {
+        let timeline = format!("{:032x}", segment.timeline.id);
+        table.row([
+            name(&segment.path),
+            human::count(segment.after),
+            human::count(segment.last),
+            shown(segment.last_time),
+            human::bytes(segment.bytes),
+            timeline[..8].to_owned(),
+            if segment.closed { String::new() } else { "in use".to_owned() },
+        ]);
+    }
+    output.result(&json!({ "segments": objects }), table.render())
+}
+
+/// The name of a segment; within an archive, behind that of the archive.
+fn name(path: &Path) -> String {
+    let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let above = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy());
+    match above.filter(|above| above.contains(".log.zst")) {
+        Some(archive) => format!("{archive}/{own}"),
+        None => own,
+    }
+}
+
+fn check(log: &LogFile, output: Output) -> Outcome {
+    let check = log.check()?;
+    let object = json!({
+        "segments": check.segments,
+        "commits": check.commits,
+        "operations": check.operations,
+        "bytes": check.bytes,
+        "after": check.after,
+        "last": check.last,
+    });
+    let text = format!(
+        "sound: {} with {} ({}), LSN {} to {}",
+        human::counted(check.segments, "segment"),
+        human::counted(check.commits, "commit"),
+        human::counted(check.operations, "operation"),
+        human::count(check.after + 1),
+        human::count(check.last),
+    );
+    output.result(&object, text)
+}
+
+fn ship(store: &Path, folder: &Path, output: Output) -> Outcome {
+    let store = Store::open(store)?;
+    let shipped = store.new_log_file(folder)?;
+    store.close()?;
+    let name = shipped.as_ref().map(|path| path.display().to_string());
+    let text = match &name {
+        Some(name) => format!("shipped {name}"),
+        None => "nothing was committed since the last one".to_owned(),
+    };
+    output.result(&json!({ "file": name }), text)
+}
+
+impl Export {
+    fn run(&self, log: &LogFile, output: Output, stop: &Stop) -> Outcome {
+        let Some(folder) = &self.output else {
+            let mut array = Array::begin(std::io::stdout().lock()).map_err(Failure::output)?;
+            each(log, stop, |object| array.add(object).map_err(Failure::output))?;
+            return array.end().map_err(Failure::output).map(drop);
+        };
+        let mut files = Files { folder, open: None, names: Vec::new() };
+        let operations = each(log, stop, |object| files.add(object, self.max_bytes))?;
+        files.end()?;
+        output.result(
+            &json!({ "operations": operations, "files": files.names }),
+            format!(
+                "exported {} to {}",
+                human::counted(operations, "operation"),
+                files.names.join(", ")
+            ),
+        )
+    }
+}
+
+/// Gives each operation to `take`, and tells how many there are.
+fn each(log: &LogFile, stop: &Stop, mut take: impl FnMut(&Value) -> Outcome) -> Outcome<u64> {
+    let mut operations = 0;
+    let mut failed = Ok(());
+    log.commits(|commit| {
+        for object in commit.to_json() {
+            operations += 1;
+            failed = take(&object);
+            if failed.is_err() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(stop.flow())
+    })?;
+    failed?;
+    stop.check("What was written is not the whole log.")?;
+    Ok(operations)
+}
+
+/// A JSON array with an element a line.
+struct Array<W: Write> {
+    out: BufWriter<W>,
+    bytes: u64,
+    empty: bool,
+}
+
+impl<W: Write> Array<W> {
+    fn begin(out: W) -> std::io::Result<Array<W>> {
+        let mut out = BufWriter::with_capacity(1 << 16, out);
+        out.write_all(b"[")?;
+        Ok(Array { out, bytes: 1, empty: true })
+    }
+
+    fn add(&mut self, object: &Value) -> std::io::Result<()> {
+        let line = object.to_string();
+        let comma = if self.empty { "\n" } else { ",\n" };
+        self.empty = false;
+        self.bytes += (comma.len() + line.len()) as u64;
+        self.out.write_all(comma.as_bytes())?;
+        self.out.write_all(line.as_bytes())
+    }
+
+    fn end(mut self) -> std::io::Result<W> {
+        self.out.write_all(b"\n]\n")?;
+        self.out.into_inner().map_err(std::io::IntoInnerError::into_error)
+    }
+}
+
+/// Files of an export, each of a bounded length.
+struct Files<'f> {
+    folder: &'f Path,
+    open: Option<Array<File>>,
+    names: Vec<String>,
+}
+
+impl Files<'_> {
+    fn add(&mut self, object: &Value, max_bytes: u64) -> Outcome {
+        if self.open.as_ref().is_some_and(|open| max_bytes > 0 && open.bytes >= max_bytes) {
+            self.end()?;
+        }
+        let (number, folder) = (self.names.len(), self.folder);
+        let failed = |cause| Failure::from(Error::io("write the export", folder, cause));
+        let array = match &mut self.open {
+            Some(array) => array,
+            None => {
+                let name = match number {
+                    0 => "JournalExport.json".to_owned(),
+                    _ => format!("JournalExport-{}.json", number + 1),
+                };
+                let path = folder.join(&name);
+                let file = File::create_new(&path)
+                    .map_err(|cause| Error::io("create the export", &path, cause))?;
+                self.names.push(path.display().to_string());
+                self.open.insert(Array::begin(file).map_err(failed)?)
+            }
+        };
+        array.add(object).map_err(failed)
+    }
+
+    fn end(&mut self) -> Outcome {
+        let Some(array) = self.open.take() else { return Ok(()) };
+        let ended = array.end().and_then(|file| file.sync_all());
+        ended.map_err(|cause| Error::io("write the export", self.folder, cause).into())
+    }
+}

@@ -1,0 +1,60 @@
+//! `stillpoint rollback`: a store goes back to an earlier commit.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use stillpoint::{RestorePoint, Rollback as Act};
+
+use super::exit::{Failure, Outcome};
+use super::keys::KeyArgs;
+use super::point::Point;
+use super::show::{Output, human};
+
+/// Bring a store back to an earlier commit of its own history.
+///
+/// The newest archive from before that commit is restored and brought forward through log archives and
+/// the store's own log. The store as it was is kept beside the new one. Make a backup afterwards: the
+/// log of the new history is kept from that on.
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// The folder of the store, which nobody may have open.
+    #[arg(value_name = "DIR")]
+    store: PathBuf,
+    /// A folder with archives and log archives of the store.
+    #[arg(long, value_name = "FOLDER", required = true)]
+    archives: Vec<PathBuf>,
+    #[command(flatten)]
+    point: Point,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+impl Rollback {
+    pub(crate) fn run(&self, output: Output) -> Outcome {
+        let point = self.point.get();
+        if point == RestorePoint::Newest {
+            return Err(Failure::wrong_use(
+                "a rollback needs a point to go back to",
+                "Give one of --to-lsn, --to-time and --before.",
+            ));
+        }
+        let act = Act::new(&self.store, point).keys(self.keys.keys()?);
+        let act = self.archives.iter().fold(act, |act, folder| act.archives(folder));
+        let report = act.run()?;
+        let object = json!({
+            "store": report.restored.dir.display().to_string(),
+            "lsn": report.restored.lsn,
+            "archive": report.archive.display().to_string(),
+            "old": report.old.display().to_string(),
+        });
+        let text = format!(
+            "{} is back at LSN {}, from {}\nthe store as it was is {}",
+            report.restored.dir.display(),
+            human::count(report.restored.lsn),
+            report.archive.display(),
+            report.old.display(),
+        );
+        output.result(&object, text)
+    }
+}
