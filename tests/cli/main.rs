@@ -2,6 +2,7 @@
 
 mod backups;
 mod demo;
+mod points;
 mod records;
 mod rows;
 mod stopping;
