@@ -200,15 +200,23 @@ impl Joined {
         Ok(Joined::of(parts, each))
     }
 
-    /// Joins files that should have the lengths `lengths`, whether they have them or not.
+    /// Joins files that should have `total` bytes together, in segments of `each` bytes where that is
+    /// not 0, whether they have them or not. Segments that somebody has joined are one file.
     ///
     /// # Errors
-    /// What the disk reports of files that are there.
+    /// [`ErrorKind::Corrupt`] when there should be one file and there are segments; what the disk
+    /// reports of files that are there.
     pub(crate) fn with_lengths(
         disk: &dyn Disk,
         files: &Files,
-        lengths: impl Iterator<Item = u64>,
+        (total, each): (u64, u64),
     ) -> Result<Joined> {
+        if files.in_segments() && each == 0 {
+            let message = "the parity beside it is that of an archive in one piece";
+            return Err(Error::corrupt(files.first(), message));
+        }
+        let each = if files.in_segments() { each } else { total };
+        let lengths = (0..total.div_ceil(each.max(1))).map(|n| each.min(total - n * each));
         let parts: Vec<Part> = lengths
             .enumerate()
             .map(|(index, len)| Part::open(disk, files.path(index), Some(len)))

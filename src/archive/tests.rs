@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod layers;
 mod tools;
 
 use super::*;

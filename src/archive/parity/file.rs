@@ -71,11 +71,9 @@ impl Header {
         sound.then_some(Header { geometry, segment_bytes, set })
     }
 
-    /// The length of each file of the archive.
-    pub(crate) fn lengths(&self) -> impl Iterator<Item = u64> + use<> {
-        let (total, each) = (self.geometry.total, self.segment_bytes);
-        let count = if each == 0 { 1 } else { total.div_ceil(each) };
-        (0..count).map(move |n| if each == 0 { total } else { each.min(total - n * each) })
+    /// The length of the archive, and that of its segments.
+    pub(crate) fn lengths(&self) -> (u64, u64) {
+        (self.geometry.total, self.segment_bytes)
     }
 }
 
