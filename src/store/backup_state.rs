@@ -247,3 +247,84 @@ impl StateFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+    use crate::engine::Timeline;
+
+    fn archive(number: u32) -> ArchiveRef {
+        ArchiveRef {
+            set: "inventory".to_owned(),
+            number,
+            archive: PathBuf::from(format!("/backups/inventory[{number:04}].tar.zst")),
+            seal: format!("{number:064x}"),
+            lsn: u64::from(number) * 10,
+            timeline: Timeline { id: u128::MAX, parent: 7, fork: 3 }.into(),
+            checkpoint: 5,
+            time: -1,
+        }
+    }
+
+    fn gap(after: Lsn, last: Lsn) -> LogGap {
+        LogGap { after, last, time: 0 }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_and_what_is_not_ours_is_refused() {
+        let disk = SimDisk::new(1);
+        let dir = Path::new("/");
+        assert_eq!(BackupState::load(&*disk, dir).expect("missing"), BackupState::default());
+        let mut state = BackupState { base: Some(archive(4)), ..BackupState::default() };
+        state.add_parent(archive(3));
+        state.add_gap(gap(1, 2));
+        state.save(&*disk, dir).expect("room");
+        assert_eq!(BackupState::load(&*disk, dir).expect("sound"), state);
+        let kinds = [
+            (&b"[]"[..], ErrorKind::Corrupt),
+            (b"{}", ErrorKind::Corrupt),
+            (b"{\"format\": 1, \"base\": []}", ErrorKind::Corrupt),
+            (b"{\"format\": 2}", ErrorKind::Unsupported),
+        ];
+        for (bytes, kind) in kinds {
+            write_atomically(&*disk, &dir.join(BACKUP_STATE), bytes).expect("room");
+            assert_eq!(BackupState::load(&*disk, dir).expect_err("bad").kind(), kind);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_gaps_that_meet_are_one() {
+        let mut state = BackupState::default();
+        for number in 1..=250 {
+            state.add_parent(archive(number));
+            state.add_gap(gap(u64::from(number) * 10, u64::from(number) * 10 + 1));
+        }
+        state.add_parent(archive(200));
+        let numbers: Vec<u32> = state.parents.iter().map(|parent| parent.number).collect();
+        let newest: Vec<u32> = (151..=250).filter(|number| *number != 200).chain([200]).collect();
+        assert_eq!(numbers, newest);
+        assert_eq!(state.gaps.len(), REMEMBERED);
+        state.add_gap(gap(2501, 2600));
+        assert_eq!(state.gaps.last(), Some(&gap(2500, 2600)));
+        assert!(state.knows_gap(&gap(2510, 2600)) && !state.knows_gap(&gap(2500, 2601)));
+    }
+
+    #[test]
+    fn the_log_is_kept_from_the_base_on_and_not_for_what_the_cap_took() {
+        let disk = SimDisk::new(1);
+        let file = StateFile::open(disk.clone(), Path::new("/"));
+        assert_eq!(file.keep_log_from(), None);
+        let early = file.update(|state| state.base = Some(archive(4)));
+        assert_eq!(early.expect_err("not locked").kind(), ErrorKind::Busy);
+        file.read_again();
+        file.update(|state| state.base = Some(archive(4))).expect("room");
+        assert_eq!(file.keep_log_from(), Some(40));
+        file.update(|state| state.add_gap(gap(40, 55))).expect("room");
+        assert_eq!(file.keep_log_from(), Some(55));
+        // An error of the disk changes nothing, neither here nor there.
+        disk.crash_now();
+        file.update(|state| state.base = None).expect_err("no disk");
+        assert_eq!(file.keep_log_from(), Some(55));
+    }
+}

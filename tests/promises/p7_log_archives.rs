@@ -10,7 +10,8 @@ use std::time::Duration;
 use stillpoint::archive::{ArchiveFile, ArchiveKind, list_archives};
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
 use stillpoint::{
-    BackupReport, Contents, Durability, ErrorKind, LogHeader, Lsn, Store, StoreBuilder, code,
+    Archive, BackupReport, Contents, Durability, ErrorKind, LogHeader, Lsn, Store, StoreBuilder,
+    code,
 };
 
 use crate::scene::{ITEMS, STORE, Scene, TO, read_file};
@@ -352,6 +353,16 @@ fn wherever_a_crash_cuts_a_backup_off_no_commit_falls_between_the_archives() {
         };
         let context = format!("call {call}, {:?}, {survival:?}", sim.crash_site());
         let sim = sim.reboot(survival);
+        for listed in list_archives(&*sim, Path::new(TO), None).unwrap() {
+            if listed.name.kind() == ArchiveKind::Full {
+                let lsn = Archive::open_on(sim.clone(), listed.path()).unwrap().header().lsn;
+                let reached = reached_by_archives(&sim, first.lsn);
+                assert!(
+                    lsn <= reached,
+                    "{context}: an archive at {lsn}, its log ends at {reached}"
+                );
+            }
+        }
         let store = small(Store::builder(STORE).disk(sim.clone())).open().unwrap();
         assert_no_gap(&sim, &store, first.lsn, &context);
         write(&store, 3);
