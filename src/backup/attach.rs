@@ -7,8 +7,9 @@
 use crate::archive::EntryMeta;
 use crate::disk::{EntryKind, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::ATTACHMENTS;
 
-use super::attachments::{ATTACHMENTS, Attachment};
+use super::attachments::Attachment;
 use super::copier::{Copier, Step};
 use super::run::failed;
 

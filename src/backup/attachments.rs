@@ -19,8 +19,7 @@ use std::sync::Arc;
 use crate::archive::{ArchiveName, EntryPath, MAX_JSON, MAX_PATH};
 use crate::disk::{Disk, EntryKind, Metadata};
 use crate::error::{Error, ErrorKind, Result, code};
-pub(crate) use crate::store::ATTACHMENTS;
-use crate::store::{AttachmentPaper, HoldUntil, Registered};
+use crate::store::{ATTACHMENTS, AttachmentPaper, HoldUntil, Registered};
 
 /// How many folders may lie in each other.
 const MAX_DEPTH: usize = 256;

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::attachments::Attachments;
 use super::builder::{BackupBuilder, BackupStart, ShutdownHook};
 use super::copier::{Copied, Copier, Instant};
@@ -37,12 +39,13 @@ pub(super) struct Job {
     pub(super) place: Place,
     pub(super) seat: Option<Seat>,
     pub(super) turn: BackupTurn,
+    /// Left outside, so that it is told also where there is no thread to run on.
+    pub(super) shutdown: Arc<Mutex<Option<ShutdownHook>>>,
 }
 
 /// Runs the backup to its end, whatever that is.
 pub(super) fn run(job: Job, shared: &Arc<Shared>) {
-    let Job { mut backup, place, seat, turn } = job;
-    let shutdown = backup.shutdown.take();
+    let Job { backup, place, seat, turn, shutdown } = job;
     let inner = backup.inner.clone();
     let (number, access) = (shared.number, backup.options.access);
     inner.events.tell(|| StoreEvent::BackupBegan { number, access });
@@ -57,6 +60,7 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
         Ok(report) => report.problems.first().map_or(0, Error::code),
         Err(error) => error.code(),
     };
+    let shutdown = shutdown.lock().take();
     tell_shutdown(shutdown, code, &inner.locks);
     let error = result.as_ref().err().cloned();
     inner.events.tell(|| StoreEvent::BackupEnded { number, error });

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::builder::BackupBuilder;
 use super::handle::{BackupHandle, Shared};
 use super::preflight::{self, Place};
@@ -41,15 +43,21 @@ impl Ready {
 
     /// Begins the thread.
     pub(super) fn launch(self, seat: Option<Seat>) -> Result<BackupHandle> {
-        let Ready { backup, place, turn } = self;
+        let Ready { mut backup, place, turn } = self;
+        let shutdown = Arc::new(Mutex::new(backup.shutdown.take()));
+        let (locks, kept) = (backup.inner.locks.clone(), shutdown.clone());
         let shared = Shared::new(&backup.inner, place.number());
         let handle = BackupHandle::new(shared.clone());
         let dir = backup.destination.clone();
-        let job = run::Job { backup, place, seat, turn };
+        let job = run::Job { backup, place, seat, turn, shutdown };
         std::thread::Builder::new()
             .name("stillpoint-backup".into())
             .spawn(move || run::run(job, &shared))
-            .map_err(|e| Error::io("start the thread of the backup", &dir, e))?;
+            .map_err(|e| {
+                let error = Error::io("start the thread of the backup", &dir, e);
+                run::tell_shutdown(kept.lock().take(), error.code(), &locks);
+                error
+            })?;
         Ok(handle)
     }
 

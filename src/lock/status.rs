@@ -22,11 +22,11 @@ use std::time::Duration;
 impl Locked<'_> {
     /// Why `owner`, which waits, would wait for the calling thread itself.
     pub(crate) fn self_block(&self, owner: OwnerId) -> Option<Error> {
+        if let Some(error) = self.callback_block(owner) {
+            return Some(error);
+        }
         let holds = self.holds_before(owner);
         let thread = thread_number();
-        if !holds.is_empty() && callback::is_inside(self.core().number) {
-            return Some(refuse::from_callback());
-        }
         for lease in holds {
             let granted = self.holds.iter().any(|held| held.owner == lease.owner);
             if granted && lease.thread == thread {
@@ -44,6 +44,12 @@ impl Locked<'_> {
             }
         }
         None
+    }
+
+    /// Why a wait of `owner` would be one of a backup for its own callback.
+    pub(crate) fn callback_block(&self, owner: OwnerId) -> Option<Error> {
+        let inside = callback::is_inside(self.core().number);
+        (inside && !self.holds_before(owner).is_empty()).then(refuse::from_callback)
     }
 
     /// Whether an owner that `thread` used last holds what does not go with `wants`.

@@ -292,6 +292,10 @@ impl Future for WriteTicket {
             drop(central);
             return Poll::Ready(end);
         }
+        // Whoever polls from there waits for it, or his executor does.
+        if let Some(error) = central.callback_block(self.ticket.owner) {
+            return Poll::Ready(Err(error));
+        }
         let former = self.ticket.waker.lock().replace(waker);
         drop(central);
         drop(former);

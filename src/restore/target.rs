@@ -208,7 +208,12 @@ impl Target {
         let (from, to) = (&self.partial, &self.dir);
         self.disk.rename_new(from, to).map_err(|e| Error::io("name the restored store", to, e))?;
         let above = parent(to);
-        self.disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))?;
+        self.disk.sync_dir(above).map_err(|e| {
+            // What is told to have failed may not lie there as what has not: it gets back the name
+            // under which it is removed.
+            let _stays = self.disk.rename_new(to, from);
+            Error::io("sync the folder", above, e)
+        })?;
         Ok((self.files, self.bytes))
     }
 
