@@ -245,7 +245,9 @@ impl<'r> Run<'r> {
         self.shared.cell.add(bytes);
         self.check(hold)?;
         if let Some(hold) = hold {
-            hold.progress(written);
+            // What is read and packs well may not be written for long. Where the destination hangs,
+            // reading ends too: there is room for a few frames only between the two.
+            hold.progress(bytes + written);
         }
         self.teller.tell(&self.backup, false)
     }

@@ -4,13 +4,17 @@
 //! own (`support`), which share no code with the library.
 
 mod p1_backups_equal_one_commit;
+mod p1_together;
 mod p2_access_table;
+mod p2_hooks;
+mod p2_participants;
 mod p3_live;
 mod p4_never_stays_locked;
 mod p5_crash_at_every_call;
 mod p5_kill;
 mod p5_model;
 mod p6_archives;
+mod p6_attachments;
 mod p7_delta;
 mod p7_incremental;
 mod p7_log_archives;
