@@ -179,21 +179,32 @@ fn a_hold_for_attachments_is_counted_renewed_by_progress_and_let_go_by_stop() {
     assert!(!report.went_live, "the lease was renewed");
     assert!(held.load(Ordering::SeqCst) > 10);
     assert!(report.hold >= Duration::from_secs(100), "{:?}", report.hold);
+    // From the copy on, when the plan is made, one of the files hangs.
+    let hanging = |limit| {
+        let (tell, guard) = crossbeam_channel::bounded(1);
+        let disk = scene.sim.clone();
+        let mut once = true;
+        let backup = with_files().hold_for_attachments(limit).on_progress(move |progress| {
+            if progress.stage == Stage::Copy && std::mem::take(&mut once) {
+                let _gone = tell.send(disk.hang("/web7"));
+            }
+            ControlFlow::Continue(())
+        });
+        (backup.start().unwrap(), guard)
+    };
     // Stop: at once, though the copy hangs.
-    let hang = scene.sim.hang("/web7");
-    let running = with_files().hold_for_attachments(PATIENCE).start().unwrap();
+    let (running, hang) = hanging(PATIENCE);
     until("writers are held", || scene.store.locked());
     running.stop();
     until("writers go on", || !scene.store.locked());
     assert!(!running.is_finished());
-    drop(hang);
+    drop(hang.recv_timeout(PATIENCE).unwrap());
     assert_eq!(running.wait().unwrap_err().code(), 1406);
     // The limit: the backup goes on without the hold, and says so.
-    let hang = scene.sim.hang("/web7");
-    let running = with_files().hold_for_attachments(Duration::from_secs(30)).start().unwrap();
+    let (running, hang) = hanging(Duration::from_secs(30));
     until("writers are held", || scene.store.locked());
     scene.sim.advance(Duration::from_secs(31));
     scene.store.begin_write().unwrap().commit().unwrap();
-    drop(hang);
+    drop(hang.recv_timeout(PATIENCE).unwrap());
     assert!(running.wait().unwrap().went_live);
 }
