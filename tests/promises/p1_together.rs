@@ -162,7 +162,7 @@ fn an_application_with_handles_on_both_stores_is_no_deadlock() {
 fn a_line_that_cannot_be_got_lets_the_other_go_at_its_limit() {
     let pair = pair();
     let [first, second] = &pair.stores[..] else { panic!("two stores") };
-    let hang = pair.sim.hang(format!("{}/log", second.path().display()));
+    let hang = pair.sim.hang(format!("{}/log/", second.path().display()));
     let stuck = {
         let second = second.clone();
         aside(move || count_to(&second, 1))
