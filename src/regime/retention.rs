@@ -16,6 +16,8 @@
 mod act;
 mod order;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 pub(super) use act::{check, delete, mark};
 pub use plan::{Deletion, RetentionPlan, RetentionRule};

@@ -3,6 +3,8 @@
 //! A file stands for one promise. What is expected is computed by models and checkers of the tests'
 //! own (`support`), which share no code with the library.
 
+mod p10_schedule;
+mod p11_records;
 mod p1_backups_equal_one_commit;
 mod p1_together;
 mod p2_access_table;

@@ -9,7 +9,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 
 use super::operation::{Operation, OperationKind, OperationStatus, files_of};
-use crate::archive::{ArchiveFile, ArchiveKind, Keys, Listed, list_archives};
+use crate::archive::{ArchiveFile, ArchiveKind, Keys, Listed, MANIFEST_NAME, list_archives};
 use crate::backup::SavedFile;
 use crate::disk::Disk;
 use crate::engine::StoreId;
@@ -118,6 +118,7 @@ fn read_backup(disk: &dyn Disk, listed: &Listed, store: StoreId) -> Result<Optio
     found.saved_files = file
         .entries()
         .iter()
+        .filter(|entry| entry.meta.path.as_bytes() != MANIFEST_NAME.as_bytes())
         .map(|entry| SavedFile {
             path: entry.meta.path.as_path().to_string_lossy().into_owned(),
             source: None,
