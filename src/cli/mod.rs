@@ -17,6 +17,7 @@ mod get;
 mod import;
 mod info;
 mod integrate;
+mod journal;
 mod keys;
 mod log;
 mod point;
@@ -71,6 +72,7 @@ enum Command {
     Follow(follow::Follow),
     Log(log::Log),
     Verify(verify::Verify),
+    Journal(journal::Journal),
     Demo(demo::Demo),
 }
 
@@ -95,6 +97,7 @@ impl Command {
             Command::Follow(command) => command.run(output, stop),
             Command::Log(command) => command.run(output, stop),
             Command::Verify(command) => command.run(output, stop),
+            Command::Journal(command) => command.run(output, stop),
             Command::Demo(command) => command.run(output, stop),
         }
     }

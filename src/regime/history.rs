@@ -57,6 +57,25 @@ impl History {
         History { disk, folder, set, store, remarks: Mutex::default() }
     }
 
+    /// What the file in `destination` lists for the archives named `set`, and nothing else: for those
+    /// who know the store by its folder only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is no file; as [`History::read`] otherwise.
+    pub fn list(disk: &dyn Disk, destination: &Path, set: &str) -> Result<Vec<Operation>> {
+        let path = destination.join(HISTORY_FILE);
+        let found = Document::read(disk, destination)?;
+        if matches!(found, Found::Nothing) {
+            let error = Error::new(ErrorKind::NotFound, "there is no history of backups").at(&path);
+            return Err(
+                error.hint("The next backup writes it, from the archives if there are any.")
+            );
+        }
+        let (document, damage) = found.understood();
+        let (operations, wrong) = document.operations(set);
+        damage.or(wrong).map_or(Ok(operations), |error| Err(error.at(path)))
+    }
+
     /// Where the file is.
     pub fn path(&self) -> PathBuf {
         self.folder.join(HISTORY_FILE)

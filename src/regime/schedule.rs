@@ -20,6 +20,8 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
+use super::settings::{Frequency, Scheduler};
+
 /// How far the clock may lie behind the last run without its slots coming again: no two time zones
 /// are further apart, so that a zone set wrong and set right is within it.
 const SET_BACK: SignedDuration = SignedDuration::from_hours(26);
@@ -66,6 +68,26 @@ pub enum Schedule {
         /// The time of day.
         at: Time,
     },
+}
+
+impl From<&Scheduler> for Schedule {
+    fn from(scheduler: &Scheduler) -> Schedule {
+        let Scheduler { frequency, hourly, daily, weekly, monthly } = scheduler;
+        match frequency {
+            Frequency::Never => Schedule::Never,
+            Frequency::Hourly => Schedule::Hourly { every: hourly.every, from: hourly.starting_at },
+            Frequency::Daily => Schedule::Daily { every: daily.every, at: daily.hour },
+            Frequency::Weekly => Schedule::Weekly {
+                every: weekly.every,
+                days: weekly.days.each_ref().map(|day| day.save.then_some(day.hour)),
+            },
+            Frequency::Monthly => Schedule::Monthly {
+                every: monthly.every,
+                day: u8::try_from(monthly.day).unwrap_or(u8::MAX),
+                at: monthly.hour,
+            },
+        }
+    }
 }
 
 /// The first slot that is to be run after `now`, given the slot that was run last.

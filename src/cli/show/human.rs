@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 /// `1536` as `1.50 KiB`. Below one KiB the exact number of bytes.
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -37,6 +40,14 @@ pub(crate) fn duration(duration: Duration) -> String {
             ..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
             _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
         }
+    }
+}
+
+/// A time in microseconds since the Unix epoch as local date and time: `2026-11-21 05:00:12`.
+pub(crate) fn time(micros: i64) -> String {
+    match Timestamp::from_microsecond(micros) {
+        Ok(time) => time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => format!("{micros} µs"),
     }
 }
 

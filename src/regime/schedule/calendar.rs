@@ -18,7 +18,7 @@ impl Schedule {
             Schedule::Never => None,
             Schedule::Hourly { .. } => Some(from),
             Schedule::Daily { every, .. } => {
-                let wait = to_next(i64::from(from.duration_since(EPOCH).as_hours() / 24), *every);
+                let wait = to_next(from.duration_since(EPOCH).as_hours() / 24, *every);
                 from.checked_add(Span::new().try_days(wait).ok()?).ok()
             }
             Schedule::Weekly { every, days } => week_day_from(from, *every, days),

@@ -103,3 +103,21 @@ fn numbers_out_of_range_count_as_the_nearest() {
     assert_eq!(next(&zero, "2026-05-02T00:00", &TimeZone::UTC), "2026-05-02 01:00");
     assert!(date(2001, 1, 1).weekday() == jiff::civil::Weekday::Monday);
 }
+
+#[test]
+fn the_settings_pick_the_block_of_their_frequency() {
+    let mut scheduler = Scheduler::default();
+    assert_eq!(Schedule::from(&scheduler), Schedule::Never);
+    scheduler.weekly.days[6].save = true;
+    scheduler.weekly.days[6].hour = time(4, 0, 0, 0);
+    scheduler.frequency = Frequency::Weekly;
+    let mut days = [None; 7];
+    days[6] = Some(time(4, 0, 0, 0));
+    assert_eq!(Schedule::from(&scheduler), Schedule::Weekly { every: 1, days });
+    scheduler.frequency = Frequency::Hourly;
+    let (every, from) = (scheduler.hourly.every, scheduler.hourly.starting_at);
+    assert_eq!(Schedule::from(&scheduler), Schedule::Hourly { every, from });
+    scheduler.monthly.day = 31;
+    scheduler.frequency = Frequency::Monthly;
+    assert!(matches!(Schedule::from(&scheduler), Schedule::Monthly { every: 1, day: 31, .. }));
+}
