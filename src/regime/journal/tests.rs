@@ -1,3 +1,5 @@
+//! The text of lines, and which file is the live one. Files and crashes are tested from outside.
+
 use super::*;
 use crate::disk::{Disk, OpenMode, SimDisk};
 use crate::error::{Error, ErrorKind};

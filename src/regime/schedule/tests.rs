@@ -1,3 +1,5 @@
+//! Slots that have a rule of their own. Whole years are tested from outside.
+
 use super::*;
 use jiff::civil::{DateTime, date, time};
 
