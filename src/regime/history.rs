@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use self::document::{Document, Found};
 use super::journal::{JournalEvent, JournalItem};
 use super::retention::{self, RetentionPlan, RetentionRule};
-use crate::archive;
+use crate::archive::{self, Keys};
 use crate::disk::Disk;
 use crate::engine::StoreId;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +46,7 @@ pub struct History {
     folder: PathBuf,
     set: String,
     store: StoreId,
+    keys: Keys,
     remarks: Mutex<Vec<JournalItem>>,
 }
 
@@ -54,7 +55,14 @@ impl History {
     /// read yet.
     pub fn at(disk: Arc<dyn Disk>, destination: &Path, set: &str, store: StoreId) -> History {
         let (folder, set) = (destination.to_path_buf(), set.to_owned());
-        History { disk, folder, set, store, remarks: Mutex::default() }
+        History { disk, folder, set, store, keys: Keys::none(), remarks: Mutex::default() }
+    }
+
+    /// The same with keys for archives that are encrypted: without them, the ones that the file does
+    /// not list stay unlisted.
+    pub fn with_keys(mut self, keys: Keys) -> History {
+        self.keys = keys;
+        self
     }
 
     /// What the file in `destination` lists for the archives named `set`, and nothing else: for those
@@ -162,7 +170,7 @@ impl History {
         let mut lines = Vec::new();
         let plan = self.change(None, |operations| {
             let mut plan = retention::plan(operations, rule, &|part| self.stands(part));
-            lines = retention::check(&mut plan, &*self.disk, self.store);
+            lines = retention::check(&mut plan, &*self.disk, self.store, &self.keys);
             // Told before it is done: what a crash leaves half-deleted is known as such.
             retention::mark(&plan, operations);
             Ok(plan)
@@ -227,7 +235,8 @@ impl History {
         operations: &mut Vec<Operation>,
         coming: Option<&Operation>,
     ) -> Result<usize> {
-        rebuild::complete(&*self.disk, &self.folder, &self.set, self.store, operations, coming)
+        let whose = (self.store, &self.keys);
+        rebuild::complete(&*self.disk, &self.folder, &self.set, whose, operations, coming)
     }
 
     fn remark(&self, item: JournalItem) {

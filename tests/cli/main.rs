@@ -2,6 +2,7 @@
 
 mod backups;
 mod demo;
+mod journals;
 mod points;
 mod records;
 mod rows;

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{ArchiveName, list_archives};
+use crate::archive::{ArchiveName, Listed};
 use crate::backup::{BackupReport, SavedFile};
-use crate::disk::Disk;
+use crate::disk::{Disk, atomic};
 use crate::engine::{Lsn, StoreId};
 use crate::error::{Error, Result};
 use crate::lock::Access;
@@ -187,7 +187,7 @@ impl Operation {
     /// A backup that was made, of the data or of the structure alone.
     ///
     /// # Errors
-    /// When the destination, where the files of the archive are looked up, cannot be read.
+    /// When a file of the archive cannot be looked at.
     pub fn backup(
         report: &BackupReport,
         data: bool,
@@ -213,11 +213,12 @@ impl Operation {
         made.data = data;
         made.seal = Some(report.seal.clone());
         made.parent = report.parent.as_ref().map(|parent| parent.seal.clone());
-        made.backup_path = Some(report.archive.clone());
-        made.backup_files = files_of(disk, &report.archive)?;
+        // By the name of the file that stands there: the whole of one in segments does not.
+        made.backup_path = report.archive_files.first().cloned();
+        made.backup_files = parts(disk, &report.archive_files)?;
         if let Some(log) = &report.log_archive {
-            made.log_path = Some(log.path.clone());
-            made.log_files = files_of(disk, &log.path)?;
+            made.log_path = log.files.first().cloned();
+            made.log_files = parts(disk, &log.files)?;
         }
         made.saved_files.clone_from(&report.files);
         Ok(made)
@@ -255,26 +256,24 @@ pub(crate) fn archive_name(path: &Path) -> Option<ArchiveName> {
     ArchiveName::parse(path.file_name()?.to_str()?)
 }
 
-/// All files of the archive at `path`: the file itself or its segments, then its parity.
-pub(crate) fn files_of(disk: &dyn Disk, path: &Path) -> Result<Vec<ArchivePart>> {
-    let look = |path: PathBuf| {
-        let found = disk.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
-        Ok::<_, Error>(ArchivePart { bytes: found.len, path })
+/// All files of a listed archive: the file itself or its segments, then its parity.
+pub(super) fn files_of(disk: &dyn Disk, listed: &Listed) -> Result<Vec<ArchivePart>> {
+    let mut files = listed.files.clone();
+    let parity = atomic::parent(listed.path()).join(listed.name.parity());
+    match disk.metadata(&parity) {
+        Ok(_) => files.push(parity),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::io("look at", &parity, e)),
+    }
+    parts(disk, &files)
+}
+
+fn parts(disk: &dyn Disk, files: &[PathBuf]) -> Result<Vec<ArchivePart>> {
+    let look = |path: &PathBuf| {
+        let found = disk.metadata(path).map_err(|e| Error::io("look at", path, e))?;
+        Ok(ArchivePart { path: path.clone(), bytes: found.len })
     };
-    let Some(name) = archive_name(path) else { return Ok(vec![look(path.to_path_buf())?]) };
-    let folder = crate::disk::atomic::parent(path);
-    let (whole, parity) = (name.clone().in_segment(None), folder.join(name.parity()));
-    let listed = list_archives(disk, folder, Some(name.set()))?;
-    let paths = listed.into_iter().find(|listed| listed.name == whole).map(|listed| listed.files);
-    let mut parts = Vec::new();
-    for path in paths.unwrap_or_else(|| vec![path.to_path_buf()]) {
-        parts.push(look(path)?);
-    }
-    match look(parity) {
-        Err(e) if e.kind() == crate::ErrorKind::NotFound => {}
-        part => parts.push(part?),
-    }
-    Ok(parts)
+    files.iter().map(look).collect()
 }
 
 /// An access by its name, where there is one.

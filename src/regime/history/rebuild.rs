@@ -2,7 +2,7 @@
 //!
 //! Only archives of this store under their own names: one that was renamed, or copied here from
 //! another store, says another number or store in its header, and is left out. So is one that cannot
-//! be read, by damage or since it is encrypted: nothing is listed that is only guessed.
+//! be read, by damage or since its key is not at hand: nothing is listed that is only guessed.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(super) fn complete(
     disk: &dyn Disk,
     folder: &Path,
     set: &str,
-    store: StoreId,
+    (store, keys): (StoreId, &Keys),
     operations: &mut Vec<Operation>,
     coming: Option<&Operation>,
 ) -> Result<usize> {
@@ -33,14 +33,14 @@ pub(super) fn complete(
         if listed.name.kind() == ArchiveKind::Log {
             let known = |o: &Operation| o.log_path.as_deref() == Some(path);
             if !operations.iter().chain(coming).any(known) {
-                logs.extend(log_of(disk, &listed, store).map(|header| (listed, header)));
+                logs.extend(log_of(disk, &listed, store, keys).map(|header| (listed, header)));
             }
         } else {
             let known = |o: &Operation| o.backup_path.as_deref() == Some(path);
             if operations.iter().chain(coming).any(known) {
                 continue;
             }
-            let Some(found) = read_backup(disk, &listed, store)? else { continue };
+            let Some(found) = read_backup(disk, &listed, store, keys)? else { continue };
             let at = operations.partition_point(|o| o.started <= found.started);
             operations.insert(at, found);
             added += 1;
@@ -72,19 +72,24 @@ fn attach(
     let follows = places().find(|at| operations[*at].backup_number == Some(header.number));
     let Some(at) = writer.or(follows) else { return Ok(false) };
     operations[at].log_path = Some(log.path().to_path_buf());
-    operations[at].log_files = files_of(disk, log.path())?;
+    operations[at].log_files = files_of(disk, log)?;
     Ok(true)
 }
 
-fn log_of(disk: &dyn Disk, listed: &Listed, store: StoreId) -> Option<LogHeader> {
-    let file = ArchiveFile::open(disk, listed.path(), &Keys::none()).ok()?;
+fn log_of(disk: &dyn Disk, listed: &Listed, store: StoreId, keys: &Keys) -> Option<LogHeader> {
+    let file = ArchiveFile::open(disk, listed.path(), keys).ok()?;
     let header: LogHeader = serde_json::from_value(file.header().app.clone()).ok()?;
     (header.store_id == store && header.number == listed.name.number()).then_some(header)
 }
 
 /// What a backup says of itself; `None` where it is not one of this store, or cannot be read.
-fn read_backup(disk: &dyn Disk, listed: &Listed, store: StoreId) -> Result<Option<Operation>> {
-    let Ok(file) = ArchiveFile::open(disk, listed.path(), &Keys::none()) else { return Ok(None) };
+fn read_backup(
+    disk: &dyn Disk,
+    listed: &Listed,
+    store: StoreId,
+    keys: &Keys,
+) -> Result<Option<Operation>> {
+    let Ok(file) = ArchiveFile::open(disk, listed.path(), keys) else { return Ok(None) };
     let header = serde_json::from_value::<BackupHeader>(file.header().app.clone());
     let results = serde_json::from_value::<BackupResults>(file.manifest().results.clone());
     let (Ok(header), Ok(results)) = (header, results) else { return Ok(None) };
@@ -114,7 +119,7 @@ fn read_backup(disk: &dyn Disk, listed: &Listed, store: StoreId) -> Result<Optio
     let took = looked.modified.saturating_sub(header.started);
     found.duration_micros = u64::try_from(took).unwrap_or(0);
     found.backup_path = Some(listed.path().to_path_buf());
-    found.backup_files = files_of(disk, listed.path())?;
+    found.backup_files = files_of(disk, listed)?;
     found.saved_files = file
         .entries()
         .iter()

@@ -13,13 +13,18 @@ use crate::store::{BackupHeader, LogHeader};
 
 /// Takes out of the plan what does not say of itself that it is what the history lists; a line for
 /// each that is left alone.
-pub(crate) fn check(plan: &mut RetentionPlan, disk: &dyn Disk, store: StoreId) -> Vec<JournalItem> {
+pub(crate) fn check(
+    plan: &mut RetentionPlan,
+    disk: &dyn Disk,
+    store: StoreId,
+    keys: &Keys,
+) -> Vec<JournalItem> {
     let mut lines = Vec::new();
     for (path, reason) in &plan.left_alone {
         lines.push(left_alone(path, reason));
     }
     let mut refused = Vec::new();
-    plan.deletions.retain(|deletion| match says_so(deletion, disk, store) {
+    plan.deletions.retain(|deletion| match says_so(deletion, disk, store, keys) {
         Ok(()) => true,
         Err(error) => {
             lines.push(left_alone(&deletion.path, "").with_error(&error));
@@ -32,11 +37,11 @@ pub(crate) fn check(plan: &mut RetentionPlan, disk: &dyn Disk, store: StoreId) -
 }
 
 /// Whether the archive is of this store, and has the number and the seal that are listed.
-fn says_so(deletion: &Deletion, disk: &dyn Disk, store: StoreId) -> Result<()> {
+fn says_so(deletion: &Deletion, disk: &dyn Disk, store: StoreId, keys: &Keys) -> Result<()> {
     if deletion.begun {
         return Ok(());
     }
-    let file = match ArchiveFile::open(disk, &deletion.path, &Keys::none()) {
+    let file = match ArchiveFile::open(disk, &deletion.path, keys) {
         Ok(file) => file,
         // Nobody may be there to give a key. Place, name and length agree with the history.
         Err(error) if is_encrypted(deletion) && error.code() == code::KEY => return Ok(()),
@@ -108,7 +113,7 @@ pub(crate) fn delete(
     lines
 }
 
-/// The last file first: it holds the seal, without which the rest is no archive.
+/// From the end: the seal goes before the rest, which is no archive without it.
 fn remove(deletion: &Deletion, disk: &dyn Disk) -> Result<()> {
     for file in deletion.files.iter().rev() {
         match disk.remove_file(&file.path) {
