@@ -213,11 +213,11 @@ impl Operation {
         made.data = data;
         made.seal = Some(report.seal.clone());
         made.parent = report.parent.as_ref().map(|parent| parent.seal.clone());
-        // By the name of the file that stands there: the whole of one in segments does not.
-        made.backup_path = report.archive_files.first().cloned();
+        // By the name of a file that stands there: the whole of one in segments does not.
+        made.backup_path = opened_by(&report.archive_files);
         made.backup_files = parts(disk, &report.archive_files)?;
         if let Some(log) = &report.log_archive {
-            made.log_path = log.files.first().cloned();
+            made.log_path = opened_by(&log.files);
             made.log_files = parts(disk, &log.files)?;
         }
         made.saved_files.clone_from(&report.files);
@@ -256,16 +256,23 @@ pub(crate) fn archive_name(path: &Path) -> Option<ArchiveName> {
     ArchiveName::parse(path.file_name()?.to_str()?)
 }
 
-/// All files of a listed archive: the file itself or its segments, then its parity.
+/// All files of a listed archive, as a backup names them: its parity, then the file itself or its
+/// segments.
 pub(super) fn files_of(disk: &dyn Disk, listed: &Listed) -> Result<Vec<ArchivePart>> {
-    let mut files = listed.files.clone();
+    let mut files = Vec::new();
     let parity = atomic::parent(listed.path()).join(listed.name.parity());
     match disk.metadata(&parity) {
         Ok(_) => files.push(parity),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(Error::io("look at", &parity, e)),
     }
+    files.extend_from_slice(&listed.files);
     parts(disk, &files)
+}
+
+/// The file by which an archive is opened: its only one, or its first segment.
+fn opened_by(files: &[PathBuf]) -> Option<PathBuf> {
+    files.iter().find(|path| archive_name(path).is_some()).cloned()
 }
 
 fn parts(disk: &dyn Disk, files: &[PathBuf]) -> Result<Vec<ArchivePart>> {

@@ -191,3 +191,40 @@ fn a_crash_while_deleting_is_made_good_by_the_next_run() {
         }
     }
 }
+
+/// Layered as archives can be: nobody gives a key, and place, name and length decide.
+#[cfg(feature = "encryption")]
+#[test]
+fn all_files_of_an_archive_go_segments_and_parity_and_encrypted_ones_included() {
+    use stillpoint::archive::{Keys, Level, Recipients};
+    let sim = ground(9);
+    let mut shop = Shop::create(&sim, "/store");
+    let mut layered = |secret: &str| {
+        shop.commit();
+        let backup = shop.store.backup(TO).name(SET).access(Access::Live).workers(1);
+        let backup = backup.segment_size(64 << 10).redundancy(Level::Low);
+        let report = backup.encrypt(Recipients::passphrase(secret).unwrap()).run().unwrap();
+        shop.id = report.store_id;
+        assert!(report.archive_files.len() > 1, "{:?}", report.archive_files);
+        let was = shop.record(&report, None);
+        assert_eq!(was.backup_files.len(), report.archive_files.len());
+        report
+    };
+    let (first, second) = (layered("one"), layered("two"));
+    let log = second.log_archive.clone().expect("there were commits");
+    shop.history().retire(&KEEP(1)).unwrap();
+    for gone in first.archive_files.iter().chain(&log.files) {
+        assert!(sim.metadata(gone).is_err(), "{} is still there", gone.display());
+    }
+    for kept in &second.archive_files {
+        assert!(sim.metadata(kept).is_ok(), "{} is gone", kept.display());
+    }
+    // A lost history finds it again with the key, and does not guess without.
+    sim.remove_file(&shop.history().path()).unwrap();
+    assert!(shop.history().read().unwrap().is_empty());
+    let found = shop.history().with_keys(Keys::none().with_passphrase("two")).load().unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].seal, Some(second.seal));
+    let files: Vec<_> = found[0].backup_files.iter().map(|part| part.path.clone()).collect();
+    assert_eq!(files, second.archive_files);
+}
