@@ -39,7 +39,8 @@ pub use run::{RegimeBackup, RegimeBackupHandle};
 pub use schedule::{Schedule, Slots, next_after, slots_between};
 pub use settings::{
     Advanced, BackupFailure, DailySchedule, DrillSchedule, Frequency, General, HourlySchedule,
-    LogPolicy, MonthlySchedule, OwnSettings, Scheduler, SetNumber, Settings, Strictness,
-    TransactionWait, WeekDay, WeeklySchedule,
+    MAX_SETTINGS_BYTES, MonthlySchedule, OwnSettings, Problem, SETTINGS_FILE, SETTINGS_FOLDER,
+    Scheduler, SetNumber, SettingKey, Settings, SettingsFile, Strictness, TransactionWait, WeekDay,
+    WeeklySchedule,
 };
 pub use state::{Checked, LastBackup, RestoreInfo, Status};

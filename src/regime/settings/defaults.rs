@@ -8,10 +8,11 @@ use std::time::Duration;
 use jiff::civil::Time;
 
 use super::types::{
-    Advanced, BackupFailure, DailySchedule, DrillSchedule, General, HourlySchedule, LogPolicy,
+    Advanced, BackupFailure, DailySchedule, DrillSchedule, General, HourlySchedule,
     MonthlySchedule, OwnSettings, SetNumber, Strictness, TransactionWait, WeekDay, WeeklySchedule,
 };
 use crate::archive::{Compression, Level};
+use crate::engine::LogCapPolicy;
 use crate::lock::AtLimit;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -114,7 +115,7 @@ impl Default for OwnSettings {
             throttle: 0,
             full_every: 1,
             log_cap: 0,
-            log_policy: LogPolicy::Refuse,
+            log_policy: LogCapPolicy::Refuse,
             drill: DrillSchedule::default(),
             time_zone: None,
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::civil::Time;
 
 use crate::archive::{Compression, Level};
+use crate::engine::LogCapPolicy;
 use crate::lock::{Access, AtLimit};
 
 /// How backups go: what a settings file says, and the defaults for what it leaves out.
@@ -226,21 +227,11 @@ pub struct OwnSettings {
     /// How many bytes of log are kept for the next backup; 0: as many as there are.
     pub log_cap: u64,
     /// What happens when that many are reached.
-    pub log_policy: LogPolicy,
+    pub log_policy: LogCapPolicy,
     /// When restore drills are made.
     pub drill: DrillSchedule,
     /// The time zone of the schedule, an IANA name; `None`: that of the system.
     pub time_zone: Option<String>,
-}
-
-/// What happens when the log that is kept for the next backup reaches its cap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum LogPolicy {
-    /// Writes are refused with 1274 until a backup.
-    #[default]
-    Refuse,
-    /// The log is let go, so that roll-forward has a gap until a backup; writes go on.
-    Drop,
 }
 
 /// When restore drills are made.
