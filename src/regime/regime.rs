@@ -20,11 +20,11 @@ use super::opening;
 use super::plan::Plan;
 use super::policy::Policy;
 use super::run::RegimeBackup;
-use super::settings::{LogPolicy, Settings};
+use super::settings::Settings;
 use super::state::{Attended, Checked, LastBackup, RestoreInfo, State, Status};
 use crate::archive::{Keys, Recipients};
 use crate::backup::BackupStart;
-use crate::engine::{LogCapPolicy, Lsn};
+use crate::engine::Lsn;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::{Archive, LogAction, LogFile, LogOperation};
 use crate::store::{Store, StoreBuilder};
@@ -434,13 +434,9 @@ impl Core {
 
 /// The store with the bound of its kept log that the settings say, where they say one.
 fn with_log_cap(store: StoreBuilder, settings: &Settings) -> StoreBuilder {
-    let policy = match settings.stillpoint.log_policy {
-        LogPolicy::Refuse => LogCapPolicy::Refuse,
-        LogPolicy::Drop => LogCapPolicy::DropOldest,
-    };
     match settings.stillpoint.log_cap {
         0 => store,
-        bytes => store.log_cap(bytes, policy),
+        bytes => store.log_cap(bytes, settings.stillpoint.log_policy),
     }
 }
 

@@ -15,7 +15,6 @@ mod defaults;
 mod document;
 mod file;
 mod table;
-
 mod tree;
 mod types;
 mod value;
