@@ -6,7 +6,8 @@
 //! happened: every figure is measured in the run, and a promise that was not kept makes the command
 //! fail.
 //!
-//! It works in a folder of its own, which it removes.
+//! It works in a folder of its own, which it removes. `--regime` tells another story
+//! ([`regime`]) in the same way.
 
 mod act;
 mod contents;
@@ -14,6 +15,7 @@ mod history;
 mod narrator;
 mod place;
 mod plain_tar;
+mod regime;
 mod report;
 mod traffic;
 
@@ -56,10 +58,17 @@ pub(crate) struct Demo {
     /// Work in this new folder and leave it there, to look at.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Walk from a settings file to a restore at any point instead: backups, logs, an accident,
+    /// incremental, damaged and encrypted archives.
+    #[arg(long)]
+    regime: bool,
 }
 
 impl Demo {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
+        if self.regime {
+            return regime::run(output, self.keep.as_ref(), stop);
+        }
         let began = Instant::now();
         let narrator = Narrator { silent: output.json };
         let place = Place::new(self.keep.as_deref())?;

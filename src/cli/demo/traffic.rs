@@ -116,7 +116,7 @@ impl Ground {
     }
 
     /// One flight, as one transaction.
-    fn fly(&self, writer: u64, random: &mut Random, tally: &Tally) -> stillpoint::Result<()> {
+    pub(crate) fn fly(&self, writer: u64, random: &mut Random, tally: &Tally) -> stillpoint::Result<()> {
         let ticket = self.store.request_write()?;
         let waits = ticket.state() == TicketState::Waiting;
         let asked = Instant::now();
@@ -177,7 +177,7 @@ impl Traffic {
             |seed: u64, job: fn(&Ground, u64, &mut Random, &Tally) -> stillpoint::Result<()>| {
                 let (ground, tally, over) = (ground.clone(), tally.clone(), over.clone());
                 spawn(move || {
-                    let mut random = Random(seed);
+                    let mut random = Random::new(seed);
                     while !over.load(Ordering::Acquire) {
                         job(&ground, seed, &mut random, &tally)?;
                         sleep(PACE);
@@ -220,9 +220,14 @@ impl Drop for Traffic {
 }
 
 /// Enough disorder for a demo, the same at each run (xorshift).
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    /// A sequence of its own for each `seed` but 0.
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
     fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
