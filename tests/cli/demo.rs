@@ -32,3 +32,24 @@ fn the_demo_proves_every_backup_and_leaves_nothing_behind() {
     assert_eq!(acts[1]["writes"], json!(0));
     assert_eq!(shop.names("tmp"), Vec::<String>::new());
 }
+
+#[test]
+fn the_story_of_the_regime_proves_every_restore_and_leaves_nothing_behind() {
+    let shop = Shop::new();
+    std::fs::create_dir(shop.path("tmp")).unwrap();
+    let output = shop
+        .command(&["demo", "--regime", "--json"])
+        .env("TMPDIR", shop.path("tmp"))
+        .output()
+        .expect("the binary runs");
+    let ended = super::Ended::of(output);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let told: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    let proofs = told["proofs"].as_array().unwrap();
+    assert_eq!(proofs.len(), 7);
+    for proof in proofs {
+        assert_eq!(proof["right"], json!(true), "{proof}");
+        assert!(proof["same"].as_u64().unwrap() > 28_000, "{proof}");
+    }
+    assert_eq!(shop.names("tmp"), Vec::<String>::new());
+}

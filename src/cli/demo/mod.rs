@@ -74,6 +74,7 @@ impl Demo {
         let place = Place::new(self.keep.as_deref())?;
         narrator.say(&format!("Working in {}", place.folder().display()));
         let scene = set_the_scene(&place, narrator, stop)?;
+        narrator.say("   Two threads read, two threads write: each flight is one transaction\n");
         let mut acts = Vec::new();
         for (at, access) in ACCESSES.into_iter().enumerate() {
             narrator.say(&format!("{}  {}", at + 2, headline(access)));
@@ -127,7 +128,6 @@ fn set_the_scene<'a>(place: &'a Place, narrator: Narrator, stop: &'a Stop) -> Ou
     let lsn = write.commit()?.lsn;
     let airports = first.keys().map(|at| at.1.clone()).collect();
     let ground = Ground::new(store, airports, History::begin(lsn, first));
-    narrator.say("   Two threads read, two threads write: each flight is one transaction\n");
     Ok(Scene { ground: Arc::new(ground), place, narrator, stop })
 }
 

@@ -130,7 +130,7 @@ impl<'a> Story<'a> {
     fn headline(&mut self, text: &str) -> Outcome {
         self.stop.check("The demo's folder is removed.")?;
         self.act += 1;
-        self.narrator.say(&format!("{}  {text}", self.act));
+        self.narrator.say(&format!("\n{}  {text}", self.act));
         Ok(())
     }
 

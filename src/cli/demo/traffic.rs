@@ -116,7 +116,12 @@ impl Ground {
     }
 
     /// One flight, as one transaction.
-    pub(crate) fn fly(&self, writer: u64, random: &mut Random, tally: &Tally) -> stillpoint::Result<()> {
+    pub(crate) fn fly(
+        &self,
+        writer: u64,
+        random: &mut Random,
+        tally: &Tally,
+    ) -> stillpoint::Result<()> {
         let ticket = self.store.request_write()?;
         let waits = ticket.state() == TicketState::Waiting;
         let asked = Instant::now();

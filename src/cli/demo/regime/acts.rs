@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use stillpoint::regime::JournalReader;
 use stillpoint::{
-    Archive, BackupReport, Error, ErrorKind, Keys, Level, Recipients, RestorePoint, Store, code,
+    Archive, BackupBuilder, BackupReport, Error, ErrorKind, Keys, Level, Recipients, RestorePoint,
+    Store, code,
 };
 
 use super::Story;
@@ -22,13 +23,14 @@ const PASSPHRASE: &str = "a passphrase that only this demo knows";
 impl Story<'_> {
     /// What the settings say.
     pub(super) fn settings(&mut self) -> Outcome {
-        self.headline("A settings file written elsewhere: daily at 02:30, the last 3 sets are kept")?;
+        self.headline(
+            "A settings file written elsewhere: daily at 02:30, the last 3 sets are kept",
+        )?;
         let next = self.regime.next_backup().map(|at| at.to_string());
         self.say(&format!("destination {}", self.regime.destination().display()));
-        self.say(&format!("next backup {}\n", next.as_deref().unwrap_or("never")));
-        std::fs::create_dir_all(self.regime.destination()).map_err(|cause| {
-            Error::io("create the folder", self.regime.destination(), cause)
-        })?;
+        self.say(&format!("next backup {}", next.as_deref().unwrap_or("never")));
+        std::fs::create_dir_all(self.regime.destination())
+            .map_err(|cause| Error::io("create the folder", self.regime.destination(), cause))?;
         Ok(())
     }
 
@@ -54,7 +56,9 @@ impl Story<'_> {
 
     /// Somebody deletes the airports of a country; all else that was committed is wanted back.
     pub(super) fn accident(&mut self) -> Outcome {
-        self.headline("An accident: one transaction deletes every airport whose code begins with ED")?;
+        self.headline(
+            "An accident: one transaction deletes every airport whose code begins with ED",
+        )?;
         self.fly(100)?;
         let accident = self.delete_airports("ED")?;
         self.say(&format!("that was the commit with LSN {}", human::count(accident)));
@@ -65,7 +69,11 @@ impl Story<'_> {
         let dir = self.place.path("before");
         let archive = Archive::open(&newest)?;
         archive.restore(&dir).log(&log).to(RestorePoint::Before(accident)).run()?;
-        self.prove("archive 2 and the store's own log, to before the accident", accident - 1, &dir)?;
+        self.prove(
+            "archive 2 and the store's own log, to before the accident",
+            accident - 1,
+            &dir,
+        )?;
         let dir = self.place.path("newest");
         archive.restore(&dir).log(&log).run()?;
         self.prove("the same with all of the log", self.last(), &dir)
@@ -76,7 +84,7 @@ impl Story<'_> {
         self.headline("An incremental backup: only the pages that changed")?;
         let full = self.back_up()?;
         self.fly(100)?;
-        let report = self.regime.backup().incremental().run()?;
+        let report = self.regime.backup().incremental(true).run()?;
         self.say(&format!(
             "{} instead of {}",
             human::bytes(report.archive_bytes),
@@ -91,17 +99,12 @@ impl Story<'_> {
     pub(super) fn damage(&mut self) -> Outcome {
         self.headline("A damaged archive with parity beside it")?;
         self.fly(1)?;
-        let report =
-            self.regime.store().backup(self.aside("parity")?).redundancy(Level::Low).run()?;
+        let report = self.a_copy("parity")?.redundancy(Level::Low).run()?;
         let promise = Archive::open(&report.archive)?.promise();
         overwrite(&report.archive, report.archive_bytes / 3, &[0xA5; 3000])?;
         self.say(&format!("3,000 bytes of {} overwritten", name(&report.archive)));
-        let repaired = stillpoint::archive::repair(
-            &*stillpoint::disk::RealDisk::new(),
-            &report.archive,
-            &Keys::none(),
-        )?;
-        self.say(&format!("repaired: {repaired}"));
+        let repaired = Archive::repair(&report.archive, |_| self.stop.flow())?;
+        self.say(&format!("repaired: {} of 64 KiB", human::counted(repaired.repaired, "block")));
         if promise.is_none() {
             return Err(broken("an archive with parity promises nothing").into());
         }
@@ -115,9 +118,7 @@ impl Story<'_> {
         self.headline("An encrypted archive, in segments")?;
         self.fly(1)?;
         let report = self
-            .regime
-            .store()
-            .backup(self.aside("encrypted")?)
+            .a_copy("encrypted")?
             .encrypt(Recipients::passphrase(PASSPHRASE)?)
             .segment_size(256 << 10)
             .run()?;
@@ -150,6 +151,10 @@ impl Story<'_> {
                 human::counted(coverage.gaps.len() as u64, "gap"),
             ));
         }
+        let disk = stillpoint::disk::RealDisk::new();
+        let mut journal = JournalReader::open(disk, self.regime.store().path());
+        let lines = journal.next_lines()?;
+        self.say(&format!("the journal has {}", human::counted(lines.len() as u64, "line")));
         self.narrator.say("");
         Ok(())
     }
@@ -177,12 +182,13 @@ impl Story<'_> {
         self.ground.history.lock().last()
     }
 
-    /// A folder for archives that the settings do not name.
-    fn aside(&self, name: &str) -> Outcome<PathBuf> {
+    /// A backup into a folder that the settings do not name. It stands by itself: the log goes on
+    /// where the backups by the settings are.
+    fn a_copy(&self, name: &str) -> Outcome<BackupBuilder> {
         let folder = self.place.path(name);
         std::fs::create_dir(&folder)
             .map_err(|cause| Error::io("create the folder", &folder, cause))?;
-        Ok(folder)
+        Ok(self.regime.store().backup(folder).log_archive(false))
     }
 
     /// Deletes the airports whose codes begin with `prefix`; the commit that did it.
@@ -203,7 +209,8 @@ impl Story<'_> {
         let found = contents(&Store::open(dir)?)?;
         let compared = |lsn: u64| -> Outcome<Comparison> {
             let expected: Result<State, u64> = self.ground.history.lock().at(lsn);
-            let expected = expected.map_err(|lsn| broken(&format!("nobody committed LSN {lsn}")))?;
+            let expected =
+                expected.map_err(|lsn| broken(&format!("nobody committed LSN {lsn}")))?;
             Ok(Comparison::of(&expected, &found))
         };
         let proof = Proof { way, lsn, found: compared(lsn)?, one_before: compared(lsn - 1)? };
