@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use stillpoint::disk::atomic::remove_tree;
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk};
 use stillpoint::{
-    Archive, BackupBuilder, BackupKind, BackupReport, Contents, Error, ErrorKind, Mode, Store,
+    Archive, BackupBuilder, BackupKind, BackupReport, Compression, Contents, Error, ErrorKind,
+    Keys, Level, Mode, Recipients, Store,
 };
 
 use crate::scene::{ITEMS, Scene, TO, all, files, open, put, read_file, records, write_file};
@@ -343,6 +344,31 @@ fn an_incremental_backup_that_fails_leaves_the_chain_as_it_was() {
         let next = incremental(&scene.store);
         assert_eq!(restored(&scene.sim, &next.archive, &format!("/{call:?}")), all(&scene.store));
     }
+}
+
+#[test]
+fn a_chain_may_be_in_segments_encrypted_and_with_parity_each_as_it_likes() {
+    let scene = Scene::new(Mode::Server, 3000);
+    let who = || Recipients::passphrase("a still point").unwrap();
+    let saved = scene.store.backup(TO).segment_size(64 << 10).redundancy(Level::Low);
+    saved.compression(Compression::None).encrypt(who()).run().unwrap();
+    put(&scene.store, 3, "of the second").unwrap();
+    let second = scene.store.backup(TO).encrypt(who()).incremental().run().unwrap();
+    put(&scene.store, 4, &"of the third".repeat(9000)).unwrap();
+    let keys = Keys::none().with_passphrase("a still point");
+    let third = scene.store.backup(TO).incremental().keys(keys.clone()).segment_size(64 << 10);
+    let third = third.run().unwrap();
+    assert_eq!(third.parent.unwrap().seal, second.seal);
+    assert!(third.passed_over.is_empty());
+    let open_it = |keys: &Keys| Archive::open_on_with(scene.sim.clone(), &third.archive, keys);
+    let archive = open_it(&keys).unwrap();
+    archive.verify_chain().unwrap();
+    archive.restore("/copy").run().unwrap();
+    assert!(all(&open(&scene.sim, "/copy").unwrap()) == all(&scene.store));
+    // The third can be opened by anybody, and restored only by who has the keys of the others.
+    let error = open_it(&Keys::none()).unwrap().restore("/no").run().unwrap_err();
+    assert_eq!(error.code(), 2009, "{error}");
+    assert!(error.to_string().contains("[2011]"), "{error}");
 }
 
 #[derive(Clone, Debug)]
