@@ -160,6 +160,7 @@ impl CopyPlan {
     }
 
     /// Pages of the copy that are not zeros.
+    #[cfg(test)]
     pub(crate) fn live_pages(&self) -> u64 {
         self.live_pages + FIRST_PAGE
     }
