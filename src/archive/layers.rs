@@ -43,6 +43,11 @@ impl Layers {
         }
     }
 
+    /// About as many bytes as an archive of `bytes` bytes takes with its parity.
+    pub(crate) fn with_parity(&self, bytes: u64) -> u64 {
+        bytes + super::parity::parity_of(bytes, self.redundancy)
+    }
+
     /// Whether the archive is one file and nothing else.
     pub fn is_plain(&self) -> bool {
         self.recipients.is_none() && self.segment_bytes.is_none() && self.redundancy == Level::None

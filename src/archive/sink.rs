@@ -35,7 +35,7 @@ pub(crate) struct FrameSink {
 }
 
 enum Stream {
-    Plain(Output),
+    Plain(Box<Output>),
     Encrypted(Box<Encrypted<Output>>),
 }
 
@@ -44,7 +44,7 @@ impl FrameSink {
     pub(crate) fn new(output: Output, recipients: Option<&Recipients>) -> Result<FrameSink> {
         let path = output.path().to_path_buf();
         let (stream, keys) = match recipients {
-            None => (Stream::Plain(output), Keys::none()),
+            None => (Stream::Plain(Box::new(output)), Keys::none()),
             Some(recipients) => {
                 let (encrypted, keys) = Encrypted::begin(&recipients.0, output)?;
                 (Stream::Encrypted(Box::new(encrypted)), keys)
@@ -73,7 +73,7 @@ impl FrameSink {
         let table = seal::encode_table(&self.frames);
         self.append(&[&seal.0, &table])?;
         let output = match self.stream {
-            Stream::Plain(output) => output,
+            Stream::Plain(output) => *output,
             Stream::Encrypted(encrypted) => {
                 encrypted.finish().map_err(|cause| unwrap(cause, &self.path))?
             }

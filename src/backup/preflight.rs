@@ -156,7 +156,7 @@ fn check_writable(disk: &dyn Disk, partial: &Path) -> Result<()> {
 }
 
 /// Refuses a destination that surely cannot hold the archive: one that is as big as the store where
-/// nothing is packed, an eighth of it where it is.
+/// nothing is packed, an eighth of it where it is, and its parity.
 fn check_space(backup: &BackupBuilder) -> Result<()> {
     let engine = &backup.inner.engine;
     let stats = engine.stats();
@@ -169,6 +169,7 @@ fn check_space(backup: &BackupBuilder) -> Result<()> {
         Compression::None => live,
         _ => live / 8,
     };
+    let needed = backup.options.layers.with_parity(needed);
     let folder = &backup.destination;
     let free = engine
         .disk()

@@ -3,6 +3,7 @@
 mod backups;
 mod demo;
 mod journals;
+mod layers;
 mod points;
 mod records;
 mod rows;

@@ -17,6 +17,8 @@ mod p5_kill;
 mod p5_model;
 mod p6_archives;
 mod p6_attachments;
+#[cfg(feature = "encryption")]
+mod p6_layers;
 mod p7_delta;
 mod p7_incremental;
 mod p7_log_archives;

@@ -168,7 +168,7 @@ impl Parity {
 
 /// The first copy of the header that is whole: where it should be, or wherever it is.
 fn find_header(file: &dyn File, len: u64) -> Option<Header> {
-    let last = len.checked_sub(PAGE).unwrap_or_default();
+    let last = len.saturating_sub(PAGE);
     header_at(file, 0).or_else(|| header_at(file, last)).or_else(|| {
         let pages = (0..len / PAGE).map(|page| page * PAGE);
         pages.into_iter().find_map(|at| header_at(file, at))

@@ -75,12 +75,7 @@ impl Stripe {
 impl Geometry {
     /// The geometry for an archive of `total` bytes; `None` without redundancy.
     pub(crate) fn of(total: u64, redundancy: Level, interlacing: Level) -> Option<Geometry> {
-        let share = match redundancy {
-            Level::None => return None,
-            Level::Low => 8,
-            Level::Medium => 16,
-            Level::High => 32,
-        };
+        let share = share_of(redundancy).filter(|_| total > 0)?;
         let distance = match interlacing {
             Level::None => 1,
             Level::Low => 16,
@@ -250,6 +245,21 @@ impl Geometry {
         let burst_bytes = burst.saturating_sub(1) * block_bytes + 1;
         Promise { block_bytes, anywhere, burst_bytes }
     }
+}
+
+/// Parity blocks for [`STRIPE`] data blocks.
+fn share_of(redundancy: Level) -> Option<u32> {
+    match redundancy {
+        Level::None => None,
+        Level::Low => Some(8),
+        Level::Medium => Some(16),
+        Level::High => Some(32),
+    }
+}
+
+/// About as many bytes as the parity of `bytes` bytes takes.
+pub(crate) fn parity_of(bytes: u64, redundancy: Level) -> u64 {
+    share_of(redundancy).map_or(0, |share| bytes / STRIPE * u64::from(share))
 }
 
 /// Stripes of a group of `len` blocks; one for an empty one, which keeps the arithmetic going.

@@ -20,6 +20,7 @@ mod tests;
 
 pub(crate) use file::Parity;
 pub use geometry::Promise;
+pub(crate) use geometry::parity_of;
 pub(crate) use guard::Guard;
 pub(crate) use order::Order;
 pub use repair::ArchiveRepair;
