@@ -93,8 +93,10 @@ impl Run {
         let write = self.store.begin_write().unwrap();
         write.set_durability(durability);
         match value {
-            Some(value) => drop(write.table(ITEMS).unwrap().put(&key, &value).unwrap()),
-            None => drop(write.table(ITEMS).unwrap().delete(&key).unwrap()),
+            Some(value) => write.table(ITEMS).unwrap().put(&key, &value).unwrap(),
+            None => {
+                let _was_there = write.table(ITEMS).unwrap().delete(&key).unwrap();
+            }
         }
         let info = write.commit().unwrap();
         self.note(info.time);
@@ -111,8 +113,12 @@ impl Run {
                 let value = format!("eventually {}", self.history.len());
                 self.commit(*key, Some(value), Durability::Eventual);
             }
-            Step::Backup => drop(self.store.backup(TO).run().unwrap()),
-            Step::Checkpoint => drop(self.store.checkpoint().unwrap()),
+            Step::Backup => {
+                let _report = self.store.backup(TO).run().unwrap();
+            }
+            Step::Checkpoint => {
+                let _lsn = self.store.checkpoint().unwrap();
+            }
             Step::Reopen => {
                 self.store.close().unwrap();
                 self.store = builder(&self.sim, self.segment).open().unwrap();
@@ -350,7 +356,26 @@ fn writes_wait_for_an_integration_and_open_handles_hold_it_up() {
         let refused = copy.integrate(&logs, options);
         assert_eq!(code(refused), (ErrorKind::Timeout, 1420));
         assert_eq!(copy.lsn(), 1);
+        // While one waits for the handle, it excludes backups and others of its kind.
+        let waiting = scope.spawn(|| {
+            loop {
+                match copy.integrate(&logs, IntegrateOptions::default()) {
+                    Err(error) if error.kind() == ErrorKind::BackupInProgress => {}
+                    ended => break ended,
+                }
+            }
+        });
+        // A backup that would go nowhere, so that its turn is short.
+        let busy = loop {
+            match copy.backup("/nowhere").access(stillpoint::Access::Live).run() {
+                Err(error) if error.code() == 1417 => break error,
+                _ => std::thread::yield_now(),
+            }
+        };
+        assert_eq!((busy.kind(), busy.code()), (ErrorKind::Busy, 1417));
+        assert!(busy.is_retryable());
         release.0.send(()).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap().lsn, 10);
     });
     copy.integrate(&logs, IntegrateOptions::default()).unwrap();
 }
