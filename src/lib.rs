@@ -82,6 +82,8 @@
 //!   [`Store::hold_writes`].
 //! - Backing up: [`Store::backup`], [`BackupBuilder`], [`BackupHandle`] with its
 //!   [`progress`](BackupHandle::progress) and its Stop button, [`BackupReport`].
+//! - Backing up more than one thing at one instant: [`Participant`] for what is no store (a database
+//!   of another kind, a folder), [`Together`] for several stores.
 //! - Archives: [`Archive`], to verify, to read in place, to restore; [`verify_store`] and
 //!   [`Store::verify`] for stores; [`archive`] for the file format by itself.
 //! - Watching: [`Store::events`], [`Store::stats`], [`Store::locks`].

@@ -153,9 +153,12 @@ fn nobody_is_frozen_before_everybody_is_prepared_and_nobody_held_before() {
     check_rules(&calls, &["a"], false);
 }
 
+/// Makes a backup fail in its way.
+type Failure = Box<dyn Fn(&Scene, BackupBuilder) -> BackupBuilder>;
+
 /// Ways in which a backup with two participants, a and b, fails, each with the code that it gives.
-fn failures() -> Vec<(&'static str, i32, Box<dyn Fn(&Scene, BackupBuilder) -> BackupBuilder>)> {
-    fn stop_at(stage: Stage) -> Box<dyn Fn(&Scene, BackupBuilder) -> BackupBuilder> {
+fn failures() -> Vec<(&'static str, i32, Failure)> {
+    fn stop_at(stage: Stage) -> Failure {
         Box::new(move |_, backup| {
             backup.on_progress(move |progress| match progress.stage == stage {
                 true => ControlFlow::Break(()),
@@ -163,7 +166,7 @@ fn failures() -> Vec<(&'static str, i32, Box<dyn Fn(&Scene, BackupBuilder) -> Ba
             })
         })
     }
-    fn fault(call: Call) -> Box<dyn Fn(&Scene, BackupBuilder) -> BackupBuilder> {
+    fn fault(call: Call) -> Failure {
         Box::new(move |scene, backup| {
             scene.sim.fail(FaultPlan::once(call, ".partial", Fault::IO));
             backup
