@@ -165,9 +165,11 @@ impl Books {
         item.started = Some(info.started);
         item.code = info.status.code;
         let aside = info.aside.as_deref().map(|aside| aside.display().to_string());
-        item.message = match (info.status.code, aside) {
-            (0, Some(aside)) => format!("the damaged store is kept as \"{aside}\""),
-            _ => info.status.text.clone(),
+        item.message = match aside {
+            Some(aside) => {
+                format!("{}; the damaged store is kept as \"{aside}\"", info.status.text)
+            }
+            None => info.status.text.clone(),
         };
         let mut items = vec![item];
         if info.commits_integrated > 0 {

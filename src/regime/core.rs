@@ -16,7 +16,7 @@ use super::events::{Events, RegimeEvent};
 use super::plan::Plan;
 use super::policy::Policy;
 use super::run::Order;
-use super::settings::Settings;
+use super::settings::{Settings, SettingsFile};
 use super::state::{LastBackup, State};
 use crate::archive::{Keys, Recipients};
 use crate::backup::{BackupReport, BackupStart};
@@ -57,11 +57,14 @@ pub(crate) struct Retry {
 
 /// What is in force, and what is remembered.
 pub(super) struct Desk {
+    pub(super) file: SettingsFile,
     pub(super) settings: Arc<Settings>,
     pub(super) plan: Arc<Plan>,
     pub(super) policy: Policy,
     pub(super) state: State,
     pub(super) retry: Option<Retry>,
+    /// Why the settings file as it is now is not in force.
+    pub(super) refused: Option<Error>,
 }
 
 /// Wakes the keeper, and tells it to end.

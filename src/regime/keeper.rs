@@ -74,6 +74,7 @@ fn keep(core: &Arc<Core>) {
 /// Does what is due, and gives the next moment when something will be.
 pub(super) fn tick(core: &Arc<Core>) -> Option<Timestamp> {
     if let Some(_alone) = core.ticking.try_lock() {
+        look_at_settings(core);
         run_schedule(core);
         run_retry(core);
         run_drills(core);
@@ -114,6 +115,13 @@ fn next_of(
 ) -> Option<Timestamp> {
     let until = timestamp(attended.until);
     next_after(schedule, Some(until), until.min(now), zone)
+}
+
+fn look_at_settings(core: &Arc<Core>) {
+    let changed = core.desk.lock().file.changed(&*core.disk);
+    if changed {
+        core.reload();
+    }
 }
 
 fn run_retry(core: &Arc<Core>) {

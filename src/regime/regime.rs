@@ -20,7 +20,7 @@ use super::opening;
 use super::plan::Plan;
 use super::policy::Policy;
 use super::run::RegimeBackup;
-use super::settings::Settings;
+use super::settings::{Settings, SettingsFile};
 use super::state::{Attended, Checked, LastBackup, RestoreInfo, State, Status};
 use crate::archive::{Keys, Recipients};
 use crate::backup::BackupStart;
@@ -68,7 +68,6 @@ pub struct RegimeBuilder {
     store: StoreBuilder,
     hooks: Hooks,
     secrets: Secrets,
-    settings: Settings,
     thread: bool,
 }
 
@@ -110,12 +109,6 @@ impl RegimeBuilder {
         self
     }
 
-    /// How backups go.
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
-        self
-    }
-
     /// Starts no thread: nothing is done unless [`Regime::tick`] is called.
     pub fn without_thread(mut self) -> Self {
         self.thread = false;
@@ -143,7 +136,7 @@ impl RegimeBuilder {
     fn start(self, create: bool) -> Result<Regime> {
         let (disk, dir) = (self.store.disk_ref().clone(), self.store.path().to_path_buf());
         opening::end_what_was_begun(&*disk, &dir)?;
-        let settings = self.settings;
+        let (settings, file) = Settings::load(&*disk, &dir)?;
         let plan = Plan::of(&settings, &dir, &self.secrets)?;
         let builder = with_log_cap(self.store, &settings);
         let opened = match opening::open(&builder, &plan, &self.secrets.keys) {
@@ -162,11 +155,13 @@ impl RegimeBuilder {
         let id = opened.store.inner().engine.store_id();
         let books = Books::new(disk, id, journal);
         let desk = Desk {
+            file,
             settings: Arc::new(settings),
             plan: Arc::new(plan),
             policy: Policy::default(),
             state,
             retry: None,
+            refused: None,
         };
         let core = Arc::new(Core::new(opened.store, self.hooks, self.secrets, desk, books, events));
         core.begin(opened.restored);
@@ -189,13 +184,7 @@ impl Regime {
 
     /// Options for a store that `store` would open.
     pub fn builder(store: StoreBuilder) -> RegimeBuilder {
-        RegimeBuilder {
-            store,
-            hooks: Hooks::default(),
-            secrets: Secrets::default(),
-            settings: Settings::default(),
-            thread: true,
-        }
+        RegimeBuilder { store, hooks: Hooks::default(), secrets: Secrets::default(), thread: true }
     }
 
     /// The store.
@@ -250,6 +239,11 @@ impl Regime {
     /// The settings in force.
     pub fn settings(&self) -> Arc<Settings> {
         self.core.desk.lock().settings.clone()
+    }
+
+    /// Why the settings file, as it is now, is not in force; `None` where it is.
+    pub fn settings_error(&self) -> Option<Error> {
+        self.core.desk.lock().refused.clone()
     }
 
     /// Where the archives go by the settings.
@@ -337,6 +331,48 @@ impl Core {
             }
         }
         keeper::count_missed(self);
+    }
+
+    /// Reads the settings anew. What cannot be used changes nothing but is told.
+    pub(super) fn reload(&self) {
+        let loaded = Settings::load(&*self.disk, &self.dir).and_then(|(settings, file)| {
+            Plan::of(&settings, &self.dir, &self.secrets).map(|plan| (settings, plan, file))
+        });
+        match loaded {
+            Ok((settings, plan, file)) => self.put_in_force(settings, plan, file),
+            Err(error) => {
+                let path = {
+                    let mut desk = self.desk.lock();
+                    desk.file.seen(&*self.disk);
+                    desk.refused = Some(error.clone());
+                    desk.file.path().to_path_buf()
+                };
+                self.books(|books| books.settings(&path, Some(&error)));
+                self.events.tell(RegimeEvent::SettingsRefused { error });
+            }
+        }
+    }
+
+    fn put_in_force(&self, settings: Settings, plan: Plan, file: SettingsFile) {
+        let path = file.path().to_path_buf();
+        let plan = Arc::new(plan);
+        {
+            let mut desk = self.desk.lock();
+            desk.file = file;
+            desk.settings = Arc::new(settings);
+            desk.plan = plan.clone();
+            desk.refused = None;
+        }
+        let now = self.disk.now();
+        self.remember(|state| {
+            attend_to(&mut state.backups, plan.schedule_mark(), now);
+            attend_to(&mut state.drills, plan.drills_mark(), now);
+        });
+        self.books(|books| {
+            books.configure(&plan);
+            books.settings(&path, None)
+        });
+        self.events.tell(RegimeEvent::SettingsChanged);
     }
 
     /// Whether the next backup by `plan` is to be incremental. Where the settings leave it open, it is
