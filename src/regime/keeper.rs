@@ -138,10 +138,12 @@ fn run_retry(core: &Arc<Core>) {
 /// One attempt from its beginning to its end; books, events and hooks have told how it ended.
 fn attempt(core: &Arc<Core>, order: Order) {
     if let Ok((begun, backup)) = begin(core, order, None) {
+        core.set_stopper(Some(Box::new(backup.stopper())));
         if core.bell.closing() {
             backup.stop();
         }
         let _told = begun.ended(core, backup.wait());
+        core.set_stopper(None);
     }
 }
 

@@ -111,7 +111,6 @@ fn start(
     }
     let handle = backup.start()?;
     begun.number = handle.number();
-    core.set_stopper(Some(Box::new(handle.stopper())));
     Ok(handle)
 }
 
@@ -122,7 +121,6 @@ impl Begun {
 
     /// Puts down how the backup ended, and does what follows from it.
     pub(crate) fn ended(self, core: &Core, result: Result<BackupReport>) -> Result<BackupReport> {
-        core.set_stopper(None);
         match result {
             Ok(report) => {
                 self.done(core, &report);

@@ -16,9 +16,9 @@ use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
 use stillpoint::regime::{Regime, RegimeBuilder, RegimeEvent};
-#[cfg(feature = "encryption")]
-use stillpoint::Recipients;
 use stillpoint::{Archive, BackupKind, ErrorKind, Store, TableDef, code};
+#[cfg(feature = "encryption")]
+use stillpoint::{Keys, Recipients};
 
 use crate::scene::{ITEMS, TO, all, put, read_file, until, write_file};
 
@@ -39,9 +39,9 @@ fn settings(values: &[(&str, &str)]) -> String {
     }
     let mut root = Node::default();
     for (path, value) in [("General/DestinationFolder", TO)].iter().chain(values) {
-        let node = path.split('/').fold(&mut root, |node, part| {
-            node.0.entry(part.to_owned()).or_default()
-        });
+        let node = path
+            .split('/')
+            .fold(&mut root, |node, part| node.0.entry(part.to_owned()).or_default());
         node.1 = (*value).to_owned();
     }
     let mut inside = String::new();
@@ -63,10 +63,7 @@ const RETRY: (&str, &str) = ("Advanced/BackupFailure/TryToBackupAfter", "0000-00
 const RETRY_LATER: (&str, &str) =
     ("Advanced/BackupFailure/TryBackupAtTheNextScheduledDate", "False");
 
-fn with<'a>(
-    base: &[(&'a str, &'a str)],
-    more: &[(&'a str, &'a str)],
-) -> Vec<(&'a str, &'a str)> {
+fn with<'a>(base: &[(&'a str, &'a str)], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     base.iter().chain(more).copied().collect()
 }
 
@@ -434,7 +431,10 @@ fn without_a_changed_record_a_run_is_postponed_and_no_error() {
     structure.create(OTHER).unwrap();
     structure.commit().unwrap();
     shop.at("2026-01-03T02:30:00Z");
-    assert!(matches!(shop.heard()[..], [RegimeEvent::Postponed { .. }]), "the structure is no data");
+    assert!(
+        matches!(shop.heard()[..], [RegimeEvent::Postponed { .. }]),
+        "the structure is no data"
+    );
     shop.put(2);
     shop.at("2026-01-04T02:30:00Z");
     assert!(matches!(shop.heard()[..], [RegimeEvent::BackupDone { .. }]));
@@ -788,8 +788,12 @@ fn strict_integration_stops_at_a_damaged_log_with_a_true_prefix() {
 #[cfg(feature = "encryption")]
 #[test]
 fn encrypted_archives_are_drilled_counted_and_restored_by_those_who_have_the_key() {
+    use age::secrecy::ExposeSecret;
+    let identity = age::x25519::Identity::generate();
+    let (public, private) = (identity.to_public().to_string(), identity.to_string());
     let keyed = |builder: RegimeBuilder| {
-        builder.encrypt(Recipients::passphrase("a long secret").unwrap())
+        let keys = Keys::none().with_identities(private.expose_secret()).unwrap();
+        builder.encrypt(Recipients::public_keys([public.as_str()]).unwrap()).keys(keys)
     };
     let sim = shop(&AUTOMATIC).closed();
     let shop = Shop::open_with(sim, keyed);
@@ -809,5 +813,5 @@ fn encrypted_archives_are_drilled_counted_and_restored_by_those_who_have_the_key
     builder(&sim).open().unwrap_err();
     let shop = Shop::open_with(sim, keyed);
     assert_eq!(all(shop.regime.store()), was);
-    assert!(!shop.journal().contains("a long secret"));
+    assert!(!shop.journal().contains(private.expose_secret()));
 }
