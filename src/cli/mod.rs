@@ -14,6 +14,7 @@ mod export;
 mod extract;
 mod follow;
 mod get;
+mod history;
 mod import;
 mod info;
 mod integrate;
@@ -26,6 +27,7 @@ mod restore;
 mod rollback;
 mod rows;
 mod scan;
+mod schedule;
 mod show;
 mod stop;
 mod stores;
@@ -72,7 +74,9 @@ enum Command {
     Follow(follow::Follow),
     Log(log::Log),
     Verify(verify::Verify),
+    Schedule(schedule::Schedule),
     Journal(journal::Journal),
+    History(history::History),
     Demo(demo::Demo),
 }
 
@@ -97,7 +101,9 @@ impl Command {
             Command::Follow(command) => command.run(output, stop),
             Command::Log(command) => command.run(output, stop),
             Command::Verify(command) => command.run(output, stop),
+            Command::Schedule(command) => command.run(output),
             Command::Journal(command) => command.run(output, stop),
+            Command::History(command) => command.run(output),
             Command::Demo(command) => command.run(output, stop),
         }
     }

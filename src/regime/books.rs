@@ -252,7 +252,8 @@ impl Books {
     }
 
     fn history(&self, plan: &Plan) -> History {
-        History::at(self.disk.clone(), &plan.destination, &plan.set, self.store)
+        let history = History::at(self.disk.clone(), &plan.destination, &plan.set, self.store);
+        history.with_keys(plan.keys.clone())
     }
 
     /// Into the journal, what was found wrong with the history.

@@ -13,6 +13,7 @@ mod history;
 mod journal;
 mod keeper;
 mod opening;
+mod outline;
 mod plan;
 mod policy;
 #[expect(clippy::module_inception, reason = "the room is named for what stands in its middle")]
@@ -33,6 +34,7 @@ pub use journal::{
     About, JOURNAL_FOLDER, Journal, JournalEvent, JournalItem, JournalLine, JournalReader,
     JournalRecord, Origin, ROTATE_ABOVE,
 };
+pub use outline::Outline;
 pub use regime::{Regime, RegimeBuilder};
 pub use retention::{Deletion, RetentionPlan, RetentionRule};
 pub use run::{RegimeBackup, RegimeBackupHandle};

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::core::Secrets;
 use super::policy::Rules;
 use super::schedule::Schedule;
-use super::settings::{BackupFailure, DrillSchedule, Frequency, Scheduler, Settings, Strictness};
+use super::settings::{BackupFailure, DrillSchedule, Settings, Strictness};
 use crate::archive::{Compression, Keys, Layers, check_set_name};
 use crate::backup::BackupBuilder;
 use crate::disk::Disk;
@@ -91,24 +91,6 @@ fn rules(failure: &BackupFailure) -> Rules {
         retry_at_next_date: failure.try_backup_at_the_next_scheduled_date,
         retry_after: failure.try_to_backup_after,
         give_up_after: failure.abort_if_backup_fail.then_some(failure.retry_count_before_abort),
-    }
-}
-
-fn schedule(scheduler: &Scheduler) -> Schedule {
-    let Scheduler { hourly, daily, weekly, monthly, .. } = scheduler;
-    match scheduler.frequency {
-        Frequency::Never => Schedule::Never,
-        Frequency::Hourly => Schedule::Hourly { every: hourly.every, from: hourly.starting_at },
-        Frequency::Daily => Schedule::Daily { every: daily.every, at: daily.hour },
-        Frequency::Weekly => Schedule::Weekly {
-            every: weekly.every,
-            days: weekly.days.each_ref().map(|day| day.save.then_some(day.hour)),
-        },
-        Frequency::Monthly => Schedule::Monthly {
-            every: monthly.every,
-            day: u8::try_from(monthly.day).unwrap_or(u8::MAX),
-            at: monthly.hour,
-        },
     }
 }
 
@@ -192,7 +174,7 @@ impl Plan {
                 strict: advanced.automatic_log_integration_strictness == Strictness::Strict,
                 restart: advanced.automatic_restart,
             },
-            schedule: schedule(&settings.scheduler),
+            schedule: Schedule::from(&settings.scheduler),
             drills: drills(&own.drill),
             zone: zone(own.time_zone.as_deref())?,
         })

@@ -76,3 +76,67 @@ fn following_shows_what_is_written_later() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// Writes settings beside the data of store `s`.
+fn settings(shop: &Shop, advanced: &str, scheduler: &str, own: &str) {
+    std::fs::create_dir_all(shop.path("s/Settings")).unwrap();
+    let text = format!(
+        "<Preferences4D><Backup><Settings><Advanced>{advanced}</Advanced>\
+         <Scheduler>{scheduler}</Scheduler><Stillpoint>{own}</Stillpoint>\
+         </Settings></Backup></Preferences4D>"
+    );
+    std::fs::write(shop.path("s/Settings/Backup.4DSettings"), text).unwrap();
+}
+
+#[test]
+fn the_history_lists_backups_and_what_would_be_deleted() {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "t", shop.file("in.csv", super::sample_csv(20)), "--key", "id"]);
+    shop.fails(4, &["history", "s"]);
+    for number in ["1", "2", "3"] {
+        shop.done(&["put", "s", "t", "k00001", number]);
+        shop.done(&["backup", "s"]);
+    }
+    let told = shop.json(&["history", "s"]);
+    let listed = told["operations"].as_array().unwrap();
+    assert_eq!(listed.len(), 3);
+    assert_eq!((&listed[2]["backupNumber"], &listed[2]["status"]), (&json!(3), &json!("complete")));
+    let text = shop.done(&["history", "s"]);
+    assert_eq!(text.lines().count(), 5, "{text}");
+    assert!(text.contains("s[0003].tar.zst"));
+    assert_eq!(shop.done(&["history", "s", "--dry-run"]).trim(), "nothing would be deleted");
+    settings(&shop, "<SetNumber><Enable>True</Enable><Value>1</Value></SetNumber>", "", "");
+    let plan = shop.json(&["history", "s", "--dry-run"]);
+    assert_eq!(plan["deletions"].as_array().unwrap().len(), 4, "two sets and their logs: {plan}");
+    assert_eq!(shop.json(&["history", "s"]), told, "and nothing is");
+    // All that was done stands in the journal too.
+    let all = lines(&shop.done(&["journal", "s", "--event", "backup", "--json"]));
+    let numbers: Vec<&Value> =
+        all.iter().filter(|line| line["item"] == "end").map(|line| &line["number"]).collect();
+    assert_eq!(numbers, [&json!(1), &json!(2), &json!(3)]);
+}
+
+#[test]
+fn the_next_backups_are_told_in_the_zone_of_the_schedule() {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "t", shop.file("in.csv", super::sample_csv(2)), "--key", "id"]);
+    assert_eq!(shop.json(&["schedule", "s", "next"])["next"], json!([]));
+    settings(
+        &shop,
+        "",
+        "<Frequency>Daily</Frequency><Daily><Every>1</Every><Hour>0000-00-00T21:30:00</Hour></Daily>",
+        "<TimeZone>Asia/Kolkata</TimeZone>",
+    );
+    let told = shop.json(&["schedule", "s", "next", "--count", "3"]);
+    assert_eq!(told["zone"], "Asia/Kolkata");
+    let next = told["next"].as_array().unwrap();
+    assert_eq!(next.len(), 3);
+    for slot in next {
+        assert!(slot["local"].as_str().unwrap().ends_with("T21:30:00+05:30"), "{slot}");
+    }
+    let day = 24 * 60 * 60 * 1_000_000;
+    assert_eq!(next[2]["time"].as_i64().unwrap() - next[0]["time"].as_i64().unwrap(), 2 * day);
+    assert_eq!(shop.done(&["schedule", "s", "next", "--count", "3"]).lines().count(), 3);
+    assert_eq!(shop.run(&["schedule", "s", "next", "--count", "0"]).code, 2);
+    shop.fails(4, &["schedule", "nowhere", "next"]);
+}

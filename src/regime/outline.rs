@@ -1,0 +1,53 @@
+//! What the settings of a store come to, for those who look at it without opening it.
+//!
+//! The store may be open elsewhere meanwhile, or be damaged: nothing but the settings is read.
+
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use super::core::Secrets;
+use super::plan::Plan;
+use super::schedule::Schedule;
+use super::settings::Settings;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+
+/// Where the backups of a store go, and when they are due.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// The folder that archives and history are in.
+    pub destination: PathBuf,
+    /// The name of the archives, without their number.
+    pub set: String,
+    /// When automatic backups are due.
+    pub schedule: Schedule,
+    /// The time zone that they are due in.
+    pub zone: TimeZone,
+    /// How many sets are kept; `None` keeps all.
+    pub keep: Option<u32>,
+    /// Whether old ones are deleted before a backup rather than after it.
+    pub erase_before: bool,
+}
+
+impl Outline {
+    /// What the settings say for the store in the folder `dir`.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) where there is no such folder; those of
+    /// [`Settings::load`].
+    pub fn of(disk: &dyn Disk, dir: &Path) -> Result<Outline> {
+        let dir = disk.canonical(dir).map_err(|e| Error::io("find the store", dir, e))?;
+        let (settings, _) = Settings::load(disk, &dir)?;
+        let plan = Plan::of(&settings, &dir, &Secrets::default())?;
+        Ok(Outline {
+            destination: plan.destination,
+            set: plan.set,
+            schedule: plan.schedule,
+            zone: plan.zone,
+            keep: plan.keep,
+            erase_before: plan.erase_before,
+        })
+    }
+}
