@@ -24,7 +24,7 @@ use self::document::{Document, Found};
 use super::journal::{JournalEvent, JournalItem};
 use super::retention::{self, RetentionPlan, RetentionRule};
 use crate::archive::{self, Keys};
-use crate::disk::Disk;
+use crate::disk::{Disk, atomic};
 use crate::engine::StoreId;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -51,10 +51,12 @@ pub struct History {
 }
 
 impl History {
-    /// The history of the store `store`, whose archives are named `set`, in `destination`. Nothing is
-    /// read yet.
+    /// The history of the store `store`, whose archives are named `set`, in `destination`. The file is
+    /// not read yet. Paths in it are absolute, so that it says the same to every process.
     pub fn at(disk: Arc<dyn Disk>, destination: &Path, set: &str, store: StoreId) -> History {
-        let (folder, set) = (destination.to_path_buf(), set.to_owned());
+        // One that is not there is told by whoever looks into it.
+        let folder = disk.canonical(destination).unwrap_or_else(|_| destination.to_path_buf());
+        let set = set.to_owned();
         History { disk, folder, set, store, keys: Keys::none(), remarks: Mutex::default() }
     }
 
@@ -140,7 +142,8 @@ impl History {
     ///
     /// # Errors
     /// As [`History::load`].
-    pub fn record(&self, operation: Operation, keep: Option<u32>) -> Result<()> {
+    pub fn record(&self, mut operation: Operation, keep: Option<u32>) -> Result<()> {
+        self.settle(&mut operation);
         self.change(Some(&operation.clone()), |operations| {
             // A crash came after the archive had its name, and it was listed from that already.
             let same = |o: &Operation| o.rebuilt && o.seal.is_some() && o.seal == operation.seal;
@@ -183,6 +186,23 @@ impl History {
             Ok(())
         })?;
         Ok(lines)
+    }
+
+    /// Gives the files of an operation that lie in the destination the paths that listing gives them,
+    /// however the destination was named to the backup: no file may stand here twice.
+    fn settle(&self, operation: &mut Operation) {
+        let settle = |path: &mut PathBuf| {
+            let folder = self.disk.canonical(atomic::parent(path));
+            if let Some(name) = path.file_name()
+                && folder.is_ok_and(|folder| folder == self.folder)
+            {
+                *path = self.folder.join(name);
+            }
+        };
+        operation.backup_path.iter_mut().for_each(settle);
+        operation.log_path.iter_mut().for_each(settle);
+        let files = operation.backup_files.iter_mut().chain(&mut operation.log_files);
+        files.map(|part| &mut part.path).for_each(settle);
     }
 
     /// Whether a file is at its place and as long as it was.
