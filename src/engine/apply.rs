@@ -5,6 +5,8 @@
 //! anything is planned ([`follows`]) and once more by the leader of the commit line, under its lock:
 //! nothing that leaves a gap or another history is ever appended.
 
+use std::sync::Arc;
+
 use super::batch::Batch;
 use super::leader::log_ops;
 use super::log::{Context, LogCommit, LogOp};
@@ -22,7 +24,7 @@ pub(crate) struct ForeignGroup {
     /// The time of all of them.
     pub(crate) time: i64,
     /// Who made each, and what it does. Not empty.
-    pub(crate) commits: Vec<(Context, Batch)>,
+    pub(crate) commits: Vec<(Arc<Context>, Batch)>,
     /// When the group is acknowledged here.
     pub(crate) durability: Durability,
 }

@@ -5,7 +5,11 @@
 //! against its digests before it counts. A restored store begins a timeline of its own with its
 //! first commit, so that its history is never taken for that of its source.
 //!
-//! It deliberately applies no logs yet: that comes with the log archives.
+//! Logs bring a store forward (`point`, `integrate`, `mirror`) and back (`rollback`): they are matched by
+//! store, timeline and LSN (`log_file`), and what is applied keeps all three.
+//!
+//! It deliberately decides nothing by itself: when to restore or to integrate is said by whoever calls,
+//! or by the settings, in the room `regime`.
 
 mod archive;
 mod builder;

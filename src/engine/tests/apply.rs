@@ -6,8 +6,8 @@ use crate::engine::{ForeignGroup, Position, Timeline};
 
 const THEIRS: Timeline = Timeline { id: 77, parent: 0, fork: 0 };
 
-fn context() -> Context {
-    Context { pairs: vec![("user".into(), "ann".into())] }
+fn context() -> Arc<Context> {
+    Arc::new(Context { pairs: vec![("user".into(), "ann".into())] })
 }
 
 /// One commit of another store that puts `key` into table 1, which its first commit defines.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::segment::{Contexts, Segment, each_commit};
 use super::tables::Tables;
-use crate::engine::log::{Context, Group};
+use crate::engine::log::Group;
 use crate::engine::{CATALOGUE, Change, Lsn, TableId, TableInfo, Timeline};
 use crate::error::{Error, Result, code};
 use crate::store::TableDescription;
@@ -168,7 +168,7 @@ pub(super) fn commits(
             operations.push(dropped);
         }
         if lsn > range.0 && lsn <= range.1 && result.is_ok() {
-            let context = contexts.get(&context_id).map(|Context { pairs }| pairs.clone());
+            let context = contexts.get(&context_id).map(|context| context.pairs.clone());
             let commit = LogCommit {
                 lsn,
                 time: group.head.time,

@@ -16,7 +16,7 @@ use crate::engine::{Batch, Change, Durability, ForeignGroup, Lsn, Payload};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// The contexts that a segment has defined so far.
-pub(crate) type Contexts = HashMap<u32, Context>;
+pub(crate) type Contexts = HashMap<u32, Arc<Context>>;
 
 /// A segment with at least its header.
 pub(crate) struct Segment {
@@ -109,7 +109,7 @@ impl Segment {
             match reader.next()? {
                 Step::Group(group) => {
                     let defined = group.body.contexts().map_err(|why| self.bad(at, lsn, why))?;
-                    contexts.extend(defined);
+                    contexts.extend(defined.into_iter().map(|(id, by)| (id, Arc::new(by))));
                     if visit(&group, &contexts)?.is_break() {
                         break;
                     }
@@ -139,7 +139,7 @@ impl Segment {
         after: Lsn,
         upto: Lsn,
     ) -> Result<Option<ForeignGroup>> {
-        let mut commits: Vec<(Context, Batch)> = Vec::new();
+        let mut commits: Vec<(Arc<Context>, Batch)> = Vec::new();
         let mut first_lsn = 0;
         each_commit(group, |lsn, context, ops| {
             if lsn <= after || lsn > upto {
