@@ -7,7 +7,7 @@ use super::attachments::{self, Listed};
 use super::builder::{BackupBuilder, Base};
 use super::lineage::Lineage;
 use crate::archive::{
-    ArchiveKind, ArchiveName, ArchivePlace, Compression, list_partials, next_number,
+    ArchiveKind, ArchiveName, ArchivePlace, Compression, list_partials, next_number, partial,
 };
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::engine::LOG_DIR;
@@ -84,7 +84,8 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     let place = ArchivePlace { folder: folder.clone(), name, store: store_id };
     let (name, archive) = (place.whole(layers), place.path(layers));
     check_space(backup)?;
-    let probe = folder.join(name.partial(store_id));
+    let probe = format!("{}[{:04}].probe", name.set(), name.number());
+    let probe = folder.join(partial(&probe, store_id));
     check_writable(&**disk, &probe).map_err(unusable)?;
     Ok(Place { lineage, folder: folder.clone(), archive, store: store_id, name, listed })
 }

@@ -5,9 +5,9 @@
 
 mod p10_schedule;
 mod p11_records;
+mod p12_regime;
 mod p1_backups_equal_one_commit;
 mod p1_together;
-mod p12_regime;
 mod p2_access_table;
 mod p2_hooks;
 mod p2_participants;

@@ -38,7 +38,7 @@ fn a_hanging_destination_delays_no_reader_and_no_writer() {
         let scene = Scene::new(mode, 2000);
         let store = &scene.store;
         let before = all(store);
-        let hang = scene.sim.hang(".partial");
+        let hang = scene.sim.hang(".tar.zst.");
         let backup = store.backup(TO).access(Access::Live).start().unwrap();
         until("the copy hangs", || backup.progress().stage >= Stage::Pin);
         let pinned_from = store.lsn();

@@ -173,7 +173,7 @@ fn hang_and_pass(
     backup: BackupBuilder,
     time: Duration,
 ) -> stillpoint::Result<stillpoint::BackupReport> {
-    let hang = scene.sim.hang(".partial");
+    let hang = scene.sim.hang(".tar.zst.");
     let backup = backup.start().unwrap();
     until("the backup holds", || scene.store.locked());
     // Its commit is pinned: a hold that ends before that is no harm, but another commit.
