@@ -9,7 +9,6 @@
 use super::crypt;
 use crate::error::{Error, ErrorKind, Result, code};
 use std::fmt;
-use std::path::Path;
 
 /// What every file in the age format begins with.
 pub(crate) const AGE_MAGIC: &[u8] = b"age-encryption.org/v1\n";
@@ -150,7 +149,8 @@ pub(super) fn absent() -> Error {
 }
 
 /// None of the keys opens the archive at `path`.
-pub(super) fn no_key(path: &Path, keys: &Keys) -> Error {
+#[cfg(feature = "encryption")]
+pub(super) fn no_key(path: &std::path::Path, keys: &Keys) -> Error {
     let message = match keys.is_empty() {
         true => "the archive is encrypted, and no key was given",
         false => "the archive is encrypted, and none of the keys opens it",
