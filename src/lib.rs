@@ -86,6 +86,8 @@
 //!   of another kind, a folder), [`Together`] for several stores.
 //! - Archives: [`Archive`], to verify, to read in place, to restore; [`verify_store`] and
 //!   [`Store::verify`] for stores; [`archive`] for the file format by itself.
+//! - Backups that go by themselves: [`regime::Regime`], with its settings, schedule, second attempts,
+//!   journal, history, retention, automatic restore, drills and coverage.
 //! - Watching: [`Store::events`], [`Store::stats`], [`Store::locks`].
 //! - Testing: [`disk::SimDisk`], a disk that crashes and fails as you ask.
 //! - Errors: [`Error`] says by its [`kind`](Error::kind) what to do.

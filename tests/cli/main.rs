@@ -6,6 +6,7 @@ mod journals;
 mod layers;
 mod points;
 mod records;
+mod regime;
 mod rows;
 mod stopping;
 mod wrong;

@@ -1,0 +1,55 @@
+//! Backups by the settings, drills, and the account of what is covered.
+
+use serde_json::json;
+
+use super::{Shop, sample_csv};
+
+fn shop() -> Shop {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "t", shop.file("in.csv", sample_csv(500)), "--key", "id"]);
+    shop
+}
+
+#[test]
+fn a_backup_without_settings_goes_beside_the_store_and_keeps_three_sets() {
+    let shop = shop();
+    for number in 1..=5 {
+        assert_eq!(shop.json(&["backup", "s"])["number"], json!(number));
+    }
+    let names = shop.names("s backups");
+    let archives: Vec<&String> = names.iter().filter(|name| name.ends_with("].tar.zst")).collect();
+    assert_eq!(archives, ["s[0003].tar.zst", "s[0004].tar.zst", "s[0005].tar.zst"]);
+    let journal = std::fs::read_to_string(shop.path("s/Logs/Backup Journal[001].txt")).unwrap();
+    assert!(journal.contains("\tbackup\tmanual\t5\t"), "{journal}");
+    shop.done(&["restore", "s backups/s[0005].tar.zst", "copy"]);
+    assert_eq!(shop.done(&["export", "copy", "t"]), shop.done(&["export", "s", "t"]));
+}
+
+#[test]
+fn a_drill_proves_the_newest_backup_and_coverage_tells_of_it() {
+    let shop = shop();
+    let error = shop.fails(4, &["drill", "s"]);
+    assert_eq!(error["code"], json!(1410));
+    shop.done(&["backup", "s"]);
+    let drill = shop.json(&["drill", "s"]);
+    assert_eq!((&drill["records"], &drill["tables"]), (&json!(500), &json!(1)));
+    assert!(!shop.path("s.drill").exists());
+    let coverage = shop.json(&["coverage", "s"]);
+    assert_eq!(coverage["archives"], json!(1));
+    assert_eq!(coverage["commits_at_risk"], json!(0));
+    assert_eq!(coverage["last_drill"]["code"], json!(0));
+    assert!(shop.done(&["coverage", "s"]).contains("last drill"));
+}
+
+#[test]
+fn an_incremental_backup_has_its_own_ending_and_an_encrypted_one_too() {
+    let shop = shop();
+    shop.done(&["backup", "s"]);
+    shop.done(&["put", "s", "t", "k99999", "{\"name\":\"new\",\"zip\":\"1\"}"]);
+    let told = shop.json(&["backup", "s", "--incremental"]);
+    assert!(told["archive"].as_str().unwrap().ends_with("s[0002].inc.tar.zst"), "{told}");
+    assert_eq!(shop.json(&["drill", "s"])["records"], json!(501));
+    let secret = shop.file("secret", "one two three\n");
+    let told = shop.json(&["backup", "s", "--passphrase-file", secret]);
+    assert!(told["archive"].as_str().unwrap().ends_with("s[0003].tar.zst.age"), "{told}");
+}
