@@ -51,6 +51,8 @@ enum Step {
     /// Goes on with what comes out of the archive.
     BackupAndRestore {
         access: Access,
+        /// Only what changed since the archive before, where there is one that can be used.
+        incremental: bool,
     },
 }
 
@@ -84,7 +86,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Sync),
         1 => Just(Step::Reopen),
         4 => crash.prop_map(|(calls, survival)| Step::Crash { calls, survival }),
-        2 => access.prop_map(|access| Step::BackupAndRestore { access }),
+        2 => (access, any::<bool>())
+            .prop_map(|(access, incremental)| Step::BackupAndRestore { access, incremental }),
     ];
     prop::collection::vec(step, 1..50)
 }
@@ -159,7 +162,9 @@ impl Machine {
                 }
                 Ok(())
             }
-            Step::BackupAndRestore { access } => self.backup_and_restore(*access),
+            Step::BackupAndRestore { access, incremental } => {
+                self.backup_and_restore(*access, *incremental)
+            }
         }
     }
 
@@ -218,8 +223,16 @@ impl Machine {
         Ok(())
     }
 
-    fn backup_and_restore(&mut self, access: Access) -> Result<()> {
-        let report = self.driven.store().backup("/backups").access(access).name("store").run()?;
+    fn backup_and_restore(&mut self, access: Access, incremental: bool) -> Result<()> {
+        let backup = || self.driven.store().backup("/backups").access(access).name("store");
+        let report = match incremental {
+            true => backup().incremental().run().or_else(|error| match error.code() {
+                // The first of all, or the archive before went with a crash.
+                2009 => backup().run(),
+                _ => Err(error),
+            })?,
+            false => backup().run()?,
+        };
         assert_eq!(report.lsn, self.driven.history.last_lsn());
         let archive = stillpoint::Archive::open_on(self.driven.disk(), &report.archive)?;
         archive.verify()?;

@@ -38,7 +38,6 @@ pub(crate) struct CopyPlan {
     reader: Reader,
     metas: Vec<u8>,
     live: PageSet,
-    live_pages: u64,
     /// CRC of each page that is under a checksum of its own; the others are in `parts` or dead.
     crcs: Vec<u32>,
     single: PageSet,
@@ -99,7 +98,6 @@ impl Checkpoint {
             reader: self.reader(),
             metas: self.archive_meta(),
             live: PageSet::default(),
-            live_pages: 0,
             crcs: vec![0; self.meta.page_count as usize],
             single: PageSet::default(),
             parts: Vec::new(),
@@ -117,7 +115,6 @@ impl Checkpoint {
             }
         }
         plan.parts.sort_unstable_by_key(|part| part.first);
-        plan.live_pages = plan.live.count();
         Ok(plan)
     }
 }
@@ -162,7 +159,7 @@ impl CopyPlan {
     /// Pages of the copy that are not zeros.
     #[cfg(test)]
     pub(crate) fn live_pages(&self) -> u64 {
-        self.live_pages + FIRST_PAGE
+        self.live.count() + FIRST_PAGE
     }
 
     fn add_page(&mut self, page: u64, crc: u32) -> Result<()> {
