@@ -39,8 +39,8 @@ fn age_itself_opens_it_and_finds_the_plain_archive() {
     let (disk, path, finished) = named(encrypted(by_passphrase()));
     assert_eq!(path, Path::new("/a[0001].tar.zst.age"));
     let sealed = joined(&*disk, &finished);
-    let identity = age::scrypt::Identity::new(PASSPHRASE.to_owned().into());
-    let opened = age::decrypt(&identity, &sealed).expect("age opens it");
+    let theirs = age::scrypt::Identity::new(PASSPHRASE.to_owned().into());
+    let opened = age::decrypt(&theirs, &sealed).expect("age opens it");
     assert!(opened == plain);
     let (first, _, public) = identity();
     let (second, _, other) = identity();
