@@ -8,6 +8,7 @@ mod load;
 mod locks;
 mod open;
 mod reads;
+mod regime;
 
 use crate::bench::Bench;
 use crate::table::Table;
@@ -32,6 +33,9 @@ pub const GROUPS: &[(&str, Group)] = &[
     ("backup", backup::backup),
     ("access", live::access),
     ("restore", backup::restore),
+    ("layers", regime::layers),
+    ("incremental", regime::incremental),
+    ("roll-forward", regime::roll_forward),
     ("open", open::open),
     ("space", load::space),
     ("ten-million", large::ten_million),
