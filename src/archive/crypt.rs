@@ -90,26 +90,12 @@ impl Sealing {
         }
     }
 
-    /// The same, where a passphrase costs next to nothing to try.
-    #[cfg(test)]
-    pub(super) fn at_no_cost(mut self) -> Sealing {
-        if let Sealing::Passphrase { work_factor, .. } = &mut self {
-            *work_factor = 1;
-        }
-        self
-    }
-}
-
-/// Encrypts what is written to it.
-pub(super) struct Encrypted<W: Write>(StreamWriter<W>);
-
-impl<W: Write> Encrypted<W> {
-    /// Begins the stream in `out`, and gives the keys by which the writer can read it back.
-    ///
-    /// Public keys alone would not let it: so one more is made up for the purpose, and forgotten with
-    /// the keys that are returned. A passphrase stands alone in the format, and is returned itself.
-    pub(super) fn begin(sealing: &Sealing, out: W) -> Result<(Encrypted<W>, Keys)> {
-        let (encryptor, own) = match sealing {
+    /// Draws the key of a file and wraps it for each of them, which for a passphrase takes about a
+    /// second. Public keys alone would not let the writer read back what it wrote: so one more is made
+    /// up for the purpose, and forgotten with what is returned. A passphrase stands alone in the
+    /// format, and is returned itself.
+    pub(super) fn ready(&self) -> Result<Ready> {
+        let (encryptor, own) = match self {
             Sealing::Passphrase { passphrase, work_factor } => {
                 let mut recipient = scrypt::Recipient::new(passphrase.clone());
                 recipient.set_work_factor(*work_factor);
@@ -123,13 +109,38 @@ impl<W: Write> Encrypted<W> {
                 (Encryptor::with_recipients(all), Key::Identity(own))
             }
         };
-        let begun = encryptor
-            .map_err(io::Error::other)
-            .and_then(|encryptor| encryptor.wrap_output(out))
-            .map_err(|cause| {
-                key_error(ErrorKind::Io, "cannot begin the encryption").because(cause)
-            })?;
-        Ok((Encrypted(begun), Keys(vec![own])))
+        let encryptor = encryptor.map_err(|cause| begin_failed(io::Error::other(cause)))?;
+        Ok(Ready { encryptor, own })
+    }
+
+    /// The same, where a passphrase costs next to nothing to try.
+    #[cfg(test)]
+    pub(super) fn at_no_cost(mut self) -> Sealing {
+        if let Sealing::Passphrase { work_factor, .. } = &mut self {
+            *work_factor = 1;
+        }
+        self
+    }
+}
+
+fn begin_failed(cause: io::Error) -> Error {
+    key_error(ErrorKind::Io, "cannot begin the encryption").because(cause)
+}
+
+/// The encryption of one file, ready to begin.
+pub(super) struct Ready {
+    encryptor: Encryptor,
+    own: Key,
+}
+
+/// Encrypts what is written to it.
+pub(super) struct Encrypted<W: Write>(StreamWriter<W>);
+
+impl<W: Write> Encrypted<W> {
+    /// Begins the stream in `out`, and gives the keys by which the writer can read it back.
+    pub(super) fn begin(ready: Ready, out: W) -> Result<(Encrypted<W>, Keys)> {
+        let begun = ready.encryptor.wrap_output(out).map_err(begin_failed)?;
+        Ok((Encrypted(begun), Keys(vec![ready.own])))
     }
 
     /// Ends the stream.

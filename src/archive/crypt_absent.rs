@@ -46,14 +46,21 @@ impl Sealing {
     pub(super) fn keys(&self) -> Vec<Key> {
         match self.0 {}
     }
+
+    pub(super) fn ready(&self) -> Result<Ready> {
+        match self.0 {}
+    }
 }
+
+/// Never made.
+pub(super) struct Ready(Infallible);
 
 /// Never made.
 pub(super) struct Encrypted<W>(Infallible, std::marker::PhantomData<W>);
 
 impl<W: Write> Encrypted<W> {
-    pub(super) fn begin(sealing: &Sealing, _: W) -> Result<(Encrypted<W>, Keys)> {
-        match sealing.0 {}
+    pub(super) fn begin(ready: Ready, _: W) -> Result<(Encrypted<W>, Keys)> {
+        match ready.0 {}
     }
 
     pub(super) fn finish(self) -> io::Result<W> {

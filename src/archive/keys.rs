@@ -8,7 +8,9 @@
 
 use super::crypt;
 use crate::error::{Error, ErrorKind, Result, code};
+use parking_lot::Mutex;
 use std::fmt;
+use std::sync::Arc;
 
 /// What every file in the age format begins with.
 pub(crate) const AGE_MAGIC: &[u8] = b"age-encryption.org/v1\n";
@@ -74,7 +76,11 @@ impl fmt::Debug for Keys {
 /// Who can read an encrypted archive: those who know a passphrase, or those who have one of some
 /// private keys. The age format does not mix the two.
 #[derive(Clone)]
-pub struct Recipients(pub(super) crypt::Sealing);
+pub struct Recipients {
+    pub(super) sealing: crypt::Sealing,
+    /// Encryptions that were made ready for the next files.
+    pub(super) ready: Arc<Mutex<Vec<crypt::Ready>>>,
+}
 
 impl Recipients {
     /// Whoever knows `passphrase`. To try one passphrase takes about a second and 256 MiB.
@@ -87,7 +93,7 @@ impl Recipients {
         if passphrase.is_empty() {
             return Err(key_error(ErrorKind::Invalid, "the passphrase is empty"));
         }
-        crypt::Sealing::passphrase(passphrase).map(Recipients).map_err(|_| absent())
+        crypt::Sealing::passphrase(passphrase).map(Recipients::of).map_err(|_| absent())
     }
 
     /// Whoever has the private key of one of `keys`, which are public keys of age: `age1...`. One to
@@ -102,8 +108,8 @@ impl Recipients {
             let message = format!("an archive is encrypted for 1 to {MAX_RECIPIENTS} public keys");
             return Err(key_error(ErrorKind::Invalid, message));
         }
-        crypt::Sealing::public_keys(&keys).map(Recipients).map_err(
-            |(number, refused)| match refused {
+        crypt::Sealing::public_keys(&keys).map(Recipients::of).map_err(|(number, refused)| {
+            match refused {
                 // Somebody may have taken the private key for the public one: it is not repeated.
                 crypt::Refused::Malformed => {
                     let message = format!("recipient {} is no public key of age", number + 1);
@@ -111,8 +117,8 @@ impl Recipients {
                         .hint("A public key begins with \"age1\".")
                 }
                 crypt::Refused::Absent => absent(),
-            },
-        )
+            }
+        })
     }
 }
 
@@ -123,9 +129,30 @@ impl fmt::Debug for Recipients {
 }
 
 impl Recipients {
+    fn of(sealing: crypt::Sealing) -> Recipients {
+        Recipients { sealing, ready: Arc::default() }
+    }
+
+    /// Makes what is costly for the next `files` files now: so that it is not made while a backup
+    /// keeps others waiting.
+    pub(crate) fn prepare(&self, files: usize) -> Result<()> {
+        let missing = files.saturating_sub(self.ready.lock().len());
+        for _ in 0..missing {
+            let ready = self.sealing.ready()?;
+            self.ready.lock().push(ready);
+        }
+        Ok(())
+    }
+
+    /// The encryption of one file.
+    pub(super) fn take(&self) -> Result<crypt::Ready> {
+        let ready = self.ready.lock().pop();
+        ready.map_or_else(|| self.sealing.ready(), Ok)
+    }
+
     /// The keys that open what is encrypted for these, where that can be told: a passphrase does.
     pub(crate) fn keys(&self) -> Keys {
-        Keys(self.0.keys())
+        Keys(self.sealing.keys())
     }
 }
 

@@ -46,7 +46,7 @@ impl FrameSink {
         let (stream, keys) = match recipients {
             None => (Stream::Plain(Box::new(output)), Keys::none()),
             Some(recipients) => {
-                let (encrypted, keys) = Encrypted::begin(&recipients.0, output)?;
+                let (encrypted, keys) = Encrypted::begin(recipients.take()?, output)?;
                 (Stream::Encrypted(Box::new(encrypted)), keys)
             }
         };

@@ -149,11 +149,9 @@ fn check_writable(disk: &dyn Disk, partial: &Path) -> Result<()> {
         file.write_at(&[0; 4096], 0)?;
         file.sync()
     });
-    let removed = match disk.remove_file(partial) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    };
-    written.and(removed).map_err(|e| Error::io("write into the destination", partial, e))
+    // What cannot be removed now is recognised by its name, and removed by the next run.
+    let _left_over = disk.remove_file(partial);
+    written.map_err(|e| Error::io("write into the destination", partial, e))
 }
 
 /// Refuses a destination that surely cannot hold the archive: one that is as big as the store where

@@ -26,9 +26,12 @@ pub(super) struct Held {
 }
 
 impl Run<'_> {
-    /// The participants get ready, while nobody is held yet.
+    /// The participants get ready, and so does what encryption needs, while nobody is held yet.
     pub(super) fn prepare(&mut self) -> Result<()> {
-        let shared = self.shared;
+        let (shared, options) = (self.shared, &self.backup.options);
+        if let Some(recipients) = &options.layers.recipients {
+            recipients.prepare(1 + usize::from(options.contents.data && options.log_archive))?;
+        }
         let check = || shared.check_stop();
         if !self.backup.participants.is_empty() {
             let own = [self.backup.inner.locks.clone()];

@@ -33,12 +33,12 @@ impl Drill {
             "duration_us": micros(report.duration),
         });
         let text = format!(
-            "backup {} restores to what was saved: {}\n  LSN {}, {} tables, {} records, {} in {}",
+            "backup {} restores to what was saved: {}\n  LSN {}, {}, {}, {} in {}",
             report.number,
             report.archive.display(),
             human::count(report.lsn),
-            human::count(report.tables as u64),
-            human::count(report.records),
+            human::counted(report.tables as u64, "table"),
+            human::counted(report.records, "record"),
             human::bytes(report.bytes),
             human::duration(report.duration),
         );

@@ -11,7 +11,7 @@ const PASSPHRASE: &str = "correct horse battery staple";
 /// Recipients by passphrase, where trying one costs nothing.
 fn by_passphrase() -> Recipients {
     let recipients = Recipients::passphrase(PASSPHRASE).expect("good");
-    Recipients(recipients.0.at_no_cost())
+    Recipients { sealing: recipients.sealing.at_no_cost(), ..recipients }
 }
 
 fn identity() -> (age::x25519::Identity, String, String) {
