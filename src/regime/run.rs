@@ -146,6 +146,7 @@ impl Begun {
     }
 
     fn done(&self, core: &Core, report: &BackupReport) {
+        let was_suspended = core.desk.lock().policy.suspended();
         core.judge(self.attempt(Ending::Done), &self.order);
         let problem = report.problems.first();
         let status = Status::of(problem);
@@ -161,6 +162,9 @@ impl Begun {
             }
         });
         core.books(|books| books.done(&self.order, report));
+        if was_suspended && !core.desk.lock().policy.suspended() {
+            core.books(|books| books.resumed());
+        }
         core.record(&self.order, &last, Some(report));
         if let Err(error) = core.retire(&self.order.plan, 0) {
             core.trouble(error);
