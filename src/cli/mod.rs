@@ -28,6 +28,7 @@ mod rollback;
 mod rows;
 mod scan;
 mod schedule;
+mod settings;
 mod show;
 mod stop;
 mod stores;
@@ -75,6 +76,7 @@ enum Command {
     Log(log::Log),
     Verify(verify::Verify),
     Schedule(schedule::Schedule),
+    Settings(settings::Settings),
     Journal(journal::Journal),
     History(history::History),
     Demo(demo::Demo),
@@ -102,6 +104,7 @@ impl Command {
             Command::Log(command) => command.run(output, stop),
             Command::Verify(command) => command.run(output, stop),
             Command::Schedule(command) => command.run(output),
+            Command::Settings(command) => command.run(output),
             Command::Journal(command) => command.run(output, stop),
             Command::History(command) => command.run(output),
             Command::Demo(command) => command.run(output, stop),

@@ -8,6 +8,7 @@ mod points;
 mod records;
 mod regime;
 mod rows;
+mod settings;
 mod stopping;
 mod wrong;
 

@@ -29,6 +29,7 @@ mod p7_partial;
 mod p7_points;
 mod p7_restores;
 mod p8_bad_input;
+mod p9_settings;
 
 mod scene;
 mod support;

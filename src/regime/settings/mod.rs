@@ -15,6 +15,8 @@ mod defaults;
 mod document;
 mod file;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod types;
 mod value;

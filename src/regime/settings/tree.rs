@@ -179,10 +179,11 @@ impl Builder<'_> {
             element.pieces.push(span);
             return Ok(());
         }
-        match text.trim().is_empty() {
-            true => Ok(()),
-            false => Err(self.fault("there is text outside of the root element")),
+        if text.trim().is_empty() {
+            return Ok(());
         }
+        self.at += text.len() - text.trim_start().len();
+        Err(self.fault("there is text outside of the root element"))
     }
 
     fn resolve(&mut self, reference: &BytesRef<'_>) -> Result<String, Fault> {
