@@ -37,8 +37,8 @@ enum What {
     Set {
         /// The path of the key below `Settings`, or its end where that is unique.
         key: String,
-        /// The value; a list takes any number of them.
-        #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+        /// The value; a list takes any number of them. After `--` it may begin with a dash.
+        #[arg(value_name = "VALUE", allow_negative_numbers = true)]
         values: Vec<String>,
     },
     /// Tell everything that is wrong in a file.
