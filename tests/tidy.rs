@@ -155,3 +155,78 @@ fn nothing_is_left_undone_in_the_sources() {
         }
     }
 }
+
+/// The cells of the rows of `page` that begin with a number.
+fn numbered_rows(page: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| -> Vec<String> {
+        let inside = line.trim_matches('|').split('|');
+        inside.map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+    };
+    let rows = page.lines().filter(|line| line.starts_with('|')).map(cells);
+    rows.filter(|row| row[0].parse::<i32>().is_ok()).collect()
+}
+
+/// The text of `error.rs` between two marks.
+fn of_errors(from: &str, to: &str) -> String {
+    let text = fs::read_to_string(root().join("src/error.rs")).unwrap();
+    let (_, rest) = text.split_once(from).unwrap();
+    rest.split_once(to).unwrap().0.to_owned()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_page_of_codes_has_each_code_and_each_kind_and_nothing_else() {
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let rows = numbered_rows(&page);
+    let told = |least: i32, most: i32| -> Vec<(i32, String)> {
+        let numbered = rows.iter().filter(|row| row.len() != 3 || least >= 2100);
+        let told = numbered.map(|row| (row[0].parse().unwrap(), row[1].clone()));
+        told.filter(|(number, _)| (least..most).contains(number)).collect()
+    };
+    let codes: Vec<(i32, String)> = of_errors("pub mod code {", "pub const GENERAL")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub const ")?.strip_suffix(';'))
+        .filter_map(|line| line.split_once(": i32 = "))
+        .map(|(name, number)| (number.parse().unwrap(), name.to_owned()))
+        .collect();
+    assert!(codes.len() > 20, "the codes are found");
+    assert_eq!(told(-9999, 2100), codes);
+    let kinds: Vec<(i32, String)> = of_errors("pub enum ErrorKind {", "\n}")
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(','))
+        .filter(|line| line.chars().all(char::is_alphanumeric))
+        .zip(2100..)
+        .map(|(kind, number)| (number, kind.to_owned()))
+        .collect();
+    assert_eq!(told(2100, 2200), kinds);
+}
+
+#[test]
+fn each_code_arises_somewhere_and_has_the_test_that_its_page_names() {
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let mut tests = Vec::new();
+    sources(&root().join("tests"), &mut tests);
+    let tests: Vec<(String, String)> = tests
+        .into_iter()
+        .map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap()))
+        .collect();
+    let sources = all_sources();
+    let mut wrong = Vec::new();
+    for row in numbered_rows(&page).iter().filter(|row| row.len() == 5) {
+        let (module, function) = row[4].split_once("::").unwrap_or((&row[4], ""));
+        let written = format!("#[test]\nfn {function}(");
+        let found =
+            tests.iter().any(|(path, text)| path.contains(module) && text.contains(&written));
+        let arises = sources.iter().any(|(_, path, text)| {
+            let lines = code_lines(path, text);
+            lines.iter().any(|(_, line)| line.contains(&format!("code::{}", row[1])))
+        });
+        if !found || !arises {
+            wrong.push(format!("{}: {} (found: {found}, arises: {arises})", row[0], row[4]));
+        }
+    }
+    assert!(wrong.is_empty(), "docs/errors.md:\n{}", wrong.join("\n"));
+}
