@@ -10,6 +10,7 @@
 //!    are refused once the active delta is full. Any other failure latches the store.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::{Core, Sealed, closed};
@@ -124,6 +125,7 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
         let deltas = view.deltas.iter().filter(|d| !Arc::ptr_eq(d, &sealed.delta)).cloned();
         View { checkpoint: checkpoint.clone(), deltas: deltas.collect(), ..view.clone() }
     });
+    core.durable_checkpoint.store(sealed.lsn, Ordering::Release);
     core.upkeep.remove_before(sealed.lsn).map_err(unavailable)?;
     core.enforce_log_cap(sealed.lsn).map_err(unavailable)?;
     Ok(checkpoint)

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -38,6 +38,9 @@ pub(super) struct Core {
     pub(super) upkeep: Upkeep,
     pub(super) next_table_id: AtomicU32,
     pub(super) active_bytes: AtomicUsize,
+    /// The last commit of the newest checkpoint that was made durable here; 0 before the first. The
+    /// one that was opened may stand in the system's cache only.
+    pub(super) durable_checkpoint: AtomicU64,
     pub(super) pending: Mutex<Pending>,
     /// Something was sealed, or room was made, or the engine stops.
     pub(super) pending_changed: Condvar,
@@ -117,6 +120,7 @@ impl Core {
             views: found.views,
             queue: Mutex::default(),
             active_bytes: AtomicUsize::new(found.leader.active.bytes()),
+            durable_checkpoint: AtomicU64::new(0),
             upkeep: found.leader.log.upkeep(),
             leader: Mutex::new(found.leader),
             next_table_id: AtomicU32::new(found.next_table_id),

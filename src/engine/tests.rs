@@ -417,3 +417,41 @@ fn a_checkpoint_made_from_a_replay_is_on_the_timeline_of_its_own_commit() {
         assert_eq!(contents(&engine.snapshot(), items).len(), 40, "call {call}");
     }
 }
+
+/// The newest meta may be one that a killed process wrote and did not sync. Log segments that were
+/// removed because of it left a store that could not be opened after a power cut.
+#[test]
+fn a_checkpoint_that_was_not_seen_durable_lets_no_segment_go() {
+    for call in 1..200 {
+        let sim = SimDisk::new(call);
+        create(&sim).close().unwrap();
+        let engine = open_with(&sim, 1 << 20).unwrap();
+        let items = define(&engine, "items");
+        for i in 0..3 {
+            engine.commit(put(items, &format!("{i}"), b"v"), Durability::Immediate).unwrap();
+            engine.end_segment().unwrap();
+        }
+        sim.crash_at(call);
+        let _crashed = engine.checkpoint();
+        let over = !sim.crashed();
+        sim.crash_now();
+        drop(engine);
+        // The process is killed, the next one opens the store as it stands in the cache, ...
+        let sim = sim.reboot(Survival::Everything);
+        let engine = open(&sim).unwrap();
+        engine.keep_log_from(Some(4));
+        engine.trim_log();
+        sim.crash_now();
+        drop(engine);
+        // ... and then the power goes: a removed name may be gone, and what was written not be there.
+        for seed in 0..16 {
+            let sim = sim.reboot(Survival::Random(seed));
+            let engine = open(&sim).unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!(contents(&engine.snapshot(), items).len(), 3, "call {call}");
+        }
+        if over {
+            return;
+        }
+    }
+    panic!("the checkpoint was never let through");
+}
