@@ -244,7 +244,7 @@ fn an_open_write_of_another_thread_gives_1405_and_then_writes_go_on() {
 #[test]
 fn a_hanging_destination_lets_the_writers_go_when_its_lease_ends() {
     let bench = bench(Mode::Server, 3000);
-    let hang = bench.sim.hang(".partial");
+    let hang = bench.sim.hang(".tar.zst.");
     let backup = bench.store.backup(TO).stall_limit(Duration::from_secs(60));
     let handle = backup.start().unwrap();
     let ticket = loop {

@@ -136,6 +136,11 @@ impl RegimeBuilder {
     fn start(self, create: bool) -> Result<Regime> {
         let (disk, dir) = (self.store.disk_ref().clone(), self.store.path().to_path_buf());
         opening::end_what_was_begun(&*disk, &dir)?;
+        if disk.metadata(&dir).is_err() {
+            // Settings lie within, or beside, a store that is there.
+            let store = self.store.clone();
+            if create { store.create() } else { store.open() }?.close()?;
+        }
         let (settings, file) = Settings::load(&*disk, &dir)?;
         let plan = Plan::of(&settings, &dir, &self.secrets)?;
         let builder = with_log_cap(self.store, &settings);

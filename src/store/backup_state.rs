@@ -38,6 +38,7 @@ pub(crate) struct ArchiveRef {
     /// Its number in the set.
     pub(crate) number: u32,
     /// Where it was written to.
+    #[serde(with = "super::papers::exact_path")]
     pub(crate) archive: PathBuf,
     /// The digest in its seal, in hexadecimal digits.
     pub(crate) seal: String,

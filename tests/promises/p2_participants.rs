@@ -168,7 +168,7 @@ fn failures() -> Vec<(&'static str, i32, Failure)> {
     }
     fn fault(call: Call) -> Failure {
         Box::new(move |scene, backup| {
-            scene.sim.fail(FaultPlan::once(call, ".partial", Fault::IO));
+            scene.sim.fail(FaultPlan::once(call, ".tar.zst.", Fault::IO));
             backup
         })
     }
@@ -366,7 +366,7 @@ fn a_hanging_destination_and_stop_let_a_participant_go() {
         write_file(&scene.sim, Path::new("/mine.db"), &[7; 100_000]);
         let calls = Calls::default();
         let probe = Probe::new("a", &calls, &scene).on(held_until_copied("/mine.db"));
-        let hang = scene.sim.hang(".partial");
+        let hang = scene.sim.hang(".tar.zst.");
         let backup = scene.store.backup(TO).access(Access::Live).participant("a", probe);
         let running = backup.start().unwrap();
         until("it is frozen", || count(&calls, "a", "freeze") == 1);
