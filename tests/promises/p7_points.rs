@@ -95,7 +95,7 @@ impl Run {
         match value {
             Some(value) => write.table(ITEMS).unwrap().put(&key, &value).unwrap(),
             None => {
-                let _was_there = write.table(ITEMS).unwrap().delete(&key).unwrap();
+                write.table(ITEMS).unwrap().delete(&key).unwrap();
             }
         }
         let info = write.commit().unwrap();
