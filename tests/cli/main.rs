@@ -2,6 +2,7 @@
 
 mod backups;
 mod demo;
+mod guide;
 mod journals;
 mod layers;
 mod points;
