@@ -205,14 +205,17 @@ impl Core {
     }
 
     /// The slot of the checkpoint that will hold, or holds, everything up to `lsn`, where nothing
-    /// is in the active delta.
+    /// is in the active delta. What a checkpointer that gave up left sealed is in no checkpoint.
     pub(super) fn slot_at_newest_seal(&self, lsn: Lsn) -> Arc<PinSlot> {
         let pending = self.pending.lock();
         if let Some((_, slot)) = pending.sealed.back() {
             return slot.clone();
         }
         let slot = PinSlot::new(lsn);
-        slot.fill(Ok(self.views.current().0.checkpoint.clone()));
+        slot.fill(match &pending.gave_up {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.views.current().0.checkpoint.clone()),
+        });
         slot
     }
 

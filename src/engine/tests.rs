@@ -215,12 +215,36 @@ fn a_failed_sync_latches_the_store_and_the_outcome_is_unknown() {
 fn a_pin_whose_checkpoint_finds_no_room_does_not_wait_past_the_close() {
     let sim = SimDisk::new(1);
     let engine = create(&sim);
-    let items = define(&engine, "items");
+    // From the start: the first checkpoint would make room for the second.
     sim.fail(FaultPlan::always(Call::Allocate, DATA_FILE, Fault::FULL));
+    let items = define(&engine, "items");
     engine.commit(put(items, "a", &[1; 4000]), Durability::Immediate).unwrap();
     let pin = engine.pin().unwrap();
     assert_eq!(engine.close().unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(pin.checkpoint(Duration::ZERO).err().map(|e| e.kind()), Some(ErrorKind::Closed));
+}
+
+#[test]
+fn a_pin_taken_while_the_checkpointer_gives_up_is_of_no_older_commit() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    let hang = sim.hang(DATA_FILE);
+    define(&engine, "items");
+    let meeting = Rendezvous::new(2, Duration::from_secs(60));
+    std::thread::scope(|scope| {
+        let pin = scope.spawn(|| engine.pin_at(meeting.clone())?.checkpoint(Duration::MAX));
+        // The line is held: the seal has seen that the store is not latched.
+        meeting.turn(1, &mut || Ok(())).unwrap();
+        sim.fail(FaultPlan::always(Call::Sync, DATA_FILE, Fault::IO).any_call());
+        drop(hang);
+        while engine.latched().is_none() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        meeting.hold(|| Duration::ZERO).unwrap();
+        let checkpoint = pin.join().unwrap();
+        assert!(checkpoint.is_err(), "{:?}", checkpoint.map(|c| c.map(|c| c.lsn())));
+    });
 }
 
 #[test]

@@ -163,11 +163,7 @@ impl SimDisk {
     /// Lets every call on a path that contains `path` wait until the guard is dropped, as on a network
     /// file system whose server is gone. A crash ends the wait.
     pub fn hang(&self, path: impl Into<String>) -> HangGuard {
-        let mut state = self.shared.state.lock();
-        let id = state.next_hang;
-        state.next_hang += 1;
-        state.hangs.push((id, path.into()));
-        HangGuard { shared: self.shared.clone(), id }
+        HangGuard::new(self.shared.clone(), path.into())
     }
 
     /// Flips a bit of a file, where it is read and where it is durable, as rot does. No call counts.

@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) elapsed: Duration,
     pub(super) random: Random,
     pub(super) faults: Vec<FaultPlan>,
-    pub(super) hangs: Vec<(u64, String)>,
+    pub(super) hangs: Vec<Hang>,
     pub(super) next_hang: u64,
     pub(super) locked: BTreeSet<Ino>,
 }
@@ -54,16 +54,41 @@ pub(super) struct Trouble {
     pub(super) crash: bool,
 }
 
+/// Calls on paths that contain `part` wait.
+pub(super) struct Hang {
+    id: u64,
+    part: String,
+    caught: Vec<Call>,
+}
+
 /// Calls on the paths of a [`SimDisk::hang`](super::SimDisk::hang) wait while this lives.
 #[must_use = "the hang ends when the guard is dropped"]
 pub struct HangGuard {
-    pub(super) shared: Arc<Shared>,
-    pub(super) id: u64,
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl HangGuard {
+    pub(super) fn new(shared: Arc<Shared>, part: String) -> HangGuard {
+        let mut state = shared.state.lock();
+        let id = state.next_hang;
+        state.next_hang += 1;
+        state.hangs.push(Hang { id, part, caught: Vec::new() });
+        drop(state);
+        HangGuard { shared, id }
+    }
+
+    /// How many calls of a kind came into this hang.
+    pub fn caught(&self, call: Call) -> usize {
+        let state = self.shared.state.lock();
+        let hang = state.hangs.iter().find(|hang| hang.id == self.id);
+        hang.map_or(0, |hang| hang.caught.iter().filter(|caught| **caught == call).count())
+    }
 }
 
 impl Drop for HangGuard {
     fn drop(&mut self) {
-        self.shared.state.lock().hangs.retain(|(id, _)| *id != self.id);
+        self.shared.state.lock().hangs.retain(|hang| hang.id != self.id);
         self.shared.changed.notify_all();
     }
 }
@@ -114,6 +139,12 @@ impl State {
         self.capacity.map(|bytes| (bytes / CHUNK).saturating_sub(self.medium.space()))
     }
 
+    /// The first hang that a call on one of these paths waits in.
+    fn hang_of(&mut self, texts: &[String]) -> Option<&mut Hang> {
+        let is_in = |hang: &&mut Hang| texts.iter().any(|text| text.contains(&hang.part));
+        self.hangs.iter_mut().find(is_in)
+    }
+
     /// The texts that plans and hangs look into.
     fn texts(&self, paths: &[&Path], ino: Option<Ino>) -> Vec<String> {
         let named = ino.and_then(|ino| self.medium.names.now().path(ino));
@@ -156,7 +187,11 @@ impl Shared {
             return Ok((state, None));
         }
         let texts = state.texts(paths, ino);
-        while state.hangs.iter().any(|(_, part)| texts.iter().any(|text| text.contains(part))) {
+        let mut last = None;
+        while let Some(hang) = state.hang_of(&texts) {
+            if last.replace(hang.id) != Some(hang.id) {
+                hang.caught.push(call);
+            }
             self.changed.wait(&mut state);
             if state.crashed {
                 return Err(crash_error());
