@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorKind, Result};
 use age::secrecy::SecretString;
 use age::stream::{StreamReader, StreamWriter};
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};
-use memmap2::MmapRaw;
 use parking_lot::Mutex;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -264,29 +263,9 @@ impl File for Decrypted {
         Ok(self.len)
     }
 
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
     fn drop_cache(&self, offset: u64, len: u64) {
         // The chunks lie a little further on in the file below; the difference is not worth a sum.
         self.raw.drop_cache(offset, len);
-    }
-
-    fn map(&self, _: u64) -> io::Result<MmapRaw> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "an encrypted file cannot be mapped"))
     }
 }
 

@@ -9,7 +9,6 @@ use super::frame::FrameDecoder;
 use super::reader::{self, ArchiveFile, Entry};
 use crate::disk::File;
 use crate::error::{Error, ErrorKind, Result};
-use memmap2::MmapRaw;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
@@ -106,32 +105,6 @@ impl File for EntryFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.size)
     }
-
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        Err(read_only())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(read_only())
-    }
-
-    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
-        Err(read_only())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn drop_cache(&self, _: u64, _: u64) {}
-
-    fn map(&self, _: u64) -> io::Result<MmapRaw> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "an entry of an archive cannot be mapped"))
-    }
-}
-
-fn read_only() -> io::Error {
-    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "an archive is never changed")
 }
 
 /// Damage stays recognisable through the seam: `InvalidData`, with the error inside.

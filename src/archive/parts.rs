@@ -9,7 +9,6 @@ use super::layers::WrittenFile;
 use super::names::ArchiveName;
 use crate::disk::{Disk, File, OpenMode, atomic};
 use crate::error::{Error, ErrorKind, Result};
-use memmap2::MmapRaw;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -332,22 +331,6 @@ impl File for Joined {
         Ok(self.total)
     }
 
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
     fn drop_cache(&self, offset: u64, len: u64) {
         let mut at = offset.min(self.total);
         let end = offset.saturating_add(len).min(self.total);
@@ -359,10 +342,6 @@ impl File for Joined {
             }
             at = until.max(at + 1);
         }
-    }
-
-    fn map(&self, _: u64) -> io::Result<MmapRaw> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "an archive cannot be mapped"))
     }
 }
 

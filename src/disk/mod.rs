@@ -106,11 +106,16 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// An open file. All positions are absolute; concurrent use is allowed.
+///
+/// What is not read has defaults: those of a file that is put together from others and never changed,
+/// such as an archive in segments. A disk's own files implement everything.
 pub trait File: Send + Sync + 'static {
     /// Reads at most `buffer.len()` bytes at `offset`; 0 at and past the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes` at `offset`, extending the file where needed.
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Err(read_only())
+    }
     /// Writes the concatenation of `parts` at `offset`, without joining them in memory.
     fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         let mut at = offset;
@@ -127,11 +132,17 @@ pub trait File: Send + Sync + 'static {
         Ok(self.len()? == 0)
     }
     /// Cuts or extends (with zeros) the file to `len`.
-    fn set_len(&self, len: u64) -> io::Result<()>;
+    fn set_len(&self, _len: u64) -> io::Result<()> {
+        Err(read_only())
+    }
     /// Makes sure that `[offset, offset + len)` has room on the disk, extending the file with zeros.
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    fn allocate(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Err(read_only())
+    }
     /// Makes content and length durable.
-    fn sync(&self) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// The first range from `offset` on that may hold anything but zeros, as far as the file system
     /// knows its holes; `None` where there is none. What was read lately may count as data.
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
@@ -139,10 +150,12 @@ pub trait File: Send + Sync + 'static {
         Ok((offset < len).then_some(offset..len))
     }
     /// Drops the range from the page cache where possible: the next read comes from the medium.
-    fn drop_cache(&self, offset: u64, len: u64);
+    fn drop_cache(&self, _offset: u64, _len: u64) {}
     /// A read-only map of `reserve` bytes of address space from the file's start. Bytes past the end
     /// of the file may not be touched until the file has grown over them; growth shows by itself.
-    fn map(&self, reserve: u64) -> io::Result<memmap2::MmapRaw>;
+    fn map(&self, _reserve: u64) -> io::Result<memmap2::MmapRaw> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "it cannot be mapped"))
+    }
     /// Reads exactly `buffer.len()` bytes at `offset`, or fails with `UnexpectedEof`.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
@@ -156,4 +169,8 @@ pub trait File: Send + Sync + 'static {
         }
         Ok(())
     }
+}
+
+fn read_only() -> io::Error {
+    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "it is read and never changed")
 }

@@ -8,8 +8,6 @@
 use std::io;
 use std::sync::Arc;
 
-use memmap2::MmapRaw;
-
 use crate::disk::File;
 use crate::engine::tree::PageSet;
 
@@ -108,32 +106,6 @@ impl File for Overlay {
     fn len(&self) -> io::Result<u64> {
         Ok(self.end * self.page_size)
     }
-
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        Err(read_only())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(read_only())
-    }
-
-    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
-        Err(read_only())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn drop_cache(&self, _: u64, _: u64) {}
-
-    fn map(&self, _: u64) -> io::Result<MmapRaw> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "archives cannot be mapped"))
-    }
-}
-
-fn read_only() -> io::Error {
-    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "an archive is never changed")
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use crate::archive::digest::Digest;
 use crate::archive::parts::Joined;
 use crate::disk::File;
 use crate::error::{Error, Result};
-use memmap2::MmapRaw;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -208,27 +207,7 @@ impl File for Guard {
         Ok(self.geometry().total)
     }
 
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
     fn drop_cache(&self, offset: u64, len: u64) {
         self.archive.drop_cache(offset, len);
-    }
-
-    fn map(&self, _: u64) -> io::Result<MmapRaw> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "an archive cannot be mapped"))
     }
 }
