@@ -76,6 +76,8 @@ pub(crate) struct Verdict {
     pub(crate) alert: bool,
     /// From now on nothing runs by itself (1401).
     pub(crate) suspend: bool,
+    /// What was suspended runs by itself again.
+    pub(crate) resume: bool,
 }
 
 /// What is remembered from one attempt to the next, while the store is open.
@@ -107,8 +109,8 @@ impl Policy {
         match attempt.ending {
             Ending::Done => {
                 // While suspended, only a person or the application can have made it.
-                *self = Policy::default();
-                Verdict::default()
+                let resume = std::mem::take(self).suspended;
+                Verdict { resume, ..Verdict::default() }
             }
             Ending::Declined => Verdict::default(),
             Ending::Hopeless | Ending::Impossible => self.failed(rules, attempt),
@@ -127,6 +129,7 @@ impl Policy {
             again_after: (may_wait && !self.suspended).then_some(rules.retry_after),
             alert: hopeless || self.failed_in_a_row >= 2,
             suspend,
+            resume: false,
         }
     }
 }
@@ -152,7 +155,8 @@ mod tests {
         attempt(Origin::Scheduled, true, ending)
     }
 
-    const NOTHING: Verdict = Verdict { again_after: None, alert: false, suspend: false };
+    const NOTHING: Verdict =
+        Verdict { again_after: None, alert: false, suspend: false, resume: false };
     const ALERT: Verdict = Verdict { alert: true, ..NOTHING };
     const AGAIN: Verdict = Verdict { again_after: Some(WAIT), ..NOTHING };
 
@@ -209,8 +213,10 @@ mod tests {
         assert!(policy.suspended());
         let manual = policy.ended(&rules, attempt(Origin::Manual, false, Ending::Impossible));
         assert_eq!(manual, ALERT, "it is told once that backups are suspended");
-        assert_eq!(policy.ended(&rules, attempt(Origin::Manual, false, Ending::Done)), NOTHING);
+        let done = policy.ended(&rules, attempt(Origin::Manual, false, Ending::Done));
+        assert_eq!(done, Verdict { resume: true, ..NOTHING });
         assert!(!policy.suspended());
+        assert_eq!(policy.ended(&rules, first(Ending::Done)), NOTHING, "it is told once");
     }
 
     #[test]

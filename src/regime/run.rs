@@ -146,8 +146,7 @@ impl Begun {
     }
 
     fn done(&self, core: &Core, report: &BackupReport) {
-        let was_suspended = core.desk.lock().policy.suspended();
-        core.judge(self.attempt(Ending::Done), &self.order);
+        let verdict = core.judge(self.attempt(Ending::Done), &self.order);
         let problem = report.problems.first();
         let status = Status::of(problem);
         let last = self.last_backup(core, Some(report.archive.clone()), status.clone());
@@ -162,7 +161,7 @@ impl Begun {
             }
         });
         core.books(|books| books.done(&self.order, report));
-        if was_suspended && !core.desk.lock().policy.suspended() {
+        if verdict.resume {
             core.books(|books| books.resumed());
         }
         core.record(&self.order, &last, Some(report));
@@ -241,7 +240,7 @@ impl Core {
         if catch_unwind(AssertUnwindSafe(|| hook(code))).is_err() {
             self.trouble(
                 Error::new(ErrorKind::BackupFailed, "the shutdown hook panicked")
-                    .with_code(crate::error::code::HOOK),
+                    .with_code(code::HOOK),
             );
         }
     }

@@ -1,0 +1,118 @@
+//! What was saved is proven to be restorable: drills, coverage, increments, encryption.
+
+use super::*;
+
+#[test]
+fn a_drill_proves_the_newest_backup_and_leaves_nothing_behind() {
+    let shop = shop(&[]);
+    assert_eq!(shop.regime.drill().unwrap_err().code(), code::ARCHIVE_MISSING);
+    shop.put(2);
+    let report = shop.regime.backup().run().unwrap();
+    let names = shop.sim.list(Path::new("/")).unwrap();
+    let drill = shop.regime.drill().unwrap();
+    assert_eq!((drill.lsn, drill.records, drill.tables), (report.lsn, 2, 1));
+    assert_eq!(shop.sim.list(Path::new("/")).unwrap(), names);
+    assert_eq!(shop.regime.coverage().unwrap().last_drill.unwrap().status.code, 0);
+    let len = shop.sim.metadata(&report.archive).unwrap().len;
+    shop.sim.corrupt(&report.archive, len / 2, 1).unwrap();
+    assert_eq!(shop.regime.drill().unwrap_err().code(), code::CHECK);
+    assert_eq!(shop.sim.list(Path::new("/")).unwrap(), names);
+    let last = shop.regime.coverage().unwrap().last_drill.unwrap();
+    assert_eq!(last.status.code, code::CHECK);
+    assert_eq!(shop.journal().matches("\tdrill\t").count(), 3);
+}
+
+#[test]
+fn the_account_says_what_can_be_restored_and_what_is_missing() {
+    let shop = shop(&[("Advanced/SetNumber/Value", "9")]);
+    let empty = shop.regime.coverage().unwrap();
+    assert_eq!((empty.oldest, empty.newest, empty.commits_at_risk()), (None, None, 1));
+    for key in 2..5 {
+        shop.regime.backup().run().unwrap();
+        shop.put(key);
+    }
+    let found = shop.regime.coverage().unwrap();
+    assert_eq!((found.archives, found.log_archives), (3, 2));
+    assert_eq!(found.oldest.unwrap().lsn, 1);
+    assert_eq!((found.newest.unwrap().lsn, found.newest_archived.unwrap().lsn), (4, 3));
+    assert_eq!((found.commits_at_risk(), found.gaps.len()), (1, 0));
+    assert!(found.space.enough() && found.space.last_set_bytes > 0);
+    shop.put(5);
+    shop.regime.backup().run().unwrap();
+    for gone in ["shop[0002].tar.zst", "shop[0001].log.zst"] {
+        shop.sim.remove_file(&Path::new(TO).join(gone)).unwrap();
+    }
+    let found = shop.regime.coverage().unwrap();
+    assert_eq!(found.gaps.len(), 1, "{found:?}");
+    assert_eq!((found.gaps[0].after, found.gaps[0].before), (1, 3));
+}
+
+#[test]
+fn of_so_many_backups_one_is_full_and_each_of_them_restores() {
+    let shop = shop(&[("Stillpoint/FullEvery", "3"), ("Advanced/SetNumber/Value", "9")]);
+    let mut kinds = Vec::new();
+    for key in 2..9 {
+        shop.put(key);
+        let report = shop.regime.backup().run().unwrap();
+        let archive = Archive::open_on(shop.sim.clone(), &report.archive).unwrap();
+        kinds.push(archive.header().kind == BackupKind::Full);
+        assert_eq!(shop.regime.drill().unwrap().lsn, report.lsn, "the newest one, whole or not");
+    }
+    assert_eq!(kinds, [true, false, false, true, false, false, true]);
+    let full = shop.regime.backup().incremental(false).run().unwrap();
+    let archive = Archive::open_on(shop.sim.clone(), &full.archive).unwrap();
+    assert_eq!(archive.header().kind, BackupKind::Full, "who asks for a full one gets it");
+    let found = shop.regime.coverage().unwrap();
+    assert_eq!((found.archives, found.unusable.len()), (8, 0));
+}
+
+#[test]
+fn drills_come_by_the_schedule_and_what_they_find_is_told() {
+    let shop = shop(&[
+        ("Stillpoint/Drill/Every", "1"),
+        ("Stillpoint/Drill/Hour", "0000-00-00T04:00:00"),
+        ("Stillpoint/TimeZone", "UTC"),
+    ]);
+    let report = shop.regime.backup().run().unwrap();
+    shop.heard();
+    assert_eq!(shop.regime.tick().unwrap().to_string(), "2026-01-01T04:00:00Z");
+    shop.at("2026-01-01T04:00:00Z");
+    assert!(matches!(shop.heard()[..], [RegimeEvent::DrillEnded { error: None }]));
+    let len = shop.sim.metadata(&report.archive).unwrap().len;
+    shop.sim.corrupt(&report.archive, len / 2, 1).unwrap();
+    shop.at("2026-01-02T04:00:00Z");
+    let heard = shop.heard();
+    let [RegimeEvent::DrillEnded { error: Some(error) }] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!(error.code(), code::CHECK);
+}
+
+#[cfg(feature = "encryption")]
+#[test]
+fn encrypted_archives_are_drilled_counted_and_restored_by_those_who_have_the_key() {
+    use age::secrecy::ExposeSecret;
+    let identity = age::x25519::Identity::generate();
+    let (public, private) = (identity.to_public().to_string(), identity.to_string());
+    let keyed = |builder: RegimeBuilder| {
+        let keys = Keys::none().with_identities(private.expose_secret()).unwrap();
+        builder.encrypt(Recipients::public_keys([public.as_str()]).unwrap()).keys(keys)
+    };
+    let sim = shop(&AUTOMATIC).closed();
+    let shop = Shop::open_with(sim, keyed);
+    shop.regime.backup().run().unwrap();
+    shop.put(2);
+    shop.regime.backup().run().unwrap();
+    shop.put(3);
+    assert_eq!(shop.regime.drill().unwrap().records, 2);
+    assert_eq!(shop.regime.coverage().unwrap().unusable.len(), 0);
+    let was = all(shop.regime.store());
+    let shop = Shop::open(shop.closed());
+    let without = shop.regime.coverage().unwrap();
+    assert_eq!((without.archives, without.unusable.len()), (0, 3));
+    assert!(without.unusable.iter().all(|error| error.code() == code::KEY));
+    let sim = shop.closed();
+    ruin(&sim);
+    builder(&sim).open().unwrap_err();
+    let shop = Shop::open_with(sim, keyed);
+    assert_eq!(all(shop.regime.store()), was);
+    assert!(!shop.journal().contains(private.expose_secret()));
+}
