@@ -7,9 +7,8 @@
 use super::keys::Recipients;
 use super::level::Level;
 use super::names::ArchiveName;
-use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The smallest segment, in bytes.
 pub const MIN_SEGMENT_BYTES: u64 = 64 << 10;
@@ -96,30 +95,4 @@ impl ArchivePlace {
             bytes: 0,
         }
     }
-}
-
-/// Gives `files` their names, in order, without replacing anything, and makes the names durable.
-///
-/// # Errors
-/// What the disk reports; [`ErrorKind::Exists`] where a name is taken. Files that had got their
-/// names by then have lost them again, as far as the disk allows; where the names cannot be made
-/// durable, the files are removed. Should a crash bring them back, they are a whole archive.
-pub fn name_files(disk: &dyn Disk, folder: &Path, files: &[WrittenFile]) -> Result<()> {
-    for (count, file) in files.iter().enumerate() {
-        if let Err(cause) = disk.rename_new(&file.partial, &file.path) {
-            for named in files[..count].iter().rev() {
-                // What cannot be taken back is an archive without its end, which no reader accepts.
-                let _left_over = disk.rename_new(&named.path, &named.partial);
-            }
-            let exists = cause.kind() == std::io::ErrorKind::AlreadyExists;
-            let error = Error::io("name the archive", &file.path, cause);
-            return Err(if exists { error.with_kind(ErrorKind::Exists) } else { error });
-        }
-    }
-    disk.sync_dir(folder).map_err(|cause| {
-        for named in files {
-            let _left_over = disk.remove_file(&named.path);
-        }
-        Error::io("sync the destination", folder, cause)
-    })
 }

@@ -26,6 +26,7 @@ mod layers;
 mod level;
 mod lineage;
 mod names;
+mod naming;
 mod output;
 mod pages;
 mod parity;
@@ -52,13 +53,14 @@ pub use entry::{
 pub use extract::Unpack;
 pub use frame::Compression;
 pub use keys::{Keys, MAX_RECIPIENTS, Recipients};
-pub use layers::{ArchivePlace, Layers, MAX_SEGMENTS, MIN_SEGMENT_BYTES, WrittenFile, name_files};
+pub use layers::{ArchivePlace, Layers, MAX_SEGMENTS, MIN_SEGMENT_BYTES, WrittenFile};
 pub use level::{Level, NoLevel};
 pub(crate) use lineage::{Wanted, find_sealed};
 pub use names::{
     ArchiveKind, ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives,
     list_partials, next_number, partial,
 };
+pub use naming::{name_files, remove_unfinished};
 pub use pages::{PAGES, PAGES_INDEX, PageIndex};
 pub use parity::{ArchiveRepair, Promise};
 pub(crate) use parts::Files;

@@ -137,11 +137,16 @@ impl ArchiveName {
 
     /// The name of the file of parity beside the archive.
     pub fn parity(&self) -> String {
+        format!("{}.parity", self.stem())
+    }
+
+    /// What the names of files beside the archive begin with.
+    pub(crate) fn stem(&self) -> String {
         let kind = match self.kind {
             ArchiveKind::Log => ".log",
             ArchiveKind::Full | ArchiveKind::Incremental => "",
         };
-        format!("{}[{:04}]{kind}.parity", self.set, self.number)
+        format!("{}[{:04}]{kind}", self.set, self.number)
     }
 
     /// The name of the file while it is being written by the store `store`.
@@ -176,10 +181,21 @@ pub fn partial(file: &str, store: u128) -> String {
 
 /// The store whose unfinished file of a set this is; `None` where it is none.
 fn partial_of(file: &str) -> Option<u128> {
-    let (name, store) = file.strip_suffix(PARTIAL)?.rsplit_once('.')?;
-    let id = u128::from_str_radix(store, 16).ok()?;
+    let name = unfinished(file)?;
+    let id = file.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(PARTIAL)?;
+    let id = u128::from_str_radix(id, 16).ok()?;
     split(name)?;
     (partial(name, id) == file).then_some(id)
+}
+
+/// What the unfinished file `file` is to be called.
+pub(crate) fn unfinished(file: &str) -> Option<&str> {
+    Some(file.strip_suffix(PARTIAL)?.rsplit_once('.')?.0)
+}
+
+/// The set that the file `file` belongs to, and the number that it carries.
+pub(crate) fn numbered(file: &str) -> Option<(&str, u32)> {
+    split(file).map(|(set, number, _)| (set, number))
 }
 
 impl fmt::Display for ArchiveName {

@@ -6,7 +6,7 @@
 //! wherever a crash comes, archives and segments together hold every commit since the first backup.
 //! Segments are let go of only when the store has noted that both archives are durable.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::builder::BackupBuilder;
@@ -126,7 +126,7 @@ impl LogPlan {
             bytes: finished.bytes,
             segments: header.segments.len(),
         };
-        Ok(Some(LogArchive { finished, replaces: target.replaces, report }))
+        Ok(Some(LogArchive { finished, place: target.place, replaces: target.replaces, report }))
     }
 }
 
@@ -134,6 +134,7 @@ impl LogPlan {
 /// unfinished backup leaves.
 pub(super) struct LogArchive {
     pub(super) finished: Finished,
+    place: ArchivePlace,
     /// The files of an older one that it takes the place of.
     replaces: Vec<PathBuf>,
     pub(super) report: LogArchiveReport,
@@ -142,7 +143,8 @@ pub(super) struct LogArchive {
 impl LogArchive {
     /// Gives it its name, durably. An older one goes only now; whatever comes in between, the segments
     /// are still in the store.
-    pub(super) fn name(&self, disk: &dyn Disk, folder: &Path) -> Result<()> {
+    pub(super) fn name(&self, disk: &dyn Disk) -> Result<()> {
+        let folder = &self.place.folder;
         if let ([old], [file]) = (&self.replaces[..], &self.finished.files[..])
             && *old == file.path
         {
@@ -155,7 +157,7 @@ impl LogArchive {
             let removed = disk.remove_file(old);
             removed.map_err(|e| failed(Error::io("replace the log archive", old, e)))?;
         }
-        name_files(disk, folder, &self.finished.files).map_err(failed)
+        name_files(disk, &self.place, &self.finished.files).map_err(failed)
     }
 }
 

@@ -7,7 +7,7 @@ use super::attachments::{self, Listed};
 use super::builder::{BackupBuilder, Base};
 use super::lineage::Lineage;
 use crate::archive::{
-    ArchiveKind, ArchiveName, ArchivePlace, Compression, list_partials, next_number, partial,
+    ArchiveKind, ArchiveName, ArchivePlace, Compression, next_number, partial, remove_unfinished,
 };
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::engine::LOG_DIR;
@@ -47,9 +47,7 @@ impl Place {
     /// Removes what an unfinished backup leaves. What cannot be removed now is recognised by its name,
     /// and removed by the next run.
     pub(super) fn discard(&self, disk: &dyn Disk) {
-        for left_over in list_partials(disk, &self.folder, self.store).unwrap_or_default() {
-            let _left_over = disk.remove_file(&left_over);
-        }
+        let _left_over = remove_unfinished(disk, &self.folder, self.store);
     }
 }
 
@@ -62,11 +60,7 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     let listed = attachments::list(disk, engine.dir(), asked, &backup.participants);
     attachments::check(disk, &listed, engine.dir(), folder)?;
     let store_id = engine.store_id();
-    let partials = list_partials(&**disk, folder, store_id).map_err(unusable)?;
-    for left_over in partials {
-        disk.remove_file(&left_over)
-            .map_err(|e| unusable(Error::io("remove an unfinished archive", &left_over, e)))?;
-    }
+    remove_unfinished(&**disk, folder, store_id).map_err(unusable)?;
     let set = match &backup.options.name {
         Some(name) => name.clone(),
         None => default_name(engine.dir()),

@@ -310,9 +310,10 @@ impl<'r> Run<'r> {
     /// first: an archive that is there leaves no gap behind it.
     fn seal(&self, log: Option<&LogArchive>, copied: &Copied) -> Result<()> {
         self.enter(Stage::Seal, 0)?;
-        let (disk, folder) = (self.backup.inner.engine.disk(), &self.place.folder);
-        log.map_or(Ok(()), |log| log.name(&**disk, folder))?;
-        name_files(&**disk, folder, &copied.finished.files).map_err(failed)
+        let disk = self.backup.inner.engine.disk();
+        log.map_or(Ok(()), |log| log.name(&**disk))?;
+        let place = self.place.of(self.place.name.clone());
+        name_files(&**disk, &place, &copied.finished.files).map_err(failed)
     }
 
     /// Stage 9: from now on the log is kept from this backup on. The archives are durable whatever

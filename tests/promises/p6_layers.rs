@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stillpoint::archive::{MIN_SEGMENT_BYTES, repair};
-use stillpoint::disk::{Disk, OpenMode, SimDisk};
+use stillpoint::archive::{ArchiveFile, MIN_SEGMENT_BYTES, list_archives, repair};
+use stillpoint::disk::{Disk, OpenMode, SimDisk, Survival};
 use stillpoint::{
     Archive, BackupBuilder, Compression, ErrorKind, Keys, Level, Mode, Recipients, Stage, Store,
 };
 
-use crate::scene::{ITEMS, Scene, Still, TO, all, files, open, put, records, write_file};
+use crate::scene::{ITEMS, STORE, Scene, Still, TO, all, files, open, put, records, write_file};
 
 /// A pair of keys of age, made for these tests.
 const IDENTITY: &str = "AGE-SECRET-KEY-10KWANPC9UVVS9FQ396CPF7V5U077C2J9A8MP5HFKXVJHYCG2EE7SATSH8N";
@@ -222,6 +222,51 @@ fn a_backup_that_is_stopped_or_died_leaves_nothing_of_any_layer() {
     let left = scene.destination();
     assert!(left.iter().all(|name| !name.to_string_lossy().contains("partial")), "{left:?}");
     assert_eq!(left.len(), first.archive_files.len() + second.archive_files.len());
+}
+
+/// Killed at each call from the moment on that all is written and read back.
+#[test]
+fn a_backup_that_was_killed_between_two_renames_is_cleared_away_by_the_next() {
+    let scene = Scene::new(Mode::Server, 40);
+    write_file(&scene.sim, Path::new(NOISE), &noise(200_000));
+    let segmented = |store: &Store| {
+        let backup = store.backup(TO).attachment(NOISE).workers(1);
+        backup.segment_size(MIN_SEGMENT_BYTES).redundancy(Level::Low)
+    };
+    scene.store.checkpoint().unwrap();
+    scene.store.close().unwrap();
+    let mut begun = 0;
+    for calls in 1..=24 {
+        let sim = scene.sim.image();
+        let store = open(&sim, STORE).unwrap();
+        let (backup, still) = Still::at(Stage::Seal, segmented(&store));
+        let handle = backup.start().unwrap();
+        still.reached();
+        sim.crash_at(sim.calls() + calls);
+        still.go_on();
+        let finished = handle.wait();
+        drop(store);
+        let sim = sim.reboot(Survival::Everything);
+        let names = sim.list(Path::new(TO)).unwrap();
+        let partial = |name: &&PathBuf| name.to_string_lossy().ends_with(".partial");
+        let left = names.iter().filter(partial).count();
+        begun += usize::from(left > 0 && left < names.len() - 1);
+        let store = open(&sim, STORE).unwrap();
+        let next = segmented(&store).run().unwrap();
+        let archives = list_archives(&*sim, Path::new(TO), None).unwrap();
+        assert!(archives.len() <= 2, "{archives:?}");
+        assert!(finished.is_err() || archives.len() == 2, "what was reported is there");
+        for archive in &archives {
+            let archive = ArchiveFile::open(&*sim, archive.path(), &Keys::none()).unwrap();
+            archive.verify(1, &mut go_on).unwrap();
+        }
+        let names = sim.list(Path::new(TO)).unwrap();
+        assert_eq!(names.iter().find(partial), None, "an unfinished file was left lying");
+        assert_eq!(names.len(), archives.len() * next.archive_files.len(), "{names:?}");
+        assert_eq!(next.archive.ends_with("inventory[0001-0001].tar.zst"), archives.len() == 1);
+        store.close().unwrap();
+    }
+    assert!(begun > 0, "{begun} times some files had their names and some had not");
 }
 
 #[test]

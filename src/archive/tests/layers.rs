@@ -2,6 +2,7 @@
 
 #[cfg(feature = "encryption")]
 mod encrypted;
+mod naming;
 
 use super::*;
 use crate::disk::OpenMode;
@@ -50,7 +51,7 @@ fn named(layers: Layers) -> (Arc<dyn Disk>, PathBuf, Finished) {
     let disk: Arc<dyn Disk> = SimDisk::new(5);
     let path = place().path(&layers);
     let finished = write_layered(&disk, layers);
-    name_files(&*disk, Path::new("/"), &finished.files).expect("gives names");
+    name_files(&*disk, &place(), &finished.files).expect("gives names");
     (disk, path, finished)
 }
 
@@ -249,7 +250,7 @@ fn names_are_given_to_all_files_or_to_none() {
     let finished = write_layered(&disk, redundant(in_segments()));
     let taken = Path::new("/a[0001-0003].tar.zst");
     disk.open(taken, OpenMode::CreateNew).expect("creates");
-    let error = name_files(&*disk, Path::new("/"), &finished.files).expect_err("a name is taken");
+    let error = name_files(&*disk, &place(), &finished.files).expect_err("a name is taken");
     assert_eq!((error.kind(), error.path()), (ErrorKind::Exists, Some(taken)), "{error}");
     for file in &finished.files {
         assert!(disk.metadata(&file.partial).is_ok());

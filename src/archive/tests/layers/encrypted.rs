@@ -59,7 +59,7 @@ fn all_layers_together_are_read_in_place_verified_and_repaired() {
     let disk: Arc<dyn Disk> = SimDisk::new(5);
     let finished = write_layered(&disk, layers.clone());
     finished.verify(&*disk, 2, &mut go_on).expect("whoever wrote it can read it back");
-    name_files(&*disk, Path::new("/"), &finished.files).expect("gives names");
+    name_files(&*disk, &place(), &finished.files).expect("gives names");
     let path = place().path(&layers);
     assert_eq!(path, Path::new("/a[0001-0001].tar.zst.age"));
     let keys = Keys::none().with_passphrase("other").with_identities(&secret).expect("good");
@@ -207,7 +207,7 @@ fn cat_age_tar_and_zstd_undo_the_layers() {
     writer.write(&content).expect("writes");
     writer.end_entry().expect("ends");
     let finished = writer.finish(|_| Ok(null)).expect("finishes");
-    name_files(&*disk, folder.path(), &finished.files).expect("gives names");
+    name_files(&*disk, &place, &finished.files).expect("gives names");
     disk.open(&folder.path().join("key"), OpenMode::CreateNew)
         .and_then(|file| file.write_at(secret.as_bytes(), 0))
         .expect("writes");

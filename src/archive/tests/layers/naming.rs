@@ -1,0 +1,162 @@
+//! A crash between two renames, and what may and may not be cleared away after it.
+
+use super::*;
+use crate::disk::Survival;
+use std::collections::BTreeSet;
+
+/// A disk with an archive in segments with parity that has yet to get its names.
+fn written() -> (Arc<SimDisk>, Finished) {
+    let sim = SimDisk::new(5);
+    let disk: Arc<dyn Disk> = sim.clone();
+    let finished = write_layered(&disk, redundant(in_segments()));
+    (sim, finished)
+}
+
+fn names(disk: &SimDisk) -> BTreeSet<PathBuf> {
+    let names = disk.list(Path::new("/")).expect("lists");
+    names.into_iter().map(|name| Path::new("/").join(name)).collect()
+}
+
+fn finals(finished: &Finished) -> BTreeSet<PathBuf> {
+    finished.files.iter().map(|file| file.path.clone()).collect()
+}
+
+/// The archive is whole under its names, or nothing of it is there.
+fn assert_all_or_nothing(disk: &SimDisk, finished: &Finished) -> bool {
+    let found = names(disk);
+    if found.is_empty() {
+        return false;
+    }
+    assert_eq!(found, finals(finished));
+    let archive = ArchiveFile::open(disk, &finished.files[1].path, &Keys::none()).expect("opens");
+    archive.verify(1, &mut go_on).expect("is whole");
+    true
+}
+
+const SURVIVALS: [Survival; 5] = [
+    Survival::Nothing,
+    Survival::Everything,
+    Survival::Random(1),
+    Survival::Random(2),
+    Survival::Random(3),
+];
+
+#[test]
+fn whatever_a_crash_among_the_renames_leaves_is_cleared_away_or_whole() {
+    let (ground, finished) = written();
+    let (mut whole, mut cleared) = (0, 0);
+    for call in 1.. {
+        let sim = ground.image();
+        sim.crash_at(call);
+        let named = name_files(&*sim, &place(), &finished.files);
+        if !sim.crashed() {
+            named.expect("names all");
+            break;
+        }
+        for survival in SURVIVALS {
+            let after = sim.reboot(survival);
+            let begun = names(&after).intersection(&finals(&finished)).count();
+            remove_unfinished(&*after, Path::new("/"), 7).expect("clears away");
+            match assert_all_or_nothing(&after, &finished) {
+                true => whole += 1,
+                false => cleared += usize::from(begun > 0),
+            }
+        }
+    }
+    assert!(whole > 0 && cleared > 10, "{whole} whole, {cleared} cleared");
+}
+
+#[test]
+fn clearing_away_may_be_cut_off_anywhere_and_taken_up_again() {
+    let (ground, finished) = written();
+    // Half of the names are given, and the power stays on.
+    ground.crash_at(ground.calls() + 4 + finished.files.len() as u64 / 2);
+    name_files(&*ground, &place(), &finished.files).expect_err("crashes");
+    let ground = ground.reboot(Survival::Everything);
+    assert!(!names(&ground).is_disjoint(&finals(&finished)), "some have their names");
+    assert!(!finals(&finished).is_subset(&names(&ground)), "and some have not");
+    for call in 1.. {
+        let sim = ground.image();
+        sim.crash_at(call);
+        let cleared = remove_unfinished(&*sim, Path::new("/"), 7);
+        if !sim.crashed() {
+            cleared.expect("clears away");
+            break;
+        }
+        for survival in SURVIVALS {
+            let after = sim.reboot(survival);
+            remove_unfinished(&*after, Path::new("/"), 7).expect("clears away");
+            assert!(!assert_all_or_nothing(&after, &finished), "{call}, {survival:?}");
+        }
+    }
+}
+
+/// The list of names may come back with a power cut. It says nothing of an archive that is whole, or
+/// was: a segment that somebody has moved elsewhere is no rename that never happened.
+#[test]
+fn an_archive_whose_segment_was_moved_away_is_never_cleared_away() {
+    let (ground, finished) = written();
+    let mut with_list = 0;
+    for call in 1.. {
+        let sim = ground.image();
+        sim.crash_at(call);
+        let named = name_files(&*sim, &place(), &finished.files);
+        let after = sim.reboot(Survival::Everything);
+        if finals(&finished).is_subset(&names(&after)) {
+            with_list += usize::from(names(&after) != finals(&finished));
+            let moved = &finished.files[2].path;
+            after.create_dir(Path::new("/elsewhere")).expect("makes a folder");
+            after.rename(moved, Path::new("/elsewhere/segment")).expect("moves");
+            remove_unfinished(&*after, Path::new("/"), 7).expect("there is no more than a list");
+            let mut left = finals(&finished);
+            left.remove(moved);
+            left.insert(PathBuf::from("/elsewhere"));
+            assert_eq!(names(&after), left);
+        }
+        if named.is_ok() && names(&after) == finals(&finished) {
+            break;
+        }
+        assert!(call < 100, "it comes to its end");
+    }
+    assert!(with_list > 0, "a crash left the list beside a whole archive");
+}
+
+/// Another store was faster with the same names: what is unfinished goes, and its archive stays.
+#[test]
+fn the_archive_of_another_store_with_the_same_names_stays() {
+    let (sim, finished) = written();
+    // A list of ours is there, and nothing of ours has its name.
+    sim.crash_at(sim.calls() + 5);
+    name_files(&*sim, &place(), &finished.files).expect_err("crashes");
+    let after = sim.reboot(Survival::Everything);
+    assert!(names(&after).is_disjoint(&finals(&finished)));
+    for file in &finished.files[1..] {
+        let other = after.open(&file.path, OpenMode::CreateNew).expect("creates");
+        other.set_len(file.bytes).expect("is as long");
+    }
+    remove_unfinished(&*after, Path::new("/"), 7).expect("clears away");
+    let mut theirs = finals(&finished);
+    theirs.remove(&finished.files[0].path);
+    assert_eq!(names(&after), theirs);
+}
+
+#[test]
+fn a_list_that_names_files_of_another_number_or_folder_removes_none() {
+    for name in ["a[0002-0001].tar.zst", "b[0001-0001].tar.zst", "a[0001]/../keep", "keep"] {
+        let disk = SimDisk::new(1);
+        disk.create_dir(Path::new("/a[0001]")).expect("makes a folder");
+        let keep = |name: &str| Path::new("/").join(name);
+        disk.open(&keep(name), OpenMode::CreateNew).expect("creates");
+        let list = place().folder.join(partial("a[0001].naming", 7));
+        let file = disk.open(&list, OpenMode::CreateNew).expect("creates");
+        let unfinished = "a[0001-0002].tar.zst";
+        disk.open(&keep(&partial(unfinished, 7)), OpenMode::CreateNew).expect("creates");
+        let content = serde_json::json!({ "format": 1, "files": [
+            { "name": name, "bytes": 0 }, { "name": unfinished, "bytes": 0 },
+        ]});
+        file.write_at(content.to_string().as_bytes(), 0).expect("writes");
+        remove_unfinished(&*disk, Path::new("/"), 7).expect("clears away");
+        assert!(disk.metadata(&keep(name)).is_ok(), "{name}");
+        assert!(disk.metadata(&list).is_err());
+    }
+}
