@@ -77,6 +77,8 @@ pub(super) enum Base {
     Nothing,
     /// The newest archive of this data file that can be used.
     Newest,
+    /// The same among those in the destination.
+    NewestThere,
     /// This archive.
     Archive(PathBuf),
 }
@@ -266,6 +268,12 @@ impl BackupBuilder {
     pub(super) fn earlier_keys(&self) -> Keys {
         let own = self.options.layers.recipients.as_ref().map(Recipients::keys);
         self.options.keys.clone().and(own.unwrap_or_default())
+    }
+
+    /// As [`incremental`](BackupBuilder::incremental), from the newest archive in the destination.
+    pub(crate) fn incremental_in_destination(mut self) -> Self {
+        self.options.base = Base::NewestThere;
+        self
     }
 
     /// Gives the backup a number of at least `number`, as the history counts them.

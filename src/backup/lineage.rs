@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::builder::{BackupBuilder, Base};
 use crate::archive::{ArchiveFile, Keys, Wanted, find_sealed};
 use crate::disk::Disk;
-use crate::disk::atomic::parent;
+use crate::disk::atomic::{is_same_folder, parent};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{ArchiveRef, BackupHeader, BackupKind, ParentPaper};
 
@@ -35,11 +35,15 @@ pub(super) fn choose(backup: &BackupBuilder) -> Result<Lineage> {
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let mut known = backup.inner.backup_state().parents;
+    if backup.options.base == Base::NewestThere {
+        let disk = &**backup.inner.engine.disk();
+        known.retain(|known| is_same_folder(disk, parent(&known.archive), &backup.destination));
+    }
     known.sort_by_key(|known| (known.checkpoint, known.time));
     known.reverse();
     match &backup.options.base {
         Base::Archive(path) => from_archive(backup, path, &known),
-        Base::Nothing | Base::Newest => newest(backup, &known),
+        Base::Nothing | Base::Newest | Base::NewestThere => newest(backup, &known),
     }
 }
 

@@ -33,7 +33,9 @@ pub(crate) struct Backup {
     /// The folder of the store.
     #[arg(value_name = "DIR")]
     store: PathBuf,
-    /// The folder for the archives; it must be there. They are numbered.
+    /// The folder for the archive; it must be there. Archives are numbered in each. A folder other
+    /// than that of the settings gets a copy that stands by itself: the log is left to the next backup
+    /// without this option, and nothing is deleted there.
     #[arg(long, value_name = "FOLDER")]
     to: Option<PathBuf>,
     /// What others may do meanwhile; if not given, as the settings or the mode of the store say.
@@ -45,7 +47,7 @@ pub(crate) struct Backup {
     /// At most so many bytes a second, so that the disk is left to others.
     #[arg(long, value_name = "BYTES")]
     throttle: Option<u64>,
-    /// Save only what changed since the last archive of this store.
+    /// Save only what changed since the last archive of this store in the same folder.
     #[arg(long)]
     incremental: bool,
     #[command(flatten)]

@@ -18,6 +18,19 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
+/// Whether two paths name the same folder, however they are spelled. Where one is not there yet, its
+/// name in the folder that would hold it counts.
+pub fn is_same_folder(disk: &dyn Disk, one: &Path, other: &Path) -> bool {
+    let settled = |path: &Path| {
+        let whole = disk.canonical(path).or_else(|e| {
+            let name = path.file_name().ok_or(e)?;
+            disk.canonical(parent(path)).map(|folder| folder.join(name))
+        });
+        whole.unwrap_or_else(|_| path.to_path_buf())
+    };
+    one == other || settled(one) == settled(other)
+}
+
 /// The name under which [`write_atomically`] builds the file.
 fn partial(path: &Path) -> io::Result<PathBuf> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();

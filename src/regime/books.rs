@@ -52,6 +52,11 @@ impl Books {
         let mut start = of(order, JournalItem::new(JournalEvent::Backup, About::Start));
         start.number = Some(number);
         start.path = Some(order.plan.destination.clone());
+        if order.plan.apart {
+            start.message = "a copy by itself: the log is left to the next backup into the \
+                             destination of the settings"
+                .to_owned();
+        }
         items.push(start);
         self.journal.append_all(&items)
     }

@@ -15,7 +15,7 @@ use super::settings::{BackupFailure, DrillSchedule, Settings, Strictness};
 use crate::archive::{Compression, Keys, Layers, check_set_name};
 use crate::backup::BackupBuilder;
 use crate::disk::Disk;
-use crate::disk::atomic::{create_dir_all, parent};
+use crate::disk::atomic::{create_dir_all, is_same_folder, parent};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Contents, StoreMode};
 use crate::store::Store;
@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     /// Whether nobody named the destination: then it is made where it is missing. One that somebody
     /// named may be a disk that is not mounted.
     pub(crate) default_destination: bool,
+    /// Whether the destination is another than that of the settings, for once: see [`Plan::into_folder`].
+    pub(crate) apart: bool,
     pub(crate) set: String,
     pub(crate) contents: Contents,
     pub(crate) attachments: Vec<PathBuf>,
@@ -138,6 +140,7 @@ impl Plan {
         Ok(Plan {
             destination: named.map_or_else(|| default_destination(dir), |path| whole(dir, path)),
             default_destination: named.is_none(),
+            apart: false,
             set,
             contents: Contents {
                 structure: general.include_structure_file,
@@ -180,6 +183,17 @@ impl Plan {
         })
     }
 
+    /// The plan for a backup into `folder`. One that the settings do not name gets a copy that stands by
+    /// itself: the log is left to the next regular backup, and no older archive is deleted there,
+    /// since how many are kept is said of the regular ones.
+    pub(crate) fn into_folder(mut self, disk: &dyn Disk, folder: PathBuf) -> Plan {
+        if !is_same_folder(disk, &folder, &self.destination) {
+            (self.destination, self.default_destination, self.apart) = (folder, false, true);
+            (self.keep, self.erase_before) = (None, false);
+        }
+        self
+    }
+
     /// What says in the state whether the schedule of backups is still the same.
     pub(crate) fn schedule_mark(&self) -> String {
         format!("{:?}", self.schedule)
@@ -218,6 +232,7 @@ impl Plan {
             .access(self.access_in(store.mode()))
             .compression(self.compression)
             .verify(self.verify)
+            .log_archive(!self.apart)
             .redundancy(self.layers.redundancy)
             .interlacing(self.layers.interlacing)
             .keys(self.keys.clone())

@@ -24,6 +24,7 @@ use super::settings::{Settings, SettingsFile};
 use super::state::{Attended, Checked, LastBackup, RestoreInfo, State, Status};
 use crate::archive::{Keys, Recipients};
 use crate::backup::BackupStart;
+use crate::disk::atomic::{is_same_folder, parent};
 use crate::engine::Lsn;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::{Archive, LogAction, LogFile, LogOperation};
@@ -390,7 +391,7 @@ impl Core {
             return false;
         }
         let Some(base) = self.store.inner().backup_state().base else { return false };
-        if base.archive.parent() != Some(&plan.destination) {
+        if !self.lies_in(&base.archive, &plan.destination) {
             return false;
         }
         let last = Archive::open_on_with(self.disk.clone(), &base.archive, &plan.keys);
@@ -403,11 +404,15 @@ impl Core {
         let destination = &self.plan().destination;
         let Some(base) = self.store.inner().backup_state().base else { return true };
         let still_there =
-            base.archive.parent() == Some(destination) && self.disk.metadata(&base.archive).is_ok();
+            self.lies_in(&base.archive, destination) && self.disk.metadata(&base.archive).is_ok();
         if !still_there || base.timeline.id != self.store.inner().engine.position().timeline.id {
             return true;
         }
         base.lsn != self.store.lsn() && self.records_changed_after(base.lsn)
+    }
+
+    fn lies_in(&self, archive: &Path, folder: &Path) -> bool {
+        is_same_folder(&*self.disk, parent(archive), folder)
     }
 
     /// Whether the log has a record after commit `lsn`: changes of the structure are none. What

@@ -101,7 +101,7 @@ fn start(
     core.books(|books| books.began(&begun.order, begun.number));
     let mut backup = plan.builder(&core.store).number_from(begun.number);
     if core.is_incremental(&plan) {
-        backup = backup.incremental();
+        backup = backup.incremental_in_destination();
     }
     if let Some(hook) = core.hooks.startup.clone() {
         backup = backup.on_startup(move |start| hook(start));
@@ -219,9 +219,13 @@ impl Core {
     /// Asks the policy what follows from an attempt, and sees to the second one.
     pub(super) fn judge(&self, attempt: Attempt, order: &Order) -> Verdict {
         let mut desk = self.desk.lock();
-        let verdict = desk.policy.ended(&order.plan.rules, attempt);
+        let mut verdict = desk.policy.ended(&order.plan.rules, attempt);
+        let regular_waits = desk.retry.as_ref().is_some_and(|retry| !retry.order.plan.apart);
         match attempt.ending {
             Ending::Declined => {}
+            // The destination of the settings gets the backup that it waits for, whatever becomes of a
+            // copy elsewhere.
+            _ if order.plan.apart && regular_waits => verdict.again_after = None,
             _ => {
                 desk.retry = verdict.again_after.map(|wait| Retry {
                     due: self.disk.elapsed().saturating_add(wait),
@@ -252,6 +256,8 @@ impl Core {
 pub struct RegimeBackup {
     core: Arc<Core>,
     plan: Plan,
+    /// The folder that was asked for instead of that of the settings.
+    folder: Option<PathBuf>,
     origin: Origin,
     progress: Option<ProgressHook>,
 }
@@ -259,7 +265,8 @@ pub struct RegimeBackup {
 impl RegimeBackup {
     pub(super) fn new(core: &Arc<Core>) -> RegimeBackup {
         let plan = Plan::clone(&core.desk.lock().plan);
-        RegimeBackup { core: core.clone(), plan, origin: Origin::Command, progress: None }
+        let (core, origin) = (core.clone(), Origin::Command);
+        RegimeBackup { core, plan, folder: None, origin, progress: None }
     }
 
     /// Changes what the settings say, for this backup alone.
@@ -268,13 +275,17 @@ impl RegimeBackup {
         self
     }
 
-    /// The folder for the archive instead of that of the settings; it must be there. History and
-    /// numbers go by the folder.
-    pub fn to(self, folder: impl AsRef<Path>) -> Self {
-        self.with(|plan| {
-            plan.destination = folder.as_ref().to_path_buf();
-            plan.default_destination = false;
-        })
+    /// The folder for the archive instead of that of the settings; it must be there.
+    ///
+    /// Such a copy stands by itself, as one of [`log_archive(false)`](crate::BackupBuilder::log_archive)
+    /// does: it archives no log and lets none go, so the next backup into the destination of the
+    /// settings archives everything since the last one there, and goes on from that one where it is
+    /// incremental. History and numbers are those of the folder. No older archive is deleted there:
+    /// how many are kept is said of the destination of the settings. Where `folder` is that
+    /// destination, however it is spelled, the backup is a regular one.
+    pub fn to(mut self, folder: impl AsRef<Path>) -> Self {
+        self.folder = Some(folder.as_ref().to_path_buf());
+        self
     }
 
     /// What others may do meanwhile.
@@ -292,8 +303,8 @@ impl RegimeBackup {
         self.with(|plan| plan.attachments.push(path.as_ref().to_path_buf()))
     }
 
-    /// Whether only what changed since the last archive of this store is saved. Where there is none
-    /// that can be gone on from, such a backup is refused (2009).
+    /// Whether only what changed since the last archive of this store in the same folder is saved. Where
+    /// there is none that can be gone on from, such a backup is refused (2009).
     pub fn incremental(self, incremental: bool) -> Self {
         self.with(|plan| plan.incremental = Some(incremental))
     }
@@ -360,8 +371,11 @@ impl RegimeBackup {
     }
 
     fn order(&self) -> Order {
-        let plan = Arc::new(self.plan.clone());
-        Order { plan, origin: self.origin, second: false, due: None }
+        let plan = match &self.folder {
+            Some(folder) => self.plan.clone().into_folder(&*self.core.disk, folder.clone()),
+            None => self.plan.clone(),
+        };
+        Order { plan: Arc::new(plan), origin: self.origin, second: false, due: None }
     }
 
     /// Begins the backup on a thread of its own.

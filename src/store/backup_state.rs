@@ -139,8 +139,13 @@ impl BackupState {
     pub(crate) fn add_parent(&mut self, parent: ArchiveRef) {
         self.parents.retain(|known| known.seal != parent.seal);
         self.parents.push(parent);
-        let surplus = self.parents.len().saturating_sub(REMEMBERED);
-        self.parents.drain(..surplus);
+        while self.parents.len() > REMEMBERED {
+            // However many copies are made elsewhere, the last regular archive can be gone on from.
+            let is_base =
+                |known: &ArchiveRef| self.base.as_ref().is_some_and(|base| base.seal == known.seal);
+            let oldest = self.parents.iter().position(|known| !is_base(known));
+            self.parents.remove(oldest.unwrap_or(0));
+        }
     }
 
     /// Whether all of `gap` is known to be gone.

@@ -9,10 +9,12 @@ fn shop() -> Shop {
     let shop = Shop::new();
     shop.done(&["import", "s", "t", shop.file("in.csv", sample_csv(50)), "--key", "id"]);
     std::fs::create_dir(shop.path("b")).unwrap();
-    shop.json(&["backup", "s", "--to", "b"]);
+    shop.done(&["settings", "s", "set", "DestinationFolder", "b"]);
+    shop.json(&["backup", "s"]);
     put(&shop, "s", "one");
     put(&shop, "s", "two");
-    shop.json(&["backup", "s", "--to", "b"]);
+    // The same folder, in other words.
+    shop.json(&["backup", "s", "--to", "s/../b"]);
     put(&shop, "s", "three");
     shop
 }

@@ -4,6 +4,7 @@
 //! Time is simulated: the tests move the disk's clock to the next moment when something is due and
 //! tick. Settings are files, as a person writes them.
 
+mod elsewhere;
 mod failures;
 mod opening;
 mod proof;
@@ -21,7 +22,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
-use stillpoint::regime::{Regime, RegimeBuilder, RegimeEvent};
+use stillpoint::regime::{History, Regime, RegimeBuilder, RegimeEvent};
 use stillpoint::{Archive, BackupKind, ErrorKind, Store, TableDef, code};
 #[cfg(feature = "encryption")]
 use stillpoint::{Keys, Recipients};
