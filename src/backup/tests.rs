@@ -247,14 +247,11 @@ fn a_hanging_destination_lets_the_writers_go_when_its_lease_ends() {
     let hang = bench.sim.hang(".tar.zst.");
     let backup = bench.store.backup(TO).stall_limit(Duration::from_secs(60));
     let handle = backup.start().unwrap();
-    let ticket = loop {
-        let ticket = bench.store.request_write().unwrap();
-        if ticket.state() == crate::TicketState::Waiting {
-            break ticket;
-        }
-        drop(ticket);
+    while hang.caught().is_empty() {
         std::thread::yield_now();
-    };
+    }
+    let ticket = bench.store.request_write().unwrap();
+    assert_eq!(ticket.state(), crate::TicketState::Waiting);
     bench.sim.advance(Duration::from_secs(61));
     ticket.wait().unwrap().commit().unwrap();
     assert!(!handle.is_finished());

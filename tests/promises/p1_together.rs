@@ -172,20 +172,23 @@ fn a_line_that_cannot_be_got_lets_the_other_go_at_its_limit() {
         aside(move || count_to(&second, 1))
     };
     // The commit leads the line of the second store: nothing else writes into a log.
-    until("the commit is under way", || hang.caught(Call::Write) == 1);
+    until("the commit is under way", || hang.caught().contains(&Call::Write));
     let group = Together::new(pair.backups(Access::Live)).line_limit(Duration::from_secs(1));
     let running = group.start().unwrap();
-    until("the first line is held", || running.backups()[0].progress().stage >= Stage::Pin);
+    until("the first comes to its pin", || running.backups()[0].progress().stage >= Stage::Pin);
     let waits = {
         let first = first.clone();
         aside(move || count_to(&first, 1))
     };
-    pair.sim.advance(Duration::from_millis(500));
-    assert!(!running.backups()[0].is_finished());
-    pair.sim.advance(Duration::from_millis(600));
-    // The first store is let go, and its backup ends, while the second still hangs.
+    // The first store is let go at the limit, and its backup ends, while the second still hangs.
+    let (mut waited, tick) = (Duration::ZERO, Duration::from_millis(20));
+    until("the first backup ends", || {
+        pair.sim.advance(tick);
+        waited += tick;
+        running.backups()[0].is_finished()
+    });
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
     end(&waits);
-    until("the first backup ends", || running.backups()[0].is_finished());
     assert!(stuck.is_empty() && !running.backups()[1].is_finished());
     drop(hang);
     end(&stuck);
@@ -331,7 +334,7 @@ fn stop_of_the_group_ends_them_all() {
     let before = pair.archives();
     let hang = pair.sim.hang(".tar.zst.");
     let running = Together::new(pair.backups(Access::ReadOnly)).start().unwrap();
-    until("both copy", || running.backups().iter().all(|b| b.progress().stage >= Stage::Pin));
+    until("both copy", || hang.caught().len() >= 2);
     running.stop();
     // Writers go on before the hanging copy ends.
     until("writers go on", || pair.stores.iter().all(|store| !store.locked()));

@@ -190,21 +190,23 @@ fn a_hold_for_attachments_is_counted_renewed_by_progress_and_let_go_by_stop() {
             }
             ControlFlow::Continue(())
         });
-        (backup.start().unwrap(), guard)
+        let running = backup.start().unwrap();
+        let hang = guard.recv_timeout(PATIENCE).unwrap();
+        until("the copy hangs", || !hang.caught().is_empty());
+        assert!(scene.store.locked(), "writers are held");
+        (running, hang)
     };
     // Stop: at once, though the copy hangs.
     let (running, hang) = hanging(PATIENCE);
-    until("writers are held", || scene.store.locked());
     running.stop();
     until("writers go on", || !scene.store.locked());
     assert!(!running.is_finished());
-    drop(hang.recv_timeout(PATIENCE).unwrap());
+    drop(hang);
     assert_eq!(running.wait().unwrap_err().code(), 1406);
     // The limit: the backup goes on without the hold, and says so.
     let (running, hang) = hanging(Duration::from_secs(30));
-    until("writers are held", || scene.store.locked());
     scene.sim.advance(Duration::from_secs(31));
     scene.store.begin_write().unwrap().commit().unwrap();
-    drop(hang.recv_timeout(PATIENCE).unwrap());
+    drop(hang);
     assert!(running.wait().unwrap().went_live);
 }

@@ -40,7 +40,7 @@ fn a_hanging_destination_delays_no_reader_and_no_writer() {
         let before = all(store);
         let hang = scene.sim.hang(".tar.zst.");
         let backup = store.backup(TO).access(Access::Live).start().unwrap();
-        until("the copy hangs", || backup.progress().stage >= Stage::Pin);
+        until("the copy hangs", || !hang.caught().is_empty());
         let pinned_from = store.lsn();
         let old = store.begin_read().unwrap();
         for round in 0..20 {

@@ -78,11 +78,11 @@ impl HangGuard {
         HangGuard { shared, id }
     }
 
-    /// How many calls of a kind came into this hang.
-    pub fn caught(&self, call: Call) -> usize {
+    /// The calls that came into this hang, oldest first.
+    pub fn caught(&self) -> Vec<Call> {
         let state = self.shared.state.lock();
         let hang = state.hangs.iter().find(|hang| hang.id == self.id);
-        hang.map_or(0, |hang| hang.caught.iter().filter(|caught| **caught == call).count())
+        hang.map(|hang| hang.caught.clone()).unwrap_or_default()
     }
 }
 
