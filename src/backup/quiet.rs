@@ -14,8 +14,11 @@ use crate::store::StoreEvent;
 
 use super::progress::Stage;
 
-/// How long a store of a group waits for open handles at first before all try again.
-const FIRST_PATIENCE: Duration = Duration::from_millis(50);
+/// How long a store of a group waits for open handles in its shortest tries.
+const SHORT_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How soon a store of a group that lets others go on looks at Stop again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What is known of the hold once it has ended, or so far.
 #[derive(Clone, Copy, Default)]
@@ -54,8 +57,10 @@ impl Run<'_> {
             return self.hold(&wanted, options.transaction_timeout);
         };
         let began = self.shared.now();
-        let mut patience = FIRST_PATIENCE;
+        let mut number = 0;
         loop {
+            number += 1;
+            let patience = SHORT_PATIENCE * luby(number);
             let passed = self.shared.now().saturating_sub(began);
             let left = options.transaction_timeout.saturating_sub(passed);
             let hold = match self.hold(&wanted, patience.min(left)) {
@@ -67,11 +72,22 @@ impl Run<'_> {
             if seat.vote(hold.is_ok(), &check)? {
                 return hold;
             }
-            // Who waits for this store with a handle of another may finish now.
+            // Who waits for this store with a handle of another may finish now, and has as long for
+            // it as it was kept waiting.
             *self.shared.hold.lock() = None;
             drop(hold);
-            patience *= 2;
+            self.rest(patience)?;
         }
+    }
+
+    /// Lets others go on for so long.
+    fn rest(&self, time: Duration) -> Result<()> {
+        let until = self.shared.now().saturating_add(time);
+        while self.shared.now() < until {
+            self.shared.check_stop()?;
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
     }
 
     /// Holds `wanted`, if that is anything, in the way of Stop.
@@ -137,5 +153,29 @@ impl Run<'_> {
             ..request
         })?;
         Ok(hold.map(|hold| (hold, since)))
+    }
+}
+
+/// How many times the shortest patience the try `number` (from 1) has: 1 1 2 1 1 2 4 1 1 2 1 1 2 4 8 and
+/// so on, the sequence of Luby, Sinclair and Zuckerman. Nobody knows whether the next moment is a good
+/// one or a handle needs long to end; with this many tries are short and long ones come too.
+fn luby(mut number: u32) -> u32 {
+    loop {
+        let above = (number + 1).next_power_of_two();
+        if above == number + 1 {
+            return above / 2;
+        }
+        number -= above / 2 - 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::luby;
+
+    #[test]
+    fn most_tries_are_short_and_long_ones_come_too() {
+        let tries: Vec<u32> = (1..=15).map(luby).collect();
+        assert_eq!(tries, [1, 1, 2, 1, 1, 2, 4, 1, 1, 2, 1, 1, 2, 4, 8]);
     }
 }

@@ -142,8 +142,6 @@ fn an_application_with_handles_on_both_stores_is_no_deadlock() {
                 other.table(ITEMS).unwrap().put(&key, &"x".to_owned()).unwrap();
                 one.commit().unwrap();
                 other.commit().unwrap();
-                // Two that never rest leave no moment when all lines are free.
-                std::thread::sleep(Duration::from_millis(3));
             }
         })
     };
