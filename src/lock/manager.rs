@@ -282,6 +282,17 @@ impl LockManager {
         central.self_block(OwnerId::from_raw(id)).map_or(Ok(()), Err)
     }
 
+    /// The same for whoever polls instead of waiting: only a callback can be all that is in the way,
+    /// since a thread that polls may go on to end its hold or its handle. Never waits.
+    ///
+    /// # Errors
+    /// `BackupInProgress`, code 2005, from inside a callback of the backup that is in the way.
+    pub fn check_poll(&self, id: u64) -> Result<()> {
+        let mut central = self.core.lock();
+        central.tick();
+        central.callback_block(OwnerId::from_raw(id)).map_or(Ok(()), Err)
+    }
+
     /// Who holds what, and who waits for whom. Never waits.
     pub fn locks(&self) -> LockReport {
         let mut central = self.core.lock();

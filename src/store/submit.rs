@@ -64,7 +64,9 @@ impl<F> From<Rejected<F>> for Error {
 /// A transaction that was submitted. Dropping this lets it run; [`cancel`](SubmitTicket::cancel)
 /// stops it.
 ///
-/// As a future it needs no runtime; it resolves when the transaction has ended.
+/// As a future it needs no runtime; it resolves when the transaction has ended. Polled from inside a
+/// callback of the backup that it waits for, it is rejected with 2005 and the closure, as by
+/// [`wait`](SubmitTicket::wait).
 pub struct SubmitTicket<F, T> {
     id: u64,
     store: Store,
@@ -133,28 +135,47 @@ where
     /// # Errors
     /// The ticket itself where the transaction has begun or ended: what was begun is not undone.
     pub fn cancel(self) -> Result<F, SubmitTicket<F, T>> {
+        self.take_back().ok_or(self)
+    }
+}
+
+impl<F, T> SubmitTicket<F, T> {
+    /// The closure, where the transaction has not begun.
+    fn take_back(&self) -> Option<F> {
         {
             let mut state = self.slot.state.lock();
             match std::mem::replace(&mut *state, State::Spent) {
                 State::Queued(place, work) => {
                     drop(state);
                     drop(place.cancel());
-                    return Ok(work);
+                    return Some(work);
                 }
                 other => *state = other,
             }
         }
         if !self.store.cancel_pending(self.id) {
-            return Err(self);
+            return None;
         }
         // The runner at the head is told so now, and gives the closure up.
         let mut state = self.slot.state.lock();
         loop {
             match std::mem::replace(&mut *state, State::Spent) {
-                State::Ended(Err(Rejected { work: Some(work), .. })) => return Ok(work),
+                State::Ended(Err(Rejected { work: Some(work), .. })) => return Some(work),
                 other => *state = other,
             }
             self.slot.ended.wait(&mut state);
+        }
+    }
+
+    fn poll_end(&self, context: &Context<'_>) -> Option<Result<T, Rejected<F>>> {
+        let mut state = self.slot.state.lock();
+        match std::mem::replace(&mut *state, State::Spent) {
+            State::Ended(end) => Some(end),
+            other => {
+                *state = other;
+                *self.slot.waker.lock() = Some(context.waker().clone());
+                None
+            }
         }
     }
 }
@@ -163,14 +184,17 @@ impl<F, T> Future for SubmitTicket<F, T> {
     type Output = Result<T, Rejected<F>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.slot.state.lock();
-        match std::mem::replace(&mut *state, State::Spent) {
-            State::Ended(end) => Poll::Ready(end),
-            other => {
-                *state = other;
-                *self.slot.waker.lock() = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if let Some(end) = self.poll_end(context) {
+            return Poll::Ready(end);
+        }
+        // Whoever polls from inside a callback waits for it there, or his executor does.
+        let Err(error) = self.store.inner().locks.check_poll(self.id) else {
+            return Poll::Pending;
+        };
+        match self.take_back() {
+            Some(work) => Poll::Ready(Err(Rejected { error, work: Some(work) })),
+            // It has begun after all.
+            None => Poll::Pending,
         }
     }
 }

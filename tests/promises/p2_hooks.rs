@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use stillpoint::{Access, BackupBuilder, ErrorKind, Mode, Stage, TicketState};
+use stillpoint::{Access, BackupBuilder, ErrorKind, Mode, Result, Stage, TicketState, WriteHandle};
 
-use crate::scene::{PATIENCE, Scene, Still, TO, until};
+use crate::scene::{ITEMS, PATIENCE, Scene, Still, TO, get, until};
 
 /// What the hooks of a backup heard.
 #[derive(Default)]
@@ -147,6 +147,49 @@ fn a_ticket_polled_from_inside_a_callback_is_refused_like_a_wait() {
     running.wait().unwrap();
     until("it is granted", || ticket.state() == TicketState::Granted);
     assert!(matches!(ticket.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
+}
+
+fn put_in(write: &WriteHandle, key: u64) -> Result<()> {
+    write.table(ITEMS)?.put(&key, &"submitted".to_owned())
+}
+
+#[test]
+fn a_submission_polled_or_waited_for_from_inside_a_callback_is_rejected_with_its_closure() {
+    let scene = Scene::new(Mode::Server, 10);
+    let store = scene.store.clone();
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let codes = found.clone();
+    let backup = scene.store.backup(TO).on_progress(move |progress| {
+        if progress.stage == Stage::Copy && codes.lock().is_empty() {
+            let submit = || store.submit(|write| put_in(write, 77)).unwrap();
+            let mut ticket = std::pin::pin!(submit());
+            let mut context = Context::from_waker(Waker::noop());
+            let polled = match ticket.as_mut().poll(&mut context) {
+                Poll::Ready(Err(rejected)) => Some(rejected),
+                Poll::Ready(Ok(())) | Poll::Pending => None,
+            };
+            for rejected in [polled, submit().wait().err()] {
+                let rejected = rejected.map(|one| (one.error.code(), one.work.is_some()));
+                codes.lock().push(rejected);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    backup.run().unwrap();
+    assert_eq!(*found.lock(), [Some((2005, true)); 2]);
+    assert!(scene.store.pending_writes().is_empty());
+    assert_eq!(get(&scene.store, 77), None, "neither was performed");
+    // From outside it waits, and is performed when the backup has ended.
+    let (backup, still) = Still::at(Stage::Copy, scene.store.backup(TO));
+    let running = backup.start().unwrap();
+    still.reached();
+    let mut ticket = std::pin::pin!(scene.store.submit(|write| put_in(write, 78)).unwrap());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(ticket.as_mut().poll(&mut context).is_pending());
+    still.go_on();
+    running.wait().unwrap();
+    until("it is performed", || matches!(ticket.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
+    assert!(get(&scene.store, 78).is_some());
 }
 
 #[test]
