@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::actor::Order;
+use super::outcome::Outcome;
 use super::progress::{Progress, ProgressCell};
 use super::report::BackupReport;
 use crate::disk::Disk;
@@ -27,8 +28,7 @@ pub(super) struct Shared {
     pub(super) crew: Mutex<Vec<Sender<Order>>>,
     disk: Arc<dyn Disk>,
     locks: Arc<LockManager>,
-    result: Mutex<Option<Result<BackupReport>>>,
-    done: Condvar,
+    pub(super) outcome: Outcome,
 }
 
 impl Shared {
@@ -43,8 +43,7 @@ impl Shared {
             crew: Mutex::new(Vec::new()),
             disk: inner.engine.disk().clone(),
             locks: inner.locks.clone(),
-            result: Mutex::new(None),
-            done: Condvar::new(),
+            outcome: Outcome::default(),
         })
     }
 
@@ -63,11 +62,6 @@ impl Shared {
             return Err(stopped());
         }
         Ok(())
-    }
-
-    pub(super) fn finish(&self, result: Result<BackupReport>) {
-        *self.result.lock() = Some(result);
-        self.done.notify_all();
     }
 }
 
@@ -122,7 +116,7 @@ impl BackupHandle {
 
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
-        self.shared.result.lock().is_some()
+        self.shared.outcome.is_there()
     }
 
     /// Waits for the end.
@@ -132,13 +126,7 @@ impl BackupHandle {
     /// transactions (1405), the destination (1407), the copy (1409), the check (1411), a damaged
     /// source (2002), a broken hold (2003), a participant (2012, or 2006 where it panicked).
     pub fn wait(self) -> Result<BackupReport> {
-        let mut result = self.shared.result.lock();
-        loop {
-            if let Some(result) = &*result {
-                return result.clone();
-            }
-            self.shared.done.wait(&mut result);
-        }
+        self.shared.outcome.wait()
     }
 }
 

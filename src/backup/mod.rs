@@ -21,6 +21,7 @@ mod crew;
 mod handle;
 mod lineage;
 mod log_archive;
+mod outcome;
 mod preflight;
 mod progress;
 mod quiet;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use builder::{BackupBuilder, BackupStart};
 pub use handle::BackupHandle;
+pub(crate) use outcome::Outcome;
 pub use progress::{Progress, Stage};
 pub use report::{BackupReport, LogArchiveReport, ParticipantReport, SavedFile};
 pub use together::{Together, TogetherHandle, backup_together};

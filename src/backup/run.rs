@@ -67,7 +67,7 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
     drop(turn);
     // Who waits for the end may close the store next, and must find nobody else holding it.
     drop(inner);
-    shared.finish(result);
+    shared.outcome.tell(result);
 }
 
 /// Tells the shutdown hook how the backup ended.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crossbeam_channel::bounded;
 
 use super::core::{Core, Retry};
 use super::events::RegimeEvent;
@@ -25,7 +25,7 @@ use super::plan::Plan;
 use super::policy::{Attempt, Ending, Verdict};
 use super::state::{Checked, LastBackup, Status, timestamp};
 use crate::archive::{Compression, Level, Recipients};
-use crate::backup::{BackupHandle, BackupReport, Progress};
+use crate::backup::{BackupHandle, BackupReport, Outcome, Progress};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Contents, roots};
 
@@ -386,18 +386,25 @@ impl RegimeBackup {
     /// All but the first two are in the journal, and the shutdown hook was told of them.
     pub fn start(self) -> Result<RegimeBackupHandle> {
         let order = self.order();
-        let (begun, backup) = begin(&self.core, order, self.progress)?;
-        let shared = Arc::new(Ended::default());
-        let (core, running, theirs) = (self.core, backup.another(), shared.clone());
+        // The thread first: a backup that has begun has somebody who puts down how it ended.
+        let outcome = Arc::new(Outcome::default());
+        let theirs = outcome.clone();
+        let (hand_over, given) = bounded::<(Arc<Core>, Begun, BackupHandle)>(1);
+        let dir = self.core.store.inner().engine.dir();
         std::thread::Builder::new()
             .name("stillpoint-regime-backup".into())
             .spawn(move || {
+                // Where none has begun it has nothing of the store's in its hands.
+                let Ok((core, begun, running)) = given.recv() else { return };
                 let result = begun.ended(&core, running.wait());
                 drop(core);
                 theirs.tell(result);
             })
-            .map_err(|e| Error::io("start a thread for the books of a backup", "", e))?;
-        Ok(RegimeBackupHandle { backup, shared })
+            .map_err(|e| Error::io("start a thread for the books of a backup", dir, e))?;
+        let (begun, backup) = begin(&self.core, order, self.progress)?;
+        let given = hand_over.send((self.core, begun, backup.another()));
+        debug_assert!(given.is_ok(), "the thread waits for it");
+        Ok(RegimeBackupHandle { backup, outcome })
     }
 
     /// Makes the backup and waits for its end. A second attempt is not waited for: the error is that
@@ -412,25 +419,11 @@ impl RegimeBackup {
     }
 }
 
-/// Where the thread of a backup leaves its result.
-#[derive(Default)]
-struct Ended {
-    result: Mutex<Option<Result<BackupReport>>>,
-    done: Condvar,
-}
-
-impl Ended {
-    fn tell(&self, result: Result<BackupReport>) {
-        *self.result.lock() = Some(result);
-        self.done.notify_all();
-    }
-}
-
 /// A backup of the regime that runs. Dropping it lets the backup run on.
 #[must_use = "the backup runs on, but nobody learns how it ended"]
 pub struct RegimeBackupHandle {
     backup: BackupHandle,
-    shared: Arc<Ended>,
+    outcome: Arc<Outcome>,
 }
 
 impl RegimeBackupHandle {
@@ -451,7 +444,7 @@ impl RegimeBackupHandle {
 
     /// Whether it has ended, books and shutdown hook included.
     pub fn is_finished(&self) -> bool {
-        self.shared.result.lock().is_some()
+        self.outcome.is_there()
     }
 
     /// Waits for the end, books and shutdown hook included.
@@ -459,13 +452,7 @@ impl RegimeBackupHandle {
     /// # Errors
     /// Those of [`BackupHandle::wait`].
     pub fn wait(self) -> Result<BackupReport> {
-        let mut result = self.shared.result.lock();
-        loop {
-            if let Some(result) = &*result {
-                return result.clone();
-            }
-            self.shared.done.wait(&mut result);
-        }
+        self.outcome.wait()
     }
 }
 
