@@ -2,7 +2,7 @@
 //!
 //! What goes wrong with one of them makes the backup partial and nothing else: a file that vanishes is
 //! left out, one that cannot be read to its end is filled with zeros, one that changes meanwhile is
-//! told. Only what goes wrong with the archive ends the backup.
+//! told; where a link has taken its place, the link is saved, and told as a change. Only what goes wrong with the archive ends the backup.
 
 use crate::archive::EntryMeta;
 use crate::disk::{EntryKind, OpenMode};
@@ -42,7 +42,9 @@ impl Copier {
                         self.writer.end_entry().map_err(failed)?;
                     }
                 }
-                EntryKind::Symlink => self.copy_link(&attachment)?,
+                EntryKind::Symlink => {
+                    self.copy_link(&attachment)?;
+                }
                 EntryKind::File | EntryKind::Other => self.copy_file(&attachment, step)?,
             }
             self.sources.insert(attachment.name, attachment.source);
@@ -68,17 +70,33 @@ impl Copier {
         }
     }
 
-    fn copy_link(&mut self, attachment: &Attachment) -> Result<()> {
+    /// False where there is no link, or none that may stand in an archive: a problem that was told.
+    fn copy_link(&mut self, attachment: &Attachment) -> Result<bool> {
         let target = match self.disk.read_link(&attachment.source) {
             Ok(target) => target,
             Err(e) => {
                 self.attachments.missing(&attachment.source, e);
-                return Ok(());
+                return Ok(false);
             }
         };
         let meta = EntryMeta::symlink(attachment.name.clone(), target.as_path(), 0);
-        if self.begin_attachment(attachment, meta)? {
+        let begun = self.begin_attachment(attachment, meta)?;
+        if begun {
             self.writer.end_entry().map_err(failed)?;
+        }
+        Ok(begun)
+    }
+
+    /// What there is in the place of a file that could not be opened because of `cause`.
+    fn copy_successor(&mut self, mut attachment: Attachment, cause: std::io::Error) -> Result<()> {
+        match self.disk.metadata(&attachment.source) {
+            Ok(found) if found.kind == EntryKind::Symlink => {
+                attachment.found = found;
+                if self.copy_link(&attachment)? {
+                    self.changed.insert(attachment.name);
+                }
+            }
+            _ => self.attachments.missing(&attachment.source, cause),
         }
         Ok(())
     }
@@ -87,16 +105,13 @@ impl Copier {
     /// cut, and either way the manifest says that it changed.
     fn copy_file(&mut self, attachment: &Attachment, step: &mut Step<'_>) -> Result<()> {
         let source = &attachment.source;
-        let opened = self.disk.open(source, OpenMode::Read).and_then(|file| {
+        let opened = self.disk.open(&attachment.real, OpenMode::ReadNoLink).and_then(|file| {
             let len = file.len()?;
             Ok((file, len))
         });
         let (file, len) = match opened {
             Ok(opened) => opened,
-            Err(e) => {
-                self.attachments.missing(source, e);
-                return Ok(());
-            }
+            Err(e) => return self.copy_successor(attachment.clone(), e),
         };
         if !self.begin_attachment(attachment, EntryMeta::file(attachment.name.clone(), len, 0))? {
             return Ok(());

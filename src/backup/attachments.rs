@@ -2,7 +2,8 @@
 //!
 //! A relative path counts from the folder that the store's own folder lies in, so that an application
 //! may be moved with its store. A folder is taken with its tree; a symbolic link is saved as a link and
-//! never followed, so no way leads in a circle. What is missing or unreadable does not stop the backup:
+//! never followed, also where it has taken the place of a file or folder since the plan was made: so no
+//! way leads in a circle, and nothing is saved that nobody asked for. What is missing or unreadable does not stop the backup:
 //! it makes it partial, with an error for each. The store's own files are refused: they are in the
 //! archive already, at the pinned commit. So are archives in the destination; where the destination lies
 //! within an attachment it is left out, and the report says so.
@@ -39,9 +40,12 @@ pub(super) struct Listed {
 }
 
 /// One file, folder or link to be saved.
+#[derive(Clone)]
 pub(super) struct Attachment {
     /// Where it is.
     pub(super) source: PathBuf,
+    /// The same without links, as it was planned: no part of it may be one when it is opened.
+    pub(super) real: PathBuf,
     /// Its path within the archive.
     pub(super) name: EntryPath,
     /// What was known of it when the backup was planned.
@@ -258,7 +262,8 @@ impl Walk<'_> {
         self.room -= takes;
         let owner = self.owner;
         let (source, entry) = (path.to_path_buf(), EntryPath::new(&name));
-        self.plan.found.push(Attachment { source, name: entry, found, owner });
+        let at = real.to_path_buf();
+        self.plan.found.push(Attachment { source, real: at, name: entry, found, owner });
         if found.kind != EntryKind::Dir {
             return;
         }

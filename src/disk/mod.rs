@@ -29,6 +29,9 @@ pub use sim::{Call, Fault, FaultPlan, HangGuard, SimDisk, Survival};
 pub enum OpenMode {
     /// Must exist; reads only.
     Read,
+    /// The same, where no part of the path may be a symbolic link: fails with `ELOOP` if one is. A
+    /// system that cannot tell of the folders looks at the last name alone.
+    ReadNoLink,
     /// Must exist; reads and writes.
     Write,
     /// Must not exist; is created empty, and its name is durable only after [`Disk::sync_dir`].

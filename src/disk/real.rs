@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{Advice, CWD, FallocateFlags, OFlags, RenameFlags, SeekFrom};
+use rustix::fs::{Advice, CWD, FallocateFlags, Mode, OFlags, RenameFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
@@ -57,18 +57,15 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true);
-        match mode {
-            OpenMode::Read => {}
-            OpenMode::Write => {
-                options.write(true);
-            }
-            OpenMode::CreateNew => {
-                options.write(true).create_new(true);
-            }
-        }
         // Without O_NONBLOCK the opening of a FIFO that nobody writes to would never return; regular
         // files do not know the flag.
-        let file = options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+        options.custom_flags(OFlags::NONBLOCK.bits() as i32);
+        let file = match mode {
+            OpenMode::Read => options.open(path)?,
+            OpenMode::ReadNoLink => open_without_links(path)?,
+            OpenMode::Write => options.write(true).open(path)?,
+            OpenMode::CreateNew => options.write(true).create_new(true).open(path)?,
+        };
         let kind = file.metadata()?.file_type();
         if kind.is_dir() {
             return Err(Errno::ISDIR.into());
@@ -203,6 +200,18 @@ impl Disk for RealDisk {
                 Err(e) => panic!("the system gives no random bytes: {e}"),
             }
         }
+    }
+}
+
+/// Opens a file to read it where no part of `path` is a symbolic link.
+fn open_without_links(path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        // An old kernel, or a sandbox that does not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?.into())
+        }
+        opened => Ok(opened?.into()),
     }
 }
 

@@ -207,6 +207,44 @@ fn files_that_vanish_or_change_while_the_backup_runs_are_told() {
 }
 
 #[test]
+fn a_link_that_takes_the_place_of_a_file_or_folder_is_not_followed() {
+    let scene = Scene::new(Mode::Server, 10);
+    web(&scene, "/web");
+    web(&scene, "/private");
+    write_file(&scene.sim, Path::new("/private/secret"), b"nobody asked for it");
+    write_file(&scene.sim, Path::new("/private/css/a.css"), b"nor for this");
+    for name in ["inside", "outside"] {
+        write_file(&scene.sim, &Path::new("/web").join(name), b"a file");
+    }
+    let disk = scene.sim.clone();
+    let mut once = true;
+    let backup = scene.store.backup(TO).attachment("/web").on_progress(move |progress| {
+        // The plan is made by now, and nothing of it is copied.
+        if progress.stage == Stage::Copy && std::mem::take(&mut once) {
+            disk.remove_file(Path::new("/web/inside")).unwrap();
+            disk.symlink(Path::new("index.html"), Path::new("/web/inside")).unwrap();
+            disk.remove_file(Path::new("/web/outside")).unwrap();
+            disk.symlink(Path::new("/private/secret"), Path::new("/web/outside")).unwrap();
+            disk.rename(Path::new("/web/css"), Path::new("/web/old")).unwrap();
+            disk.symlink(Path::new("/private/css"), Path::new("/web/css")).unwrap();
+        }
+        ControlFlow::Continue(())
+    });
+    let report = backup.run().unwrap();
+    // The one is saved as the link that it is by now, and two of them cannot be saved at all.
+    let changed: Vec<_> = report.files.iter().filter(|file| file.changed_while_read).collect();
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert_eq!(changed[0].source.as_deref(), Some(Path::new("/web/inside")));
+    let problems: Vec<_> = report.problems.iter().filter_map(|error| error.path()).collect();
+    assert_eq!(problems, [Path::new("/web/css/a.css"), Path::new("/web/outside")]);
+    assert_eq!(report.status, BackupStatus::Partial);
+    let into = restored(&scene, &report).join("web");
+    assert_eq!(scene.sim.read_link(&into.join("inside")).unwrap(), Path::new("index.html"));
+    assert!(scene.sim.list(&into.join("css")).unwrap().is_empty());
+    assert!(scene.sim.metadata(&into.join("outside")).is_err());
+}
+
+#[test]
 fn the_destination_within_an_attachment_is_left_out_and_archives_are_refused() {
     let scene = Scene::new(Mode::Server, 10);
     web(&scene, "/web");

@@ -21,6 +21,7 @@ pub(super) const ROWS: &[Row] = &[
     ("remove_file_takes_no_directory", remove_file_takes_no_directory),
     ("metadata_tells_kind_and_length", metadata_tells_kind_and_length),
     ("links_are_followed_by_open_and_not_by_metadata", links_are_followed_by_open),
+    ("links_are_refused_where_none_may_be", links_are_refused_where_none_may_be),
     ("canonical_resolves_links_and_dots", canonical_resolves_links_and_dots),
     ("a_circle_of_links_is_an_error", a_circle_of_links_is_an_error),
     ("removing_a_link_leaves_its_target", removing_a_link_leaves_its_target),
@@ -160,6 +161,26 @@ fn links_are_followed_by_open(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<(
     assert_eq!(get(disk, &root.join("dir/a"))?, b"a");
     assert_eq!(disk.list(&root.join("dir"))?, [PathBuf::from("a")]);
     assert!(disk.read_link(&root.join("d")).is_err());
+    Ok(())
+}
+
+fn links_are_refused_where_none_may_be(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<()> {
+    disk.create_dir(&root.join("d"))?;
+    put(disk, &root.join("d/a"), b"a")?;
+    disk.symlink(Path::new("a"), &root.join("d/link"))?;
+    disk.symlink(Path::new("d"), &root.join("dir"))?;
+    disk.symlink(Path::new("nowhere"), &root.join("d/broken"))?;
+    let open = |name: &str| disk.open(&root.join(name), OpenMode::ReadNoLink);
+    let file = open("d/a")?;
+    let mut read = [0];
+    file.read_exact_at(&mut read, 0)?;
+    assert_eq!(&read, b"a");
+    assert!(file.write_at(b"b", 0).is_err(), "it is read only");
+    for name in ["d/link", "dir/a", "d/broken"] {
+        let error = open(name).err().expect("a link is in the path");
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()), "{name}");
+    }
+    refused(open("d/none"), ErrorKind::NotFound);
     Ok(())
 }
 

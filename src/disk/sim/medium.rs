@@ -45,6 +45,8 @@ pub(super) struct Found {
 pub(super) enum Last {
     Follow,
     Keep,
+    /// Neither the last one nor any other may be a link.
+    NoLinks,
 }
 
 impl Medium {
@@ -76,6 +78,7 @@ impl Medium {
             match ino.and_then(|ino| self.nodes.get(&ino)) {
                 None if is_last => return Ok(Found { place, ino: None }),
                 None => return Err(Errno::NOENT.into()),
+                Some(Node::Symlink(_)) if last == Last::NoLinks => return Err(Errno::LOOP.into()),
                 Some(Node::Symlink(target)) if !is_last || last == Last::Follow => {
                     links += 1;
                     if links > MAX_LINKS {

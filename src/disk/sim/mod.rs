@@ -187,7 +187,7 @@ impl SimDisk {
         Arc::new(SimFile {
             shared: self.shared.clone(),
             ino,
-            writable: mode != OpenMode::Read,
+            writable: matches!(mode, OpenMode::Write | OpenMode::CreateNew),
             path: path.to_path_buf(),
         })
     }
@@ -202,7 +202,8 @@ impl Disk for SimDisk {
             return Ok(self.handle(state, ino, path, mode));
         }
         let state = self.enter(Call::Open, &[path])?;
-        let ino = match state.medium.find(path, Last::Follow)? {
+        let links = if mode == OpenMode::ReadNoLink { Last::NoLinks } else { Last::Follow };
+        let ino = match state.medium.find(path, links)? {
             (ino, Node::File(_)) => ino,
             _ => return Err(Errno::ISDIR.into()),
         };
