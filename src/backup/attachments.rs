@@ -17,6 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::foreign;
 use crate::archive::{ArchiveName, EntryPath, MAX_JSON, MAX_PATH};
 use crate::disk::{Disk, EntryKind, Metadata};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -185,8 +186,16 @@ impl Attachments {
     }
 
     pub(super) fn missing(&mut self, path: &Path, cause: std::io::Error) {
+        let foreign = match cause.kind() {
+            std::io::ErrorKind::NotFound => foreign::advice(path, "IncludesFiles"),
+            _ => None,
+        };
         let error = Error::new(ErrorKind::NotFound, "an attachment cannot be saved");
-        self.problem(error.at(path).because(cause));
+        let error = error.at(path).because(cause);
+        self.problem(match foreign {
+            Some(advice) => error.hint(advice),
+            None => error,
+        });
     }
 
     /// Notes what makes the backup partial.
@@ -195,10 +204,11 @@ impl Attachments {
             self.untold += 1;
             return;
         }
-        let error = error
-            .with_code(code::ATTACHMENT_MISSING)
-            .hint("The store itself is in the archive; the backup is partial.");
-        self.problems.push(error);
+        let error = match error.advice() {
+            Some(_) => error,
+            None => error.hint("The store itself is in the archive; the backup is partial."),
+        };
+        self.problems.push(error.with_code(code::ATTACHMENT_MISSING));
     }
 
     /// All problems, once there can be no more.

@@ -18,6 +18,7 @@ mod attachments;
 mod builder;
 mod copier;
 mod crew;
+pub(crate) mod foreign;
 mod handle;
 mod lineage;
 mod log_archive;

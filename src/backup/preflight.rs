@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::attachments::{self, Listed};
 use super::builder::{BackupBuilder, Base};
+use super::foreign;
 use super::lineage::Lineage;
 use crate::archive::{
     ArchiveKind, ArchiveName, ArchivePlace, Compression, next_number, partial, remove_unfinished,
@@ -111,10 +112,22 @@ fn unusable(error: Error) -> Error {
         .hint("Choose a folder that is there and can be written.")
 }
 
+fn missing(folder: &Path, cause: std::io::Error) -> Error {
+    let foreign = match cause.kind() {
+        std::io::ErrorKind::NotFound => foreign::advice(folder, "DestinationFolder"),
+        _ => None,
+    };
+    let error = unusable(Error::io("use the destination", folder, cause));
+    match foreign {
+        Some(advice) => error.hint(advice),
+        None => error,
+    }
+}
+
 fn check_folder(disk: &Arc<dyn Disk>, folder: &Path, store: &Path) -> Result<()> {
     let found =
         disk.metadata(folder).and_then(|found| disk.canonical(folder).map(|path| (found, path)));
-    let (found, real) = found.map_err(|e| unusable(Error::io("use the destination", folder, e)))?;
+    let (found, real) = found.map_err(|e| missing(folder, e))?;
     let is_folder = match found.kind {
         EntryKind::Symlink => disk.metadata(&real).is_ok_and(|m| m.kind == EntryKind::Dir),
         kind => kind == EntryKind::Dir,

@@ -19,7 +19,7 @@ use super::run::Order;
 use super::settings::{Settings, SettingsFile};
 use super::state::{LastBackup, State};
 use crate::archive::{Keys, Recipients};
-use crate::backup::{BackupReport, BackupStart};
+use crate::backup::{BackupReport, BackupStart, foreign};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::Store;
@@ -203,13 +203,17 @@ impl Core {
     /// 1407: who cannot read or write the history there cannot write an archive either.
     pub(super) fn next_number(&self, plan: &Plan) -> Result<u32> {
         self.books.lock().next_number(plan).map_err(|error| {
+            let advice = match error.kind() {
+                ErrorKind::NotFound => foreign::advice(&plan.destination, "DestinationFolder"),
+                _ => None,
+            };
+            let advice = advice
+                .unwrap_or_else(|| "Choose a folder that is there and can be written.".into());
             let error = match error.kind() {
                 ErrorKind::StorageFull | ErrorKind::Busy => error,
                 _ => error.with_kind(ErrorKind::BackupFailed),
             };
-            error
-                .with_code(code::DESTINATION)
-                .hint("Choose a folder that is there and can be written.")
+            error.with_code(code::DESTINATION).hint(advice)
         })
     }
 

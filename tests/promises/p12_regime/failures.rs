@@ -53,6 +53,27 @@ fn a_destination_that_is_gone_is_told_before_anybody_waits_and_comes_back_at_the
 }
 
 #[test]
+fn paths_in_the_form_of_another_system_are_told_with_the_key_to_change() {
+    for folder in ["C:\\Backups\\", "\\\\server\\share", "Macintosh HD:Backups:"] {
+        let shop = shop(&[("General/DestinationFolder", folder)]);
+        let error = shop.regime.backup().run().unwrap_err();
+        assert_eq!(error.code(), code::DESTINATION, "{error}");
+        let advice = error.advice().unwrap();
+        assert!(advice.contains("settings DIR set DestinationFolder"), "{folder}: {advice}");
+        // Likewise where it does not come from the settings.
+        let error = shop.regime.store().backup(folder).run().unwrap_err();
+        assert!(error.advice().unwrap().contains("has the form of a path on"), "{error:?}");
+    }
+    let files = "General/IncludesFiles";
+    let (count, item) = (format!("{files}/ItemsCount"), format!("{files}/Item1"));
+    let shop = shop(&[(&*count, "1"), (&*item, "D:\\web\\")]);
+    let report = shop.regime.backup().run().unwrap();
+    let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
+    assert_eq!(problem.code(), code::ATTACHMENT_MISSING);
+    assert!(problem.advice().unwrap().contains("settings DIR set IncludesFiles"), "{problem:?}");
+}
+
+#[test]
 fn a_hook_that_refuses_is_not_asked_again_before_the_next_date() {
     let sim = shop(&with(&DAILY, &[RETRY, RETRY_LATER])).closed();
     let asked = Arc::new(Mutex::new(Vec::new()));
