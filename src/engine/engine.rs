@@ -13,7 +13,7 @@ use super::catalogue::Catalogue;
 use super::core::Core;
 use super::line::{self, Outcome, Work};
 use super::log::{ClosedSegment, Hold, MAX_GROUP};
-use super::open;
+use super::open::{self, DirLock};
 use super::options::{Durability, EngineOptions, OnOpen};
 use super::pin::Pin;
 use super::rendezvous::Rendezvous;
@@ -81,7 +81,21 @@ impl Engine {
 
     /// Opens the store in `dir`.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> Result<Engine> {
-        let core = open::open(disk, dir, options)?;
+        Engine::begin(open::open(disk, dir, options, None)?, dir)
+    }
+
+    /// The same for whoever has the folder's lock already, and keeps it when the engine is closed.
+    pub(crate) fn open_held(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: EngineOptions,
+        lock: DirLock,
+    ) -> Result<Engine> {
+        Engine::begin(open::open(disk, dir, options, Some(lock))?, dir)
+    }
+
+    /// Starts the threads.
+    fn begin(core: Arc<Core>, dir: &Path) -> Result<Engine> {
         if let Some(OnOpen(told)) = &core.options.on_open {
             told(core.views.current().0.checkpoint.number())?;
         }

@@ -137,16 +137,22 @@ pub(crate) fn lock_dir(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
     })
 }
 
-/// Opens the store in `dir`: the engine's shared state, ready for its threads.
-pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> Result<Arc<Core>> {
+/// Opens the store in `dir`: the engine's shared state, ready for its threads. `held` is the lock of
+/// the folder where this process has it already.
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: EngineOptions,
+    held: Option<DirLock>,
+) -> Result<Arc<Core>> {
     match disk.metadata(dir) {
         Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
         Ok(_) => {}
         Err(e) => return Err(no_store(&disk, dir, e)),
     }
-    let data_path = dir.join(DATA_FILE);
+    let data_path = dir.join(options.data_file);
     disk.metadata(&data_path).map_err(|e| no_store(&disk, dir, e))?;
-    let lock = lock_dir(&disk, dir)?;
+    let lock = held.map_or_else(|| lock_dir(&disk, dir), Ok)?;
     let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
     let found = recover(&disk, dir, &options, data, checkpoint, lock)?;
     Ok(Arc::new(Core::new(disk, dir.to_path_buf(), options, found)))
@@ -154,13 +160,13 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: EngineOptions) -> R
 
 /// Reads the store in `dir` as an opening would, log and all, and starts nothing: a check.
 pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Snapshot> {
-    let core = open(disk.clone(), dir, EngineOptions::default())?;
+    let core = open(disk.clone(), dir, EngineOptions::default(), None)?;
     Ok(Snapshot::new(core.views.current()))
 }
 
 /// Where the store in `dir` is, found as an opening would: log and all, and nothing is started.
 pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(StoreId, Position)> {
-    let core = open(disk.clone(), dir, EngineOptions::default())?;
+    let core = open(disk.clone(), dir, EngineOptions::default(), None)?;
     let position = core.leader.lock().position();
     Ok((core.store_id, position))
 }

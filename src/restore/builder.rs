@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::{Archive, numbered};
@@ -15,9 +14,8 @@ use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
 use super::pour::{bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
 use crate::archive::Progress;
-use crate::disk::Disk;
-use crate::engine::{Engine, EngineOptions, Lsn};
-use crate::error::{Error, ErrorKind, Result, code};
+use crate::engine::{Engine, Lsn};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Contents;
 use crate::store::TablePaper;
 
@@ -143,7 +141,9 @@ impl<'a> RestoreBuilder<'a> {
     /// From the first page that is written until the end there is no store in the folder; after a
     /// crash or an error the same restore, run again, finishes it. What is only needed for as long
     /// as nothing fails should not be restored this way: the old copy is gone. Where logs are applied
-    /// too, the store is at the archive's commit first, and then brought forward.
+    /// too, they are read before anything is touched, and the store is there again when it is at their
+    /// end. A log that lies on another disk, at the end of a link, stays there: what it holds is set
+    /// aside in its folder.
     pub fn delta(mut self, delta: bool) -> Self {
         self.delta = delta;
         self
@@ -278,10 +278,8 @@ impl<'a> RestoreBuilder<'a> {
         let mut tell = self.progress;
         let tell = tell.as_mut().unwrap_or(&mut silent);
         if self.delta {
-            let done = delta::run(&job, &self.dir, self.workers, tell).map_err(numbered)?;
-            if let Some(roll) = &roll {
-                rolled = roll_forward(roll, &disk, &self.dir, logs.bytes(), tell)?;
-            }
+            let onward = roll.as_ref().map(|roll| (roll, logs.bytes()));
+            let (done, rolled) = delta::run(&job, &self.dir, onward, self.workers, tell)?;
             return Ok(RestoreReport {
                 lsn: rolled.lsn,
                 archive_lsn,
@@ -300,7 +298,9 @@ impl<'a> RestoreBuilder<'a> {
             .map_err(numbered)
             .and_then(|()| match &roll {
                 Some(roll) => {
-                    rolled = roll_forward(roll, &disk, target.folder(), logs.bytes(), tell)?;
+                    let dir = target.folder();
+                    let open = |options| Engine::open(disk.clone(), dir, options);
+                    rolled = roll.forward(dir, logs.bytes(), tell, open)?;
                     Ok(())
                 }
                 None => Ok(()),
@@ -324,33 +324,6 @@ impl<'a> RestoreBuilder<'a> {
             }
         }
     }
-}
-
-/// Brings the store in the restore's own folder to the point, and closes it there.
-fn roll_forward(
-    roll: &Roll<'_>,
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    total: u64,
-    tell: &mut Tell<'_>,
-) -> Result<Rolled> {
-    // No more room is taken ahead than the logs may need.
-    let segment_bytes = total.clamp(1 << 20, 64 << 20);
-    let options = EngineOptions { segment_bytes, ..EngineOptions::default() };
-    let engine = Engine::open(disk.clone(), dir, options)?;
-    let rolled = roll.run(&engine, &mut |rolled| {
-        let progress = Progress { done: rolled.bytes.min(total), total };
-        match tell(progress) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => {
-                Err(Error::new(ErrorKind::Stopped, "the restore was stopped")
-                    .with_code(code::STOPPED)
-                    .at(dir))
-            }
-        }
-    })?;
-    engine.close()?;
-    Ok(rolled)
 }
 
 /// Unpacks into the restore's own folder.

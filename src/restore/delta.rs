@@ -4,35 +4,38 @@
 //! differ are written. So it saves writing, which wears a disk and takes most of the time, and not
 //! the reading of the archive.
 //!
-//! Invariants: the archives are verified before anything is touched. From the moment when the first
-//! page may change until all are right, durable and checked, the data file has another name: the
-//! folder holds no store then, whatever happens, and running the restore again finishes it. Logs of
-//! the old history, and attachments that would be replaced, are set aside under another name and not
-//! removed.
+//! Invariants: the archives are verified, and the logs read, before anything is touched. From the
+//! moment when the first page may change until all are right, durable and checked, and the logs are
+//! applied, the data file has another name: the folder holds no store then, whatever happens, and
+//! running the restore again finishes it. Logs of the old history, and attachments that would be
+//! replaced, are set aside under another name and not removed; a log on another disk stays there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::Archive;
+use super::archive::{Archive, numbered};
 use super::builder::Tell;
 use super::chain::Chain;
 use super::job::Job;
 use super::overlay::Piece;
+use super::point::{Roll, Rolled};
 use super::pour::{Sink, bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
 use crate::archive::{HEADER_NAME, MANIFEST_NAME, Progress};
 use crate::disk::atomic::{read_whole, remove_tree, write_atomically};
 use crate::disk::{Disk, EntryKind, File, OpenMode};
 use crate::engine::tree::store_of;
-use crate::engine::{DATA_FILE, DATA_RESTORING, LOG_DIR, lock_dir};
+use crate::engine::{DATA_FILE, DATA_RESTORING, Engine, EngineOptions, LOG_DIR, lock_dir};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The folder, within the store's, of what is not in its place yet.
 const WORK: &str = "restoring";
 /// Says in it which store the renamed data file is of.
 const NOTE: &str = "restoring.json";
+/// What is set aside is called so, after its own name.
+const BEFORE: &str = "before-restore";
 /// The note is never longer.
 const MAX_NOTE: u64 = 4096;
 /// Bytes that are compared at once where nothing comes from an archive.
@@ -110,30 +113,56 @@ impl<'d> Folder<'d> {
     /// Gives what is at `name` another name beside it.
     fn set_aside(&self, name: &str) -> Result<()> {
         let from = self.dir.join(name);
-        for number in 1u32.. {
-            let suffix = if number == 1 { String::new() } else { format!("-{number}") };
-            let to = self.dir.join(format!("{name}.before-restore{suffix}"));
-            if self.disk.metadata(&to).is_err() {
-                return self
-                    .disk
-                    .rename_new(&from, &to)
-                    .map_err(|e| Error::io("set aside", &from, e));
-            }
-        }
-        unreachable!("some name is free")
+        let to = self.free_name(self.dir, &format!("{name}.{BEFORE}"));
+        self.disk.rename_new(&from, &to).map_err(|e| Error::io("set aside", &from, e))
     }
 
-    /// Sets the old log aside; an empty one is as good as new.
+    /// `name` in `dir`, with a number where that is taken.
+    fn free_name(&self, dir: &Path, name: &str) -> PathBuf {
+        let numbered = (2u32..).map(|number| dir.join(format!("{name}-{number}")));
+        let mut names = std::iter::once(dir.join(name)).chain(numbered);
+        names.find(|path| self.disk.metadata(path).is_err()).expect("some name is free")
+    }
+
+    /// Sets the old log aside; an empty one is as good as new. A link to a folder elsewhere stays, and
+    /// the folder too: it may be all of a disk.
     fn renew_log(&self) -> Result<()> {
         let log = self.dir.join(LOG_DIR);
+        let found = self.disk.metadata(&log);
+        if found.as_ref().is_ok_and(|found| found.kind == EntryKind::Symlink)
+            && let Ok(elsewhere) = self.disk.canonical(&log)
+        {
+            return self.clear_log(&elsewhere);
+        }
         if self.disk.list(&log).is_ok_and(|names| names.is_empty()) {
             return Ok(());
         }
-        if self.disk.metadata(&log).is_ok() {
+        if found.is_ok() {
             self.set_aside(LOG_DIR)?;
         }
         self.disk.create_dir(&log).map_err(|e| Error::io("create the log folder", &log, e))?;
         self.disk.sync_dir(&log).map_err(|e| Error::io("sync the log folder", &log, e))
+    }
+
+    /// Moves the files of a log into a folder of their own, within theirs.
+    fn clear_log(&self, log: &Path) -> Result<()> {
+        let mut old = self.disk.list(log).map_err(|e| Error::io("list", log, e))?;
+        let is_file =
+            |path: &Path| self.disk.metadata(path).is_ok_and(|m| m.kind == EntryKind::File);
+        old.retain(|name| is_file(&log.join(name)));
+        if old.is_empty() {
+            return Ok(());
+        }
+        let aside = self.free_name(log, BEFORE);
+        self.disk.create_dir(&aside).map_err(|e| Error::io("create the folder", &aside, e))?;
+        for name in old {
+            let (from, to) = (log.join(&name), aside.join(&name));
+            self.disk.rename_new(&from, &to).map_err(|e| Error::io("set aside", &from, e))?;
+        }
+        for dir in [&aside, log] {
+            self.disk.sync_dir(dir).map_err(|e| Error::io("sync the log folder", dir, e))?;
+        }
+        Ok(())
     }
 
     /// Puts what the work folder holds into its place.
@@ -174,34 +203,71 @@ pub(super) fn bytes_needed(job: &Job<'_>, dir: &Path) -> Result<u64> {
     Folder::look(job.archive, dir)?.bytes_needed(job)
 }
 
-/// Brings the folder to the archive's commit.
-pub(super) fn run(job: &Job<'_>, dir: &Path, workers: usize, tell: &mut Tell<'_>) -> Result<Done> {
+/// Brings the folder to the archive's commit, and from there through `logs`, of which there are that
+/// many bytes.
+pub(super) fn run(
+    job: &Job<'_>,
+    dir: &Path,
+    logs: Option<(&Roll<'_>, u64)>,
+    workers: usize,
+    tell: &mut Tell<'_>,
+) -> Result<(Done, Rolled)> {
     let (archive, disk) = (job.archive, job.archive.disk());
-    let chain = job.check_whole()?;
-    Folder::look(archive, dir)?;
+    let chain = job.check_whole().map_err(numbered)?;
+    Folder::look(archive, dir).map_err(numbered)?;
+    if let Some((roll, _)) = logs {
+        roll.check()?;
+    }
     // Nobody has the store open, and nobody opens it meanwhile.
-    let _lock = lock_dir(disk, dir)?;
-    let folder = Folder::look(archive, dir)?;
-    check_free_space(disk, dir, folder.bytes_needed(job)?)?;
+    let lock = lock_dir(disk, dir)?;
+    let folder = Folder::look(archive, dir).map_err(numbered)?;
+    let needed = folder.bytes_needed(job)? + logs.map_or(0, |(_, bytes)| bytes);
+    check_free_space(disk, dir, needed)?;
+    let done = bring(job, &folder, chain, workers, tell).map_err(numbered)?;
+    let mut rolled = Rolled { lsn: archive.header().lsn, ..Rolled::default() };
+    if let Some((roll, bytes)) = logs {
+        let open = |options: EngineOptions| {
+            let options = EngineOptions { data_file: DATA_RESTORING, ..options };
+            Engine::open_held(disk.clone(), dir, options, lock.clone())
+        };
+        rolled = roll.forward(dir, bytes, tell, open).map_err(unfinished)?;
+    }
+    folder.rename(DATA_RESTORING, DATA_FILE).map_err(unfinished)?;
+    let work = dir.join(WORK);
+    remove_tree(&**disk, &work).map_err(|e| Error::io("remove", &work, e))?;
+    folder.sync()?;
+    Ok((done, rolled))
+}
+
+/// Makes a store at the archive's commit of the folder, but for the name of its data file.
+fn bring(
+    job: &Job<'_>,
+    folder: &Folder<'_>,
+    chain: &Chain,
+    workers: usize,
+    tell: &mut Tell<'_>,
+) -> Result<Done> {
+    let (archive, disk, dir) = (job.archive, folder.disk, folder.dir);
     let pieces = chain.pieces()?;
     let total = job.entry_bytes() + bytes_to_unpack(chain, &pieces)?;
     for link in chain.links() {
         link.file.verify(workers, &mut |_| tell(Progress { done: 0, total }))?;
     }
-    let file = make_room(&folder, job)?;
+    let file = make_room(folder, job)?;
     let work = dir.join(WORK);
-    begin(&folder, archive, &work)?;
-    let unfinished = |error: Error| match error.kind() {
-        ErrorKind::Stopped => error,
-        _ => error.hint("Run the restore again: until it is finished there is no store there."),
-    };
+    begin(folder, archive, &work)?;
     let mut target = Target::within(disk, dir, &work);
     let done = fill(job, chain, &pieces, file, &mut target, workers, tell).map_err(unfinished)?;
     folder.renew_log().and_then(|()| folder.move_in(&work)).map_err(unfinished)?;
-    folder.rename(DATA_RESTORING, DATA_FILE).map_err(unfinished)?;
-    remove_tree(&**disk, &work).map_err(|e| Error::io("remove", &work, e))?;
-    folder.sync()?;
     Ok(done)
+}
+
+/// An error that leaves no store.
+fn unfinished(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Stopped => error,
+        _ => error.hint("Run the restore again: until it is finished there is no store there."),
+    }
 }
 
 /// Opens the data file and makes it long enough; what is behind its pages means nothing to a store.

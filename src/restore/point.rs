@@ -5,9 +5,12 @@
 //! LSNs, group by group, so that whatever ends the work leaves a true prefix of the history.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
+use super::builder::Tell;
 use super::log_file::{Course, LogFile, Place, Segment, check_chain, check_kin};
-use crate::engine::{Engine, Lsn, StoreId, Timeline};
+use crate::archive::Progress;
+use crate::engine::{Engine, EngineOptions, ForeignGroup, Lsn, StoreId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// How far a store is brought forward.
@@ -137,6 +140,58 @@ impl<'l> Roll<'l> {
         step: &mut dyn FnMut(&Rolled) -> Result<()>,
     ) -> Result<Rolled> {
         let mut rolled = Rolled { lsn: engine.visible_lsn(), ..Rolled::default() };
+        self.each(&mut |foreign| {
+            rolled.commits += foreign.commits.len() as u64;
+            for (_, batch) in &foreign.commits {
+                rolled.operations += batch.ops().len() as u64;
+                rolled.bytes += batch.bytes() as u64;
+            }
+            rolled.lsn = engine.apply(foreign)?.lsn;
+            step(&rolled)
+        })?;
+        engine.sync()?;
+        Ok(rolled)
+    }
+
+    /// Applies it to the store of a restore in `dir`, which `open` opens, and closes that.
+    ///
+    /// # Errors
+    /// As [`Roll::run`]; `Stopped` (1406) when `tell` says so.
+    pub(super) fn forward(
+        &self,
+        dir: &Path,
+        total: u64,
+        tell: &mut Tell<'_>,
+        open: impl FnOnce(EngineOptions) -> Result<Engine>,
+    ) -> Result<Rolled> {
+        // No more room is taken ahead than the logs may need.
+        let segment_bytes = total.clamp(1 << 20, 64 << 20);
+        let engine = open(EngineOptions { segment_bytes, ..EngineOptions::default() })?;
+        let rolled = self.run(&engine, &mut |rolled| {
+            let progress = Progress { done: rolled.bytes.min(total), total };
+            match tell(progress) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => {
+                    Err(Error::new(ErrorKind::Stopped, "the restore was stopped")
+                        .with_code(code::STOPPED)
+                        .at(dir))
+                }
+            }
+        })?;
+        engine.close()?;
+        Ok(rolled)
+    }
+
+    /// Reads all that would be applied, for whoever can do nothing else any more once it has begun.
+    ///
+    /// # Errors
+    /// Damage of a log (1413).
+    pub(crate) fn check(&self) -> Result<()> {
+        self.each(&mut |_| Ok(()))
+    }
+
+    /// Hands out the groups on the way, in order.
+    fn each(&self, take: &mut dyn FnMut(ForeignGroup) -> Result<()>) -> Result<()> {
         let mut before: Option<(&Segment, u32)> = None;
         for leg in &self.course.legs {
             if !self.point.allows(leg.segment.header().base_time) {
@@ -149,21 +204,14 @@ impl<'l> Roll<'l> {
                 if !self.point.allows(group.head.time) || group.head.first_lsn > leg.upto {
                     return Ok(ControlFlow::Break(()));
                 }
-                let foreign = leg.segment.foreign(group, contexts, leg.after, leg.upto)?;
-                let Some(foreign) = foreign else { return Ok(ControlFlow::Continue(())) };
-                rolled.commits += foreign.commits.len() as u64;
-                for (_, batch) in &foreign.commits {
-                    rolled.operations += batch.ops().len() as u64;
-                    rolled.bytes += batch.bytes() as u64;
+                if let Some(foreign) = leg.segment.foreign(group, contexts, leg.after, leg.upto)? {
+                    take(foreign)?;
                 }
-                rolled.lsn = engine.apply(foreign)?.lsn;
-                step(&rolled)?;
                 Ok(ControlFlow::Continue(()))
             })?;
             before = (leg.upto == leg.segment.last()).then_some((leg.segment, chain));
         }
-        engine.sync()?;
-        Ok(rolled)
+        Ok(())
     }
 }
 

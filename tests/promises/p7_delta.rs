@@ -1,7 +1,7 @@
 //! Delta restores: what is right already is kept, the result is the archive's store, and whatever
 //! happens meanwhile is never taken for a store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
@@ -10,7 +10,7 @@ use stillpoint::{Archive, ErrorKind, Mode, RestoreReport, Result};
 use crate::scene::{Scene, TO, all, files, open, put, read_file, write_file};
 
 /// A store with an attachment, a chain of two archives of it, and a store that went on since.
-fn scene() -> (Scene, Vec<(u64, String)>, std::path::PathBuf) {
+fn scene() -> (Scene, Vec<(u64, String)>, PathBuf) {
     let scene = Scene::new(Mode::Server, 400);
     scene.sim.create_dir(Path::new("/web")).unwrap();
     write_file(&scene.sim, Path::new("/web/a.css"), b"body {}");
@@ -61,6 +61,117 @@ fn a_delta_restore_keeps_what_is_right_and_sets_the_old_log_aside() {
     assert!(again.bytes < report.bytes);
     assert_is(sim, &expected);
     assert!(sim.metadata(Path::new("/inventory/attachments.before-restore")).is_ok());
+}
+
+type Records = Vec<(u64, String)>;
+
+/// A store with its log on another disk, an archive of it, and logs beyond: `(disk, what the archive
+/// holds, what the log archive leads to, archive, log archive)`. It went on after both.
+fn with_logs() -> (Arc<SimDisk>, [Records; 3], PathBuf, PathBuf) {
+    let scene = Scene::with(300, |builder| builder.log_folder(ELSEWHERE));
+    let saved = scene.store.backup(TO).log_archive(true).run().unwrap();
+    let archived = all(&scene.store);
+    for key in (0..300).step_by(30) {
+        put(&scene.store, key, &"later ".repeat(40)).unwrap();
+    }
+    let next = scene.store.backup(TO).log_archive(true).run().unwrap();
+    let rolled = all(&scene.store);
+    put(&scene.store, 1, "in the log only").unwrap();
+    let old = all(&scene.store);
+    scene.store.close().unwrap();
+    let start = scene.sim.reboot(Survival::Everything);
+    (start, [archived, rolled, old], saved.archive, next.log_archive.unwrap().path)
+}
+
+const ELSEWHERE: &str = "/fast/log";
+
+fn delta_with_log(sim: &Arc<SimDisk>, archive: &Path, log: &Path) -> Result<RestoreReport> {
+    let archive = Archive::open_on(sim.clone(), archive)?;
+    archive.restore("/inventory").delta(true).log(log).run()
+}
+
+#[test]
+fn a_log_on_another_disk_stays_there_and_what_was_in_it_is_set_aside() {
+    let (sim, [archived, ..], archive, _) = with_logs();
+    let names = |dir: &str| sim.list(Path::new(dir)).unwrap();
+    let old = names(ELSEWHERE);
+    assert!(!old.is_empty());
+    delta(&sim, &archive).unwrap();
+    assert_eq!(sim.read_link(Path::new("/inventory/log")).unwrap(), Path::new(ELSEWHERE));
+    assert_eq!(names(ELSEWHERE), [PathBuf::from("before-restore")]);
+    assert_eq!(names("/fast/log/before-restore"), old);
+    assert_is(&sim, &archived);
+    let new = names(ELSEWHERE).len();
+    assert!(new > 1, "the log goes on there");
+    // A second one sets aside what came since, and not what is aside already.
+    delta(&sim, &archive).unwrap();
+    assert_eq!(names(ELSEWHERE), ["before-restore", "before-restore-2"].map(PathBuf::from));
+    assert_eq!(names("/fast/log/before-restore-2").len(), new - 1);
+    assert_is(&sim, &archived);
+}
+
+/// After a crash at any call: the old store, or the one at the end of the logs, or none. One at the
+/// archive's commit would be a store that nobody asked for.
+#[test]
+fn a_delta_restore_with_logs_leaves_the_store_at_their_end_or_none() {
+    let (start, [archived, rolled, old], archive, log) = with_logs();
+    assert!(archived != rolled && rolled != old);
+    let measured = start.image();
+    let report = delta_with_log(&measured, &archive, &log).unwrap();
+    assert!(report.commits >= 10 && report.lsn > report.archive_lsn, "{report:?}");
+    let calls = measured.calls();
+    assert_is(&measured, &rolled);
+    let mut seen = [0; 3];
+    // The store that is rolled forward has threads, so that the number of calls varies a little.
+    for call in 1..=calls + 10 {
+        let sim = start.image();
+        sim.crash_at(call);
+        let outcome = delta_with_log(&sim, &archive, &log);
+        for survival in [Survival::Random(call), Survival::Everything] {
+            let sim = sim.reboot(survival);
+            match open(&sim, "/inventory") {
+                Ok(store) => {
+                    let found = all(&store);
+                    assert!(found == old || found == rolled, "call {call}");
+                    assert!(outcome.is_err() || found == rolled);
+                    seen[usize::from(found == rolled)] += 1;
+                    store.close().unwrap();
+                }
+                Err(error) => {
+                    assert!(error.message().contains("interrupted"), "call {call}: {error}");
+                    seen[2] += 1;
+                }
+            }
+            delta_with_log(&sim, &archive, &log)
+                .unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_is(&sim, &rolled);
+        }
+    }
+    assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
+}
+
+#[test]
+fn a_log_that_is_damaged_is_found_before_a_delta_restore_touches_anything() {
+    let (sim, [_, _, old], archive, log) = with_logs();
+    let segments = sim.list(Path::new(ELSEWHERE)).unwrap();
+    let newest = Path::new(ELSEWHERE).join(segments.last().unwrap());
+    let copy = Path::new("/copy.log");
+    let bytes = read_file(&sim, &newest);
+    write_file(&sim, copy, &bytes);
+    let restore = || {
+        let archive = Archive::open_on(sim.clone(), &archive)?;
+        archive.restore("/inventory").delta(true).log(&log).log(copy).run()
+    };
+    let record = b"in the log only";
+    let place = bytes.windows(record.len()).position(|some| some == record).unwrap();
+    sim.corrupt(copy, place as u64, 1).unwrap();
+    let before = [files(&sim, "/inventory"), files(&sim, ELSEWHERE)];
+    let error = restore().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Corrupt, 1413), "{error}");
+    assert!([files(&sim, "/inventory"), files(&sim, ELSEWHERE)] == before);
+    sim.corrupt(copy, place as u64, 1).unwrap();
+    restore().unwrap();
+    assert_is(&sim, &old);
 }
 
 #[test]
