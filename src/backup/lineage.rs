@@ -92,7 +92,7 @@ fn stranger(backup: &BackupBuilder, file: &ArchiveFile) -> Result<Error> {
 /// Sees that the data file goes on from `candidate`, and that it is there with all that it takes.
 fn check(backup: &BackupBuilder, candidate: &ArchiveRef, path: &Path) -> Result<()> {
     let engine = &backup.inner.engine;
-    let checkpoint = engine.snapshot().checkpoint().number();
+    let checkpoint = engine.snapshot()?.checkpoint().number();
     if candidate.checkpoint == 0
         || candidate.checkpoint > checkpoint
         || candidate.lsn > engine.visible_lsn()

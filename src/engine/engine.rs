@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::apply::ForeignGroup;
 use super::batch::Batch;
 use super::catalogue::Catalogue;
-use super::core::Core;
+use super::core::{Core, closed};
 use super::line::{self, Outcome, Work};
 use super::log::{ClosedSegment, Hold, MAX_GROUP};
 use super::open::{self, DirLock};
@@ -178,8 +178,15 @@ impl Engine {
     }
 
     /// The store at its newest published commit.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.core.views.current())
+    ///
+    /// # Errors
+    /// `Closed`: others may have the store by now, and use its pages again.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let (view, lsn) = self.core.views.current();
+        match view.lock {
+            Some(_) => Ok(Snapshot::new((view, lsn))),
+            None => Err(closed()),
+        }
     }
 
     /// The newest published commit.
@@ -212,10 +219,10 @@ impl Engine {
         if let Some(latched) = self.core.latched() {
             return Err(latched);
         }
+        // Before the line: whoever closes lets go of the folder as soon as the line is served.
+        let lock = self.keep_folder();
         match line::run(&self.core, Work::Seal { roll, meeting })? {
-            Outcome::Sealed(slot, took) => {
-                Ok(Pin::new(slot, took, self.core.views.current().0.lock.clone()))
-            }
+            Outcome::Sealed(slot, took) => Ok(Pin::new(slot, took, lock)),
             _ => Err(line::outcome_unknown()),
         }
     }
@@ -290,6 +297,11 @@ impl Engine {
         self.core.upkeep.closed()
     }
 
+    /// The last commit in such a segment, be it still there or not; 0 before the first.
+    pub(crate) fn log_closed_through(&self) -> Lsn {
+        self.core.upkeep.closed_through().unwrap_or(0)
+    }
+
     /// Keeps every log segment where it is while the value lives.
     pub(crate) fn hold_log(&self) -> Hold {
         self.core.upkeep.hold()
@@ -303,6 +315,11 @@ impl Engine {
     /// The store's folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.core.dir
+    }
+
+    /// Keeps everybody else from opening the store while the value lives; `None` once it is closed.
+    pub(crate) fn keep_folder(&self) -> Option<DirLock> {
+        self.core.views.current().0.lock.clone()
     }
 
     /// The disk that the store lies on.

@@ -164,7 +164,7 @@ impl Leader {
 
     /// Ends the log segment.
     pub(super) fn roll(&mut self, core: &Core) -> Result<Outcome> {
-        self.log.roll().map_err(|error| core.latch_unknown(unavailable(error)))?;
+        self.log.roll().map_err(|error| unwritten(core, error))?;
         Ok(Outcome::Rolled(self.next_lsn - 1))
     }
 

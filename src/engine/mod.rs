@@ -40,7 +40,9 @@ pub(crate) use log::{ClosedSegment, Hold as LogHold};
 pub use log_guard::LogCapPolicy;
 pub(crate) use log_guard::{LogCap, OnLogDrop};
 pub(crate) use merge::MergeCursor;
-pub(crate) use open::{DATA_FILE, DATA_RESTORING, LOG_DIR, inspect, locate, lock_dir, random_id};
+pub(crate) use open::{
+    DATA_FILE, DATA_RESTORING, DirLock, LOG_DIR, inspect, locate, lock_dir, random_id,
+};
 pub use options::Durability;
 pub(crate) use options::{EngineOptions, OnOpen};
 pub(crate) use pin::Pin;

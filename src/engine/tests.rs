@@ -1,6 +1,7 @@
 //! The engine as a whole, on the simulated disk, against a model.
 
 mod apply;
+mod closing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -76,19 +77,19 @@ fn a_commit_is_seen_by_later_snapshots_only_and_survives_reopening() {
     let sim = SimDisk::new(1);
     let engine = create(&sim);
     let items = define(&engine, "items");
-    let before = engine.snapshot();
+    let before = engine.snapshot().unwrap();
     let info = engine.commit(put(items, "a", b"1"), Durability::Immediate).unwrap();
     assert_eq!(info.lsn, 2);
     assert_eq!(before.get(items, b"a").unwrap().as_deref(), None);
-    assert_eq!(engine.snapshot().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(engine.snapshot().unwrap().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
     engine.close().unwrap();
     let again = engine.commit(put(items, "b", b"2"), Durability::Immediate).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Closed);
     assert_eq!(before.get(items, b"a").unwrap().as_deref(), None);
     drop(before);
     let engine = open(&sim).unwrap();
-    assert_eq!(engine.snapshot().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
-    assert_eq!(engine.snapshot().catalogue().by_name("items").unwrap().id, items);
+    assert_eq!(engine.snapshot().unwrap().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(engine.snapshot().unwrap().catalogue().by_name("items").unwrap().id, items);
     assert_eq!(engine.visible_lsn(), 2);
 }
 
@@ -138,7 +139,7 @@ fn a_pin_holds_exactly_the_commits_before_it() {
     let pinned = Snapshot::of_checkpoint(checkpoint).unwrap();
     engine.checkpoint().unwrap();
     assert_eq!(contents(&pinned, items).len(), 50);
-    assert_eq!(contents(&engine.snapshot(), items).len(), 200);
+    assert_eq!(contents(&engine.snapshot().unwrap(), items).len(), 200);
     // With nothing new, a pin is the checkpoint that is there.
     let again = engine.pin().unwrap().checkpoint(Duration::from_secs(5)).unwrap().unwrap();
     assert_eq!(again.lsn(), engine.visible_lsn());
@@ -150,11 +151,11 @@ fn a_dropped_table_takes_its_records_along_and_its_number_never_comes_back() {
     let engine = create(&sim);
     let old = define(&engine, "items");
     engine.commit(put(old, "a", b"1"), Durability::Immediate).unwrap();
-    let before = engine.snapshot();
+    let before = engine.snapshot().unwrap();
     let mut batch = Batch::default();
     batch.drop_table(old);
     engine.commit(batch, Durability::Immediate).unwrap();
-    assert!(engine.snapshot().catalogue().by_name("items").is_none());
+    assert!(engine.snapshot().unwrap().catalogue().by_name("items").is_none());
     assert!(before.catalogue().by_name("items").is_some());
     let short_lived = define(&engine, "short-lived");
     let mut batch = Batch::default();
@@ -183,7 +184,7 @@ fn a_full_disk_refuses_writes_and_goes_on_when_there_is_room() {
     };
     assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
     assert!(error.is_retryable() && engine.latched().is_none(), "{error}");
-    assert_eq!(contents(&engine.snapshot(), items).len(), stored);
+    assert_eq!(contents(&engine.snapshot().unwrap(), items).len(), stored);
     sim.set_capacity(u64::MAX);
     let last = loop {
         match engine.commit(put(items, "last", b"!"), Durability::Immediate) {
@@ -194,7 +195,7 @@ fn a_full_disk_refuses_writes_and_goes_on_when_there_is_room() {
     };
     assert!(last.lsn as usize > stored);
     engine.close().unwrap();
-    assert_eq!(contents(&open(&sim).unwrap().snapshot(), items).len(), stored + 1);
+    assert_eq!(contents(&open(&sim).unwrap().snapshot().unwrap(), items).len(), stored + 1);
 }
 
 #[test]
@@ -208,7 +209,7 @@ fn a_failed_sync_latches_the_store_and_the_outcome_is_unknown() {
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
     let error = engine.commit(put(items, "c", b"3"), Durability::Immediate).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
-    assert_eq!(engine.snapshot().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(engine.snapshot().unwrap().get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
 }
 
 #[test]
@@ -369,11 +370,11 @@ proptest! {
                     };
                     sim = sim.reboot(survival);
                     engine = open(&sim).unwrap();
-                    let found = contents(&engine.snapshot(), items);
+                    let found = contents(&engine.snapshot().unwrap(), items);
                     history.settle_on(engine.visible_lsn(), &found);
                 }
             }
-            prop_assert_eq!(&contents(&engine.snapshot(), items), history.last());
+            prop_assert_eq!(&contents(&engine.snapshot().unwrap(), items), history.last());
         }
     }
 }
@@ -384,7 +385,7 @@ fn a_store_is_not_opened_anew_while_a_snapshot_of_its_old_self_still_reads() {
     let engine = create(&sim);
     let items = define(&engine, "items");
     engine.commit(put(items, "a", b"1"), Durability::Immediate).unwrap();
-    let snapshot = engine.snapshot();
+    let snapshot = engine.snapshot().unwrap();
     engine.close().unwrap();
     assert_eq!(open(&sim).err().unwrap().kind(), ErrorKind::InUse);
     assert_eq!(snapshot.get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
@@ -438,7 +439,7 @@ fn a_checkpoint_made_from_a_replay_is_on_the_timeline_of_its_own_commit() {
         }
         let sim = sim.reboot(Survival::Everything);
         let engine = open_with(&sim, 512).unwrap_or_else(|e| panic!("call {call}: {e}"));
-        assert_eq!(contents(&engine.snapshot(), items).len(), 40, "call {call}");
+        assert_eq!(contents(&engine.snapshot().unwrap(), items).len(), 40, "call {call}");
     }
 }
 
@@ -471,7 +472,7 @@ fn a_checkpoint_that_was_not_seen_durable_lets_no_segment_go() {
         for seed in 0..16 {
             let sim = sim.reboot(Survival::Random(seed));
             let engine = open(&sim).unwrap_or_else(|error| panic!("call {call}: {error}"));
-            assert_eq!(contents(&engine.snapshot(), items).len(), 3, "call {call}");
+            assert_eq!(contents(&engine.snapshot().unwrap(), items).len(), 3, "call {call}");
         }
         if over {
             return;

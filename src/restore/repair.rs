@@ -160,7 +160,7 @@ impl<'i> Repairer<'i> {
         if commit.lsn > self.to.last() || !self.to.allows(commit.time) {
             return Ok(());
         }
-        let snapshot = self.inner.engine.snapshot();
+        let snapshot = self.inner.engine.snapshot()?;
         let mut local = Local::default();
         for operation in &commit.operations {
             let done = self.operation(operation, tables, &snapshot, &mut local)?;

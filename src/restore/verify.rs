@@ -61,7 +61,7 @@ impl Store {
     pub fn verify(&self) -> Result<StoreCheck> {
         self.inner().check_open()?;
         let engine = &self.inner().engine;
-        let snapshot = engine.snapshot();
+        let snapshot = engine.snapshot()?;
         let path = engine.dir().join(DATA_FILE);
         let report = snapshot.checkpoint().verify()?.into_result(&path)?;
         Ok(StoreCheck::of(&snapshot, &report))

@@ -134,7 +134,7 @@ impl Store {
         self.inner.check_open()?;
         let gate = self.inner.gates.mine();
         gate.pass()?;
-        Ok(ReadHandle::new(self.inner.engine.snapshot(), gate.clone()))
+        Ok(ReadHandle::new(self.inner.engine.snapshot()?, gate.clone()))
     }
 
     /// A write transaction. Waits its turn while a backup holds the data.

@@ -253,7 +253,7 @@ impl WriteHandle {
         if let Some(own) = self.state.borrow().writes.get(table, key) {
             return Ok(own.as_ref().map(|payload| payload.guard()));
         }
-        let newest = self.store.engine.snapshot();
+        let newest = self.store.engine.snapshot()?;
         Ok(newest.get(table, key)?.map(Guard::detached))
     }
 
@@ -284,7 +284,7 @@ impl WriteHandle {
         }
         self.locked(self.owner.lock_table(table, Mode::S))?;
         let writes = self.state.borrow().writes.of_table(table);
-        Ok((self.store.engine.snapshot(), writes))
+        Ok((self.store.engine.snapshot()?, writes))
     }
 
     /// Writes, without a lock until commit.

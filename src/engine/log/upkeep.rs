@@ -78,6 +78,11 @@ impl Upkeep {
         closed_segments(&*self.0.disk, &self.0.dir, self.0.keep.end())
     }
 
+    /// The last commit in a segment that nothing will be written to any more; `None` before the first.
+    pub(crate) fn closed_through(&self) -> Option<Lsn> {
+        self.0.keep.end().map(|end| end.lsn)
+    }
+
     /// Keeps every segment where it is while the value lives.
     pub(crate) fn hold(&self) -> Hold {
         Hold::new(Arc::clone(&self.0))

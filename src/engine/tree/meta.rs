@@ -179,6 +179,19 @@ pub(crate) fn store_of(disk: &dyn Disk, path: &Path) -> Result<StoreId> {
     Ok(Metas::read(&*file, path)?.newest().1.store_id)
 }
 
+/// Whether another version of the library wrote the data file at `path`, which is then whole.
+pub(crate) fn is_of_other_format(disk: &dyn Disk, path: &Path) -> bool {
+    let Ok(file) = disk.open(path, OpenMode::Read) else { return false };
+    let sizes = std::iter::successors(Some(MIN_PAGE), |size| Some(size * 2));
+    sizes.take_while(|size| *size <= MAX_PAGE).any(|size| {
+        [0, size as u64].into_iter().any(|offset| {
+            let mut page = vec![0; size];
+            let read = file.read_exact_at(&mut page, offset);
+            read.is_ok() && matches!(Meta::decode(&page), Err(Fault::Format(_)))
+        })
+    })
+}
+
 /// Both metas of a file, as far as they are valid, and the page size.
 pub(crate) struct Metas {
     pub(crate) page_size: usize,
