@@ -249,7 +249,12 @@ pub fn list_archives(disk: &dyn Disk, folder: &Path, set: Option<&str>) -> Resul
     names.sort();
     let mut found: Vec<Listed> = Vec::new();
     for (name, path) in names {
-        let metadata = disk.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
+        let metadata = match disk.metadata(&path) {
+            Ok(metadata) => metadata,
+            // It was deleted since its name was read.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(Error::io("look at", &path, e)),
+        };
         if metadata.kind != disk::EntryKind::File {
             continue;
         }
@@ -316,6 +321,25 @@ mod tests {
         for good in ["Inventory", "a b", "[1]", "Lagerbestände", "x-y.z"] {
             check_set_name(good).expect(good);
         }
+    }
+
+    #[test]
+    fn an_archive_that_is_deleted_while_the_folder_is_read_is_no_error() {
+        let sim = disk::SimDisk::new(1);
+        let (path, over) =
+            (Path::new("/x[0001].tar.zst"), std::sync::atomic::AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    sim.open(path, disk::OpenMode::CreateNew).expect("it is not there");
+                    sim.remove_file(path).expect("it is there");
+                }
+                over.store(true, std::sync::atomic::Ordering::Release);
+            });
+            while !over.load(std::sync::atomic::Ordering::Acquire) {
+                list_archives(&*sim, Path::new("/"), None).expect("the folder is there");
+            }
+        });
     }
 
     #[test]

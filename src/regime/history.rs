@@ -161,7 +161,7 @@ impl History {
     /// # Errors
     /// As [`History::read`].
     pub fn plan(&self, rule: &RetentionRule) -> Result<RetentionPlan> {
-        Ok(retention::plan(&self.read()?, rule, &|part| self.stands(part)))
+        Ok(retention::plan(&self.own(&self.read()?), rule, &|part| self.stands(part)))
     }
 
     /// Deletes the sets that are too many, and says so for the journal: a line for each archive that
@@ -172,7 +172,8 @@ impl History {
     pub fn retire(&self, rule: &RetentionRule) -> Result<Vec<JournalItem>> {
         let mut lines = Vec::new();
         let plan = self.change(None, |operations| {
-            let mut plan = retention::plan(operations, rule, &|part| self.stands(part));
+            let own = self.own(operations);
+            let mut plan = retention::plan(&own, rule, &|part| self.stands(part));
             lines = retention::check(&mut plan, &*self.disk, self.store, &self.keys);
             // Told before it is done: what a crash leaves half-deleted is known as such.
             retention::mark(&plan, operations);
@@ -186,6 +187,12 @@ impl History {
             Ok(())
         })?;
         Ok(lines)
+    }
+
+    /// The operations on this store: another one whose archives have the same name, or one that was here
+    /// before, keeps its own, and they count for none of this store's sets.
+    fn own(&self, operations: &[Operation]) -> Vec<Operation> {
+        operations.iter().filter(|operation| operation.store_id == self.store).cloned().collect()
     }
 
     /// Gives the files of an operation that lie in the destination the paths that listing gives them,

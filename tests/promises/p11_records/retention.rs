@@ -1,6 +1,6 @@
 //! Retention: which archives go, which stay whatever happens, and crashes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
 use stillpoint::regime::{History, JournalEvent, RetentionRule};
@@ -227,4 +227,30 @@ fn all_files_of_an_archive_go_segments_and_parity_and_encrypted_ones_included() 
     assert_eq!(found[0].seal, Some(second.seal));
     let files: Vec<_> = found[0].backup_files.iter().map(|part| part.path.clone()).collect();
     assert_eq!(files, second.archive_files);
+}
+
+/// Nobody has the key, so the archives cannot say whose they are; the history does.
+#[cfg(feature = "encryption")]
+#[test]
+fn a_store_deletes_none_of_another_whose_archives_have_the_same_name() {
+    use stillpoint::archive::Recipients;
+    let sim = ground(10);
+    let (mut one, mut other) = (Shop::create(&sim, "/store"), Shop::create(&sim, "/other"));
+    let sealed = |shop: &mut Shop| {
+        shop.commit();
+        let backup = shop.store.backup(TO).name(SET).access(Access::Live).workers(1);
+        let backup = backup.encrypt(Recipients::passphrase("secret").unwrap());
+        let report = backup.run().unwrap();
+        shop.id = report.store_id;
+        shop.record(&report, None);
+        report.archive
+    };
+    let theirs = [sealed(&mut other), sealed(&mut other)];
+    let own = [sealed(&mut one), sealed(&mut one), sealed(&mut one)];
+    one.history().retire(&KEEP(2)).unwrap();
+    let is_there = |archive: &PathBuf| sim.metadata(archive).is_ok();
+    assert_eq!(own.each_ref().map(is_there), [false, true, true]);
+    assert_eq!(theirs.each_ref().map(is_there), [true, true]);
+    other.history().retire(&KEEP(1)).unwrap();
+    assert_eq!(theirs.each_ref().map(is_there), [false, true], "the newest of its own stays");
 }
