@@ -238,22 +238,30 @@ impl Books {
         recorded
     }
 
-    /// The number of the next backup there.
-    pub(super) fn next_number(&mut self, plan: &Plan) -> Result<u32> {
+    /// The number of the next backup there, and whether the journal could be told what was found.
+    pub(super) fn next_number(&mut self, plan: &Plan) -> (Result<u32>, Result<()>) {
         let history = self.history(plan);
         let number = history.next_number();
-        self.pass_on(&history)?;
-        number
+        (number, self.pass_on(&history))
     }
 
-    /// Deletes the sets that are too many, so that with `room` more there are as many as are kept.
-    pub(super) fn retire(&mut self, plan: &Plan, room: u32, timeline: u128) -> Result<()> {
-        let Some(keep) = plan.keep else { return Ok(()) };
+    /// Deletes the sets that are too many, so that with `room` more there are as many as are kept;
+    /// and whether the journal could be told of it.
+    pub(super) fn retire(
+        &mut self,
+        plan: &Plan,
+        room: u32,
+        timeline: u128,
+    ) -> (Result<()>, Result<()>) {
+        let Some(keep) = plan.keep else { return (Ok(()), Ok(())) };
         let rule = RetentionRule { keep: keep.max(1), room, timeline: Some(timeline) };
         let history = self.history(plan);
         let lines = history.retire(&rule);
-        self.pass_on(&history)?;
-        self.journal.append_all(&lines?)
+        let told = self.pass_on(&history);
+        match lines {
+            Ok(lines) => (Ok(()), told.and(self.journal.append_all(&lines))),
+            Err(error) => (Err(error), told),
+        }
     }
 
     fn history(&self, plan: &Plan) -> History {

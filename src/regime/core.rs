@@ -119,6 +119,8 @@ pub(crate) struct Core {
     pub(super) bell: Bell,
     /// Held by whoever does what is due.
     pub(super) ticking: Mutex<()>,
+    /// Held by the drill that is made.
+    pub(super) drilling: Mutex<()>,
     pub(super) books: Mutex<Books>,
     stopper: Mutex<Option<Stopper>>,
 }
@@ -143,6 +145,7 @@ impl Core {
             desk: Mutex::new(desk),
             bell: Bell::default(),
             ticking: Mutex::new(()),
+            drilling: Mutex::new(()),
             books: Mutex::new(books),
             stopper: Mutex::new(None),
         }
@@ -170,20 +173,15 @@ impl Core {
     /// Writes into the journal.
     pub(super) fn books(&self, write: impl FnOnce(&mut Books) -> Result<()>) {
         let written = write(&mut self.books.lock());
-        if let Err(error) = written {
-            self.events.tell(RegimeEvent::Trouble { error });
-        }
+        self.unless_told(written);
     }
 
     /// Changes what is remembered, durably.
     pub(super) fn remember(&self, change: impl FnOnce(&mut State)) {
-        let state = {
-            let mut desk = self.desk.lock();
-            change(&mut desk.state);
-            desk.state.clone()
-        };
-        // One at a time, and the newest last: what is remembered changes by few hands.
+        change(&mut self.desk.lock().state);
+        // One at a time, and each as it is by then: none is written over by an older one.
         let _books = self.books.lock();
+        let state = self.desk.lock().state.clone();
         if let Err(error) = state.save(&*self.disk, &self.dir) {
             self.events.tell(RegimeEvent::Trouble { error });
         }
@@ -202,7 +200,9 @@ impl Core {
     /// # Errors
     /// 1407: who cannot read or write the history there cannot write an archive either.
     pub(super) fn next_number(&self, plan: &Plan) -> Result<u32> {
-        self.books.lock().next_number(plan).map_err(|error| {
+        let (number, told) = self.books.lock().next_number(plan);
+        self.unless_told(told);
+        number.map_err(|error| {
             let advice = match error.kind() {
                 ErrorKind::NotFound => foreign::advice(&plan.destination, "DestinationFolder"),
                 _ => None,
@@ -220,7 +220,16 @@ impl Core {
     /// Deletes the sets that are too many, so that `room` more are not.
     pub(super) fn retire(&self, plan: &Plan, room: u32) -> Result<()> {
         let timeline = self.store.inner().engine.position().timeline.id;
-        self.books.lock().retire(plan, room, timeline)
+        let (retired, told) = self.books.lock().retire(plan, room, timeline);
+        self.unless_told(told);
+        retired
+    }
+
+    /// A journal that cannot be written fails nothing.
+    fn unless_told(&self, told: Result<()>) {
+        if let Err(error) = told {
+            self.events.tell(RegimeEvent::Trouble { error });
+        }
     }
 
     pub(super) fn set_stopper(&self, stopper: Option<Stopper>) {

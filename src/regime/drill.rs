@@ -38,10 +38,11 @@ pub struct DrillReport {
     pub duration: Duration,
 }
 
-/// The folder beside `store` that its drills restore into.
+/// The folder beside `store` that its drills restore into. What is there is removed, so it has a name
+/// that nobody gives to a folder of his own.
 pub(crate) fn scratch(store: &Path) -> PathBuf {
     let mut name = store.file_name().unwrap_or_default().to_os_string();
-    name.push(".drill");
+    name.push(".stillpoint-drill");
     store.with_file_name(name)
 }
 

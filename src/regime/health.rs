@@ -179,6 +179,8 @@ impl Core {
         let engine = &self.store.inner().engine;
         // Asked before the segments, so that one that is closed meanwhile is not left out.
         let position = engine.position();
+        // What is written to begins behind what is closed, also where that is gone already.
+        let after = engine.log_closed_through();
         let mut pieces: Vec<Piece> = engine
             .closed_segments()?
             .into_iter()
@@ -189,7 +191,6 @@ impl Core {
                 last_time: None,
             })
             .collect();
-        let after = pieces.last().map_or(0, |piece| piece.last);
         let kept = engine.log_kept_from().is_some();
         if kept && position.lsn > after {
             let after = after.max(position.timeline.fork);

@@ -21,7 +21,7 @@ use super::events::RegimeEvent;
 use super::journal::Origin;
 use super::run::{Order, begin, suspended};
 use super::schedule::{Schedule, next_after};
-use super::state::{Attended, LastBackup, Status, timestamp};
+use super::state::{Attended, LastBackup, State, Status, timestamp};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// How long the keeper sleeps at most: then it looks whether the settings or the clock were changed.
@@ -74,10 +74,12 @@ fn keep(core: &Arc<Core>) {
 /// Does what is due, and gives the next moment when something will be.
 pub(super) fn tick(core: &Arc<Core>) -> Option<Timestamp> {
     if let Some(_alone) = core.ticking.try_lock() {
-        look_at_settings(core);
-        run_schedule(core);
-        run_retry(core);
-        run_drills(core);
+        for task in [look_at_settings, look_at_clock, run_schedule, run_retry, run_drills] {
+            // Whoever closes waits for this one, and for no more.
+            if !core.bell.closing() {
+                task(core);
+            }
+        }
     }
     next_due(core)
 }
@@ -124,14 +126,33 @@ fn look_at_settings(core: &Arc<Core>) {
     }
 }
 
+/// A clock that was set back by far had been wrong: its claims on the future are given up.
+fn look_at_clock(core: &Arc<Core>) {
+    let (plan, now) = (core.plan(), core.disk.now());
+    let go_on = |state: &mut State| {
+        state.backups.go_on(plan.schedule_mark(), now);
+        state.drills.go_on(plan.drills_mark(), now);
+    };
+    let before = core.desk.lock().state.clone();
+    let mut after = before.clone();
+    go_on(&mut after);
+    if after != before {
+        core.remember(go_on);
+    }
+}
+
 fn run_retry(core: &Arc<Core>) {
     let due = {
         let mut desk = core.desk.lock();
         let is_due = |retry: &mut Retry| retry.due <= core.disk.elapsed();
         desk.retry.take_if(is_due)
     };
-    if let Some(retry) = due {
-        attempt(core, retry.order);
+    if let Some(Retry { mut order, .. }) = due {
+        if order.origin == Origin::Scheduled {
+            // It may have failed for the settings, and somebody has mended them since.
+            order.plan = core.plan();
+        }
+        attempt(core, order);
     }
 }
 

@@ -26,6 +26,7 @@ mod rolling;
 mod run;
 mod schedule;
 mod settings;
+mod since;
 mod state;
 
 pub use coverage::{Gap, Point};

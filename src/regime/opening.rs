@@ -23,6 +23,7 @@ use super::state::{RestoreInfo, STATE_FILE, State, Status, timestamp};
 use crate::archive::{Keys, list_archives};
 use crate::disk::atomic::{create_dir_all, parent, read_whole, remove_tree, write_atomically};
 use crate::disk::{Disk, EntryKind};
+use crate::engine::tree::is_of_other_format;
 use crate::engine::{DATA_FILE, LOG_DIR, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::restore::Archive;
@@ -41,9 +42,10 @@ pub(super) struct Opened {
     pub(super) restored: Option<RestoreInfo>,
 }
 
-/// Where a restored store waits to take its place.
+/// Where a restored store waits to take its place. What is there is removed or used by the next
+/// opening, so it has a name that nobody gives to a store of his own.
 fn waiting(dir: &Path) -> PathBuf {
-    beside(dir, ".restored")
+    beside(dir, ".stillpoint-restored")
 }
 
 fn beside(dir: &Path, ending: &str) -> PathBuf {
@@ -126,7 +128,10 @@ fn is_damage(disk: &dyn Disk, dir: &Path, error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Corrupt => true,
         // A data file whose first bytes are overwritten is none of this library's any more.
-        ErrorKind::Unsupported => error.path().is_some_and(|path| path.ends_with(DATA_FILE)),
+        // One of another version is whole, and to be opened by that.
+        ErrorKind::Unsupported => error
+            .path()
+            .is_some_and(|path| path.ends_with(DATA_FILE) && !is_of_other_format(disk, path)),
         ErrorKind::NotFound => !there(DATA_FILE) && there(STATE_FILE) && there(LOG_DIR),
         _ => false,
     }

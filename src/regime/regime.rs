@@ -1,7 +1,6 @@
 //! A store with its regime: what an application opens that wants its backups to go by themselves.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,13 +20,11 @@ use super::plan::Plan;
 use super::policy::Policy;
 use super::run::RegimeBackup;
 use super::settings::{Settings, SettingsFile};
-use super::state::{Attended, Checked, LastBackup, RestoreInfo, State, Status};
+use super::state::{Checked, LastBackup, RestoreInfo, State, Status};
 use crate::archive::{Keys, Recipients};
 use crate::backup::BackupStart;
-use crate::disk::atomic::{is_same_folder, parent};
-use crate::engine::Lsn;
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::restore::{Archive, LogAction, LogFile, LogOperation};
+use crate::restore::Archive;
 use crate::store::{Store, StoreBuilder};
 
 /// An open store whose backups, second attempts, retention, journal and drills go by its settings.
@@ -322,8 +319,8 @@ impl Core {
         let before = self.desk.lock().state.clone();
         let mut after = before.clone();
         after.store = store;
-        attend_to(&mut after.backups, backups, now);
-        attend_to(&mut after.drills, drills, now);
+        after.backups.go_on(backups, now);
+        after.drills.go_on(drills, now);
         if restored.is_some() {
             after.last_restore = restored.clone();
         }
@@ -341,18 +338,21 @@ impl Core {
 
     /// Reads the settings anew. What cannot be used changes nothing but is told.
     pub(super) fn reload(&self) {
+        // Looked at before it is read: what changes meanwhile is noticed by the next look.
+        let mut looked = self.desk.lock().file.clone();
+        looked.seen(&*self.disk);
         let loaded = Settings::load(&*self.disk, &self.dir).and_then(|(settings, file)| {
             Plan::of(&settings, &self.dir, &self.secrets).map(|plan| (settings, plan, file))
         });
         match loaded {
             Ok((settings, plan, file)) => self.put_in_force(settings, plan, file),
             Err(error) => {
-                let path = {
+                let path = looked.path().to_path_buf();
+                {
                     let mut desk = self.desk.lock();
-                    desk.file.seen(&*self.disk);
+                    desk.file = looked;
                     desk.refused = Some(error.clone());
-                    desk.file.path().to_path_buf()
-                };
+                }
                 self.books(|books| books.settings(&path, Some(&error)));
                 self.events.tell(RegimeEvent::SettingsRefused { error });
             }
@@ -371,8 +371,8 @@ impl Core {
         }
         let now = self.disk.now();
         self.remember(|state| {
-            attend_to(&mut state.backups, plan.schedule_mark(), now);
-            attend_to(&mut state.drills, plan.drills_mark(), now);
+            state.backups.go_on(plan.schedule_mark(), now);
+            state.drills.go_on(plan.drills_mark(), now);
         });
         self.books(|books| {
             books.configure(&plan);
@@ -381,61 +381,10 @@ impl Core {
         self.events.tell(RegimeEvent::SettingsChanged);
     }
 
-    /// Whether the next backup by `plan` is to be incremental. Where the settings leave it open, it is
-    /// as long as there are fewer than they say since a full one, and the last is still there.
-    pub(super) fn is_incremental(&self, plan: &Plan) -> bool {
-        if let Some(asked) = plan.incremental {
-            return asked;
-        }
-        if plan.full_every <= 1 || !plan.contents.data {
-            return false;
-        }
-        let Some(base) = self.store.inner().backup_state().base else { return false };
-        if !self.lies_in(&base.archive, &plan.destination) {
-            return false;
-        }
-        let last = Archive::open_on_with(self.disk.clone(), &base.archive, &plan.keys);
-        let chain = last.and_then(|archive| archive.chain());
-        chain.is_ok_and(|chain| chain.len() < plan.full_every as usize)
-    }
-
-    /// Whether a record may have changed since the last backup of data into this destination.
-    pub(super) fn data_changed(&self) -> bool {
-        let destination = &self.plan().destination;
-        let Some(base) = self.store.inner().backup_state().base else { return true };
-        let still_there =
-            self.lies_in(&base.archive, destination) && self.disk.metadata(&base.archive).is_ok();
-        if !still_there || base.timeline.id != self.store.inner().engine.position().timeline.id {
-            return true;
-        }
-        base.lsn != self.store.lsn() && self.records_changed_after(base.lsn)
-    }
-
-    fn lies_in(&self, archive: &Path, folder: &Path) -> bool {
-        is_same_folder(&*self.disk, parent(archive), folder)
-    }
-
-    /// Whether the log has a record after commit `lsn`: changes of the structure are none. What
-    /// cannot be read counts as changed.
-    fn records_changed_after(&self, lsn: Lsn) -> bool {
-        let mut changed = false;
-        let read = LogFile::of_store(self.disk.clone(), &self.dir).and_then(|log| {
-            log.commits(|commit| {
-                // A table that is dropped takes its records along.
-                let of_records =
-                    |operation: &LogOperation| operation.action != LogAction::DefineTable;
-                changed = commit.lsn > lsn && commit.operations.iter().any(of_records);
-                Ok(match changed {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                })
-            })
-        });
-        changed || read.is_err()
-    }
-
     /// A restore drill of the newest backup, with its books.
     pub(super) fn drill(&self) -> Result<DrillReport> {
+        // They share a scratch folder.
+        let _alone = self.drilling.lock();
         let plan = self.plan();
         let archive = self.newest_archive(&plan);
         let path = match &archive {
@@ -483,13 +432,5 @@ fn with_log_cap(store: StoreBuilder, settings: &Settings) -> StoreBuilder {
     match settings.stillpoint.log_cap {
         0 => store,
         bytes => store.log_cap(bytes, settings.stillpoint.log_policy),
-    }
-}
-
-/// Under another plan than before, nothing that is past was missed; nor is anything that lies in a
-/// future that a wrong clock had claimed.
-fn attend_to(attended: &mut Attended, plan: String, now: i64) {
-    if attended.plan != plan || attended.until > now {
-        *attended = Attended::begin(plan, now);
     }
 }

@@ -26,6 +26,7 @@ use super::policy::{Attempt, Ending, Verdict};
 use super::state::{Checked, LastBackup, Status, timestamp};
 use crate::archive::{Compression, Level, Recipients};
 use crate::backup::{BackupHandle, BackupReport, Outcome, Progress};
+use crate::engine::DirLock;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Contents, roots};
 
@@ -50,6 +51,8 @@ pub(crate) struct Begun {
     started: i64,
     began: Duration,
     number: u32,
+    /// The store may be closed meanwhile; nobody opens it, and writes its books, before these are.
+    _folder: Option<DirLock>,
 }
 
 /// Begins the backup on a thread of its own.
@@ -95,12 +98,15 @@ fn start(
     plan.make_destination(&*core.disk)?;
     begun.number = core.next_number(&plan)?;
     core.books(|books| books.rotate());
+    let incremental = core.is_incremental(&plan);
     if plan.erase_before {
-        core.retire(&plan, 1)?;
+        // An incremental backup makes no set: it goes into the newest one.
+        let retired = core.retire(&plan, u32::from(!incremental));
+        retired.unwrap_or_else(|error| core.trouble(error));
     }
     core.books(|books| books.began(&begun.order, begun.number));
     let mut backup = plan.builder(&core.store).number_from(begun.number);
-    if core.is_incremental(&plan) {
+    if incremental {
         backup = backup.incremental_in_destination();
     }
     if let Some(hook) = core.hooks.startup.clone() {
@@ -116,7 +122,9 @@ fn start(
 
 impl Begun {
     fn now(core: &Core, order: Order, number: u32) -> Begun {
-        Begun { order, started: core.disk.now(), began: core.disk.elapsed(), number }
+        let folder = core.store.inner().engine.keep_folder();
+        let (started, began) = (core.disk.now(), core.disk.elapsed());
+        Begun { order, started, began, number, _folder: folder }
     }
 
     /// Puts down how the backup ended, and does what follows from it.

@@ -24,7 +24,7 @@ use super::settings::{Frequency, Scheduler};
 
 /// How far the clock may lie behind the last run without its slots coming again: no two time zones
 /// are further apart, so that a zone set wrong and set right is within it.
-const SET_BACK: SignedDuration = SignedDuration::from_hours(26);
+pub(super) const SET_BACK: SignedDuration = SignedDuration::from_hours(26);
 
 /// When automatic backups are due.
 ///

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::schedule::SET_BACK;
 use crate::disk::Disk;
 use crate::disk::atomic::{read_whole, write_atomically};
 use crate::engine::StoreId;
@@ -125,9 +126,13 @@ pub(crate) struct Attended {
 }
 
 impl Attended {
-    /// Begins to attend to `plan` at `now`: nothing before counts as missed.
-    pub(crate) fn begin(plan: String, now: i64) -> Attended {
-        Attended { plan, until: now }
+    /// Goes on attending to `plan` at `now`. Under another plan than before, nothing that is past was
+    /// missed; nor is anything that lies so far ahead that only a wrong clock can have claimed it.
+    pub(crate) fn go_on(&mut self, plan: String, now: i64) {
+        let claimed = timestamp(self.until).duration_since(timestamp(now)) > SET_BACK;
+        if self.plan != plan || claimed {
+            *self = Attended { plan, until: now };
+        }
     }
 }
 

@@ -22,8 +22,17 @@ pub const SETTINGS_FILE: &str = "Backup.4DSettings";
 /// The longest file that is read.
 pub const MAX_SETTINGS_BYTES: u64 = 4 << 20;
 
-/// What tells one content of a file from another: its length and when it changed.
-type Stamp = Option<(u64, i64)>;
+/// What tells one content of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stamp {
+    Absent,
+    There {
+        len: u64,
+        modified: i64,
+    },
+    /// It cannot be looked at, or is a link to what is not there: not the same as no settings.
+    Hidden,
+}
 
 /// A settings file as it was read, or the place where one would be.
 #[derive(Clone, Debug)]
@@ -76,7 +85,8 @@ impl SettingsFile {
         // The stamps first: a change after them is noticed, be it read or not.
         let places: Vec<(PathBuf, Stamp)> =
             places.into_iter().map(|path| (path.clone(), stamp(disk, &path))).collect();
-        let there = places.iter().find(|(_, stamp)| stamp.is_some()).map(|(path, _)| path.clone());
+        let there =
+            places.iter().find(|(_, stamp)| *stamp != Stamp::Absent).map(|(path, _)| path.clone());
         let document = there.as_ref().map(|path| parse(disk, path)).transpose()?;
         let path = there.unwrap_or_else(|| places[0].0.clone());
         Ok(SettingsFile { path, places, document })
@@ -259,10 +269,19 @@ fn set_list(
 }
 
 fn stamp(disk: &dyn Disk, path: &Path) -> Stamp {
-    // A link is followed, so that a change of what it points to is seen. What cannot be looked at
-    // counts as not there; whoever reads it is told why.
-    let real = disk.canonical(path).ok()?;
-    disk.metadata(&real).ok().map(|found| (found.len, found.modified))
+    // A link is followed, so that a change of what it points to is seen.
+    match disk.canonical(path).and_then(|real| disk.metadata(&real)) {
+        Ok(found) => Stamp::There { len: found.len, modified: found.modified },
+        Err(e) if is_absence(&e) && disk.metadata(path).is_err_and(|e| is_absence(&e)) => {
+            Stamp::Absent
+        }
+        // Whoever reads it is told why.
+        Err(_) => Stamp::Hidden,
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn parse(disk: &dyn Disk, path: &Path) -> Result<Document> {

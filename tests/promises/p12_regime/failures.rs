@@ -74,6 +74,31 @@ fn paths_in_the_form_of_another_system_are_told_with_the_key_to_change() {
 }
 
 #[test]
+fn the_second_attempt_of_a_scheduled_backup_goes_by_settings_that_were_mended_meanwhile() {
+    let gone = ("General/DestinationFolder", "/gone");
+    let shop = shop(&with(&DAILY, &[RETRY, RETRY_LATER, gone]));
+    shop.at("2026-01-01T02:30:00Z");
+    assert_eq!(failures(&shop.heard()), [(code::DESTINATION, true)]);
+    write_settings(&shop.sim, &with(&DAILY, &[RETRY, RETRY_LATER]));
+    shop.after(Duration::from_secs(301));
+    assert_eq!((shop.status(), shop.archives().len()), (0, 1));
+}
+
+/// What the history found and what retention did can be told nowhere, and the backups are made.
+#[test]
+fn a_journal_that_cannot_be_written_fails_no_backup() {
+    let erase = ("Advanced/EraseOldBackupBefore", "True");
+    let shop = shop(&[erase, ("Advanced/SetNumber/Value", "1")]);
+    shop.regime.backup().run().unwrap();
+    shop.sim.remove_file(&Path::new(TO).join("backupHistory.json")).unwrap();
+    shop.sim.fail(FaultPlan::always(Call::Write, "Backup Journal", Fault::FULL));
+    shop.regime.backup().run().unwrap();
+    let heard = shop.heard();
+    assert!(heard.iter().any(|event| matches!(event, RegimeEvent::Trouble { .. })), "{heard:?}");
+    assert_eq!(shop.archives().len(), 1);
+}
+
+#[test]
 fn a_hook_that_refuses_is_not_asked_again_before_the_next_date() {
     let sim = shop(&with(&DAILY, &[RETRY, RETRY_LATER])).closed();
     let asked = Arc::new(Mutex::new(Vec::new()));

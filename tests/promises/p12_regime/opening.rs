@@ -77,6 +77,45 @@ fn without_a_backup_nothing_of_a_damaged_store_is_moved() {
     assert_eq!(sim.list(Path::new("/")).unwrap(), before);
 }
 
+/// Somebody restored an archive by hand, and called it as people do.
+#[test]
+fn an_automatic_restore_leaves_stores_beside_it_alone() {
+    let shop = shop(&AUTOMATIC);
+    let report = shop.regime.backup().run().unwrap();
+    let archive = Archive::open_on(shop.sim.clone(), &report.archive).unwrap();
+    for name in ["/shop.restored", "/shop.drill"] {
+        archive.restore(name).run().unwrap();
+    }
+    shop.regime.drill().unwrap();
+    let sim = shop.closed();
+    ruin(&sim);
+    let shop = Shop::open(sim);
+    for name in ["/shop.restored", "/shop.drill"] {
+        let beside = Store::builder(name).disk(shop.sim.clone()).open().unwrap();
+        assert_eq!(all(&beside), all(shop.regime.store()));
+    }
+}
+
+/// It is whole, and the version that wrote it opens it.
+#[test]
+fn a_data_file_of_another_version_is_no_damage() {
+    let shop = shop(&AUTOMATIC);
+    shop.regime.backup().run().unwrap();
+    let sim = shop.closed();
+    let path = Path::new(DIR).join("store.data");
+    let mut bytes = read_file(&sim, &path);
+    let page = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+    for slot in [0, page] {
+        let meta = &mut bytes[slot..slot + page];
+        meta[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        let sum = crc32c::crc32c(&meta[..page - 4]);
+        meta[page - 4..].copy_from_slice(&sum.to_le_bytes());
+    }
+    write_file(&sim, &path, &bytes);
+    assert_eq!(builder(&sim).open().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(read_file(&sim, &path), bytes);
+}
+
 #[test]
 fn an_automatic_restore_that_dies_at_any_call_is_ended_by_a_later_opening() {
     let shop = shop(&AUTOMATIC);

@@ -47,6 +47,59 @@ fn the_account_says_what_can_be_restored_and_what_is_missing() {
     assert_eq!((found.gaps[0].after, found.gaps[0].before), (1, 3));
 }
 
+/// Where the store's log begins is known also when nothing of it is closed.
+#[test]
+fn a_gap_before_a_log_of_which_nothing_is_closed_is_told() {
+    let shop = shop(&[("Advanced/SetNumber/Value", "9")]);
+    shop.regime.backup().run().unwrap();
+    for key in 2..5 {
+        shop.put(key);
+    }
+    let log = shop.regime.backup().run().unwrap().log_archive.unwrap();
+    shop.put(5);
+    // A checkpoint passes what is closed, and it goes.
+    shop.regime.store().checkpoint().unwrap();
+    shop.sim.remove_file(&log.path).unwrap();
+    let found = shop.regime.coverage().unwrap();
+    assert_eq!(found.gaps.len(), 1, "{found:?}");
+    assert_eq!((found.gaps[0].after, found.gaps[0].before), (1, 4));
+    assert_eq!((found.newest.unwrap().lsn, found.commits_at_risk()), (5, 1));
+}
+
+#[test]
+fn a_destination_behind_a_link_is_the_same_one() {
+    let behind = [
+        ("General/DestinationFolder", "/link"),
+        ("Stillpoint/FullEvery", "3"),
+        ("Advanced/BackupIfDataChange", "True"),
+    ];
+    let sim = shop(&with(&DAILY, &behind)).closed();
+    sim.symlink(Path::new(TO), Path::new("/link")).unwrap();
+    let shop = Shop::open(sim);
+    shop.at("2026-01-01T02:30:00Z");
+    shop.heard();
+    shop.at("2026-01-02T02:30:00Z");
+    assert!(matches!(shop.heard()[..], [RegimeEvent::Postponed { .. }]), "nothing was changed");
+    shop.put(2);
+    let report = shop.regime.backup().run().unwrap();
+    assert!(report.parent.is_some(), "one of three is full");
+}
+
+#[test]
+fn drills_at_the_same_time_do_not_disturb_each_other() {
+    let shop = shop(&[]);
+    shop.regime.backup().run().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    shop.regime.drill().unwrap();
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn of_so_many_backups_one_is_full_and_each_of_them_restores() {
     let shop = shop(&[("Stillpoint/FullEvery", "3"), ("Advanced/SetNumber/Value", "9")]);
@@ -64,6 +117,36 @@ fn of_so_many_backups_one_is_full_and_each_of_them_restores() {
     assert_eq!(archive.header().kind, BackupKind::Full, "who asks for a full one gets it");
     let found = shop.regime.coverage().unwrap();
     assert_eq!((found.archives, found.unusable.len()), (8, 0));
+}
+
+#[test]
+fn an_incremental_backup_makes_no_set_and_erases_none_before_it() {
+    let shop = shop(&[
+        ("Stillpoint/FullEvery", "2"),
+        ("Advanced/SetNumber/Value", "2"),
+        ("Advanced/EraseOldBackupBefore", "True"),
+    ]);
+    let mut sets = Vec::new();
+    for key in 2..8 {
+        shop.put(key);
+        shop.regime.backup().run().unwrap();
+        sets.push(shop.archives().len());
+    }
+    assert_eq!(sets, [1, 1, 2, 2, 2, 2], "full archives, one for each set");
+}
+
+/// A backup beside the regime's goes elsewhere; what goes on from it could not be restored from here.
+#[test]
+fn an_incremental_backup_goes_on_from_the_last_one_in_its_own_destination() {
+    let shop = shop(&[("Stillpoint/FullEvery", "3")]);
+    let first = shop.regime.backup().run().unwrap();
+    shop.put(2);
+    shop.sim.create_dir(Path::new("/usb")).unwrap();
+    shop.regime.store().backup("/usb").log_archive(false).run().unwrap();
+    shop.put(3);
+    let second = shop.regime.backup().run().unwrap();
+    assert_eq!(second.parent.unwrap().seal, first.seal);
+    assert_eq!(shop.regime.drill().unwrap().lsn, second.lsn);
 }
 
 #[test]

@@ -97,6 +97,116 @@ fn settings_that_change_while_the_store_is_open_are_taken_up_and_broken_ones_are
     assert_eq!(shop.regime.next_backup(), None);
 }
 
+/// What cannot be looked at is not the same as no settings, whose schedule is empty.
+#[test]
+fn settings_that_cannot_be_looked_at_stay_in_force() {
+    let shop = shop(&DAILY);
+    let due = shop.regime.next_backup();
+    let path = Path::new(DIR).join("Settings/Backup.4DSettings");
+    shop.sim.fail(FaultPlan::always(Call::Look, path.to_str().unwrap(), Fault::DENIED));
+    shop.regime.tick();
+    shop.regime.tick();
+    let heard = shop.heard();
+    let [RegimeEvent::SettingsRefused { error }] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!(error.code(), code::SETTINGS);
+    assert_eq!(shop.regime.next_backup(), due);
+    shop.sim.heal();
+    shop.regime.tick();
+    assert!(shop.regime.settings_error().is_none());
+    // A link that leads nowhere: the disk with the settings is not there.
+    shop.sim.remove_file(&path).unwrap();
+    shop.sim.symlink(Path::new("/elsewhere/settings"), &path).unwrap();
+    shop.regime.tick();
+    assert_eq!(shop.regime.settings_error().unwrap().code(), code::SETTINGS);
+    assert_eq!(shop.regime.next_backup(), due);
+    assert_eq!(builder(&shop.closed()).open().unwrap_err().code(), code::SETTINGS);
+}
+
+#[test]
+fn settings_that_are_mended_while_the_wrong_ones_are_read_come_into_force() {
+    let shop = shop(&[]);
+    for round in 0..100 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                write_settings(&shop.sim, &[("Scheduler/Frequency", "Sometimes")]);
+                write_settings(&shop.sim, &DAILY);
+            });
+            for _ in 0..4 {
+                shop.regime.tick();
+            }
+        });
+        shop.regime.tick();
+        let refused = shop.regime.settings_error();
+        assert!(refused.is_none(), "round {round}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_by_far_does_not_end_the_backups() {
+    let shop = shop(&with(&DAILY, &[("Stillpoint/Drill/Every", "1")]));
+    shop.at("2026-01-01T02:30:00Z");
+    shop.sim.set_now("2025-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_microsecond());
+    let next = shop.regime.tick().unwrap();
+    assert!(next.to_string().starts_with("2025-01-01T"), "{next}");
+    shop.at("2025-01-01T02:30:00Z");
+    assert_eq!(shop.archives().len(), 2);
+    shop.at("2025-01-01T02:31:00Z");
+    assert_eq!(shop.archives().len(), 2);
+}
+
+#[test]
+fn a_clock_that_was_set_back_a_little_makes_no_run_come_twice_at_a_new_opening_either() {
+    let shop = shop(&DAILY);
+    shop.at("2026-01-01T02:30:00Z");
+    shop.sim.set_now("2026-01-01T01:00:00Z".parse::<Timestamp>().unwrap().as_microsecond());
+    let shop = shop.again();
+    shop.at("2026-01-01T02:31:00Z");
+    assert_eq!(shop.archives().len(), 1);
+    shop.at("2026-01-02T02:30:00Z");
+    assert_eq!(shop.archives().len(), 2);
+}
+
+/// The last of what is remembered is what a new opening finds, whoever wrote at the same time.
+#[test]
+fn what_is_remembered_by_several_at_once_is_remembered_on_the_disk_too() {
+    let shop = shop(&[("General/DestinationFolder", "/gone")]);
+    for round in 0..50 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| shop.regime.backup().run().unwrap_err());
+            }
+        });
+        let state = read_file(&shop.sim, &Path::new(DIR).join("regime-state.json"));
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        let last = shop.regime.last_backup().unwrap();
+        assert_eq!(state["last_backup"]["started"], last.started, "round {round}");
+    }
+}
+
+/// A backup that somebody asked for goes on when the regime is closed, and its books are the store's.
+#[test]
+fn a_store_is_not_opened_anew_before_the_books_of_its_last_backup_are_written() {
+    let shop = shop(&[]);
+    let (go, wait) = unbounded::<()>();
+    let (began, begins) = unbounded::<()>();
+    let slow = shop.regime.backup().on_progress(move |_| {
+        let _listening = began.send(());
+        let _told = wait.recv();
+        std::ops::ControlFlow::Continue(())
+    });
+    let running = slow.start().unwrap();
+    begins.recv().unwrap();
+    let sim = shop.closed();
+    let books = sim.hang("backupHistory");
+    drop(go);
+    until("the books are written", || books.caught(Call::Lock) > 0);
+    assert_eq!(builder(&sim).open().unwrap_err().kind(), ErrorKind::InUse);
+    drop(books);
+    let report = running.wait().unwrap();
+    let regime = builder(&sim).open().unwrap();
+    assert_eq!(regime.last_backup().unwrap().archive, Some(report.archive));
+}
+
 #[test]
 fn wrong_settings_at_the_opening_are_an_error_that_names_the_file() {
     let sim = shop(&[]).closed();
