@@ -23,7 +23,7 @@ use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
 use stillpoint::regime::{History, Regime, RegimeBuilder, RegimeEvent};
-use stillpoint::{Archive, BackupKind, ErrorKind, Store, TableDef, code};
+use stillpoint::{Archive, BackupKind, ErrorKind, Stage, Store, TableDef, code};
 #[cfg(feature = "encryption")]
 use stillpoint::{Keys, Recipients};
 
