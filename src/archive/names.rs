@@ -330,7 +330,7 @@ mod tests {
             (Path::new("/x[0001].tar.zst"), std::sync::atomic::AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                for _ in 0..2000 {
+                for _ in 0..500 {
                     sim.open(path, disk::OpenMode::CreateNew).expect("it is not there");
                     sim.remove_file(path).expect("it is there");
                 }
