@@ -125,7 +125,7 @@ fn settings_that_cannot_be_looked_at_stay_in_force() {
 #[test]
 fn settings_that_are_mended_while_the_wrong_ones_are_read_come_into_force() {
     let shop = shop(&[]);
-    for round in 0..100 {
+    for round in 0..30 {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 write_settings(&shop.sim, &[("Scheduler/Frequency", "Sometimes")]);
@@ -170,7 +170,7 @@ fn a_clock_that_was_set_back_a_little_makes_no_run_come_twice_at_a_new_opening_e
 #[test]
 fn what_is_remembered_by_several_at_once_is_remembered_on_the_disk_too() {
     let shop = shop(&[("General/DestinationFolder", "/gone")]);
-    for round in 0..50 {
+    for round in 0..20 {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| shop.regime.backup().run().unwrap_err());
