@@ -201,7 +201,7 @@ fn a_store_is_not_opened_anew_before_the_books_of_its_last_backup_are_written() 
     let sim = shop.closed();
     let books = sim.hang("backupHistory");
     drop(go);
-    until("the books are written", || books.caught(Call::Lock) > 0);
+    until("the books are written", || books.caught().contains(&Call::Lock));
     assert_eq!(builder(&sim).open().unwrap_err().kind(), ErrorKind::InUse);
     drop(books);
     let report = running.wait().unwrap();
