@@ -20,6 +20,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl LockManager {
+    /// Whether the calling thread runs a callback of a backup of this store: who waits for that backup
+    /// there waits for himself.
+    pub(crate) fn is_in_callback(&self) -> bool {
+        callback::is_inside(self.core.number)
+    }
+
     /// Refuses what [`hold`](LockManager::hold) on `roots` would refuse because of a handle that this
     /// very thread has open: for whoever asks for the hold on another thread.
     ///

@@ -73,7 +73,9 @@ fn keep(core: &Arc<Core>) {
 
 /// Does what is due, and gives the next moment when something will be.
 pub(super) fn tick(core: &Arc<Core>) -> Option<Timestamp> {
-    if let Some(_alone) = core.ticking.try_lock() {
+    // What falls due inside a hook is done after it: a backup would be refused there.
+    let may_act = !core.store.inner().locks.is_in_callback();
+    if let Some(_alone) = may_act.then(|| core.ticking.try_lock()).flatten() {
         for task in [look_at_settings, look_at_clock, run_schedule, run_retry, run_drills] {
             // Whoever closes waits for this one, and for no more.
             if !core.bell.closing() {

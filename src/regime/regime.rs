@@ -290,7 +290,10 @@ impl Regime {
         self.core.bell.close();
         if let Some(keeper) = &self.keeper {
             self.core.stop_automatic_backup();
-            keeper.lock().join();
+            // In a hook of the backup that the thread makes, it would wait for us. It ends after us.
+            if !self.core.store.inner().locks.is_in_callback() {
+                keeper.lock().join();
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ mod year;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
@@ -167,8 +167,7 @@ impl Shop {
 
     fn archives(&self) -> Vec<PathBuf> {
         let names = self.sim.list(Path::new(TO)).unwrap();
-        let is_archive = |name: &PathBuf| name.to_string_lossy().ends_with("].tar.zst");
-        names.into_iter().filter(is_archive).collect()
+        names.into_iter().filter(|name| is_archive(name)).collect()
     }
 
     fn status(&self) -> i32 {
@@ -183,6 +182,10 @@ impl Shop {
     fn writes_fail(&self) {
         self.sim.fail(FaultPlan::always(Call::Write, TO, Fault::FULL));
     }
+}
+
+fn is_archive(name: &Path) -> bool {
+    name.to_string_lossy().ends_with("].tar.zst")
 }
 
 fn failures(events: &[RegimeEvent]) -> Vec<(i32, bool)> {

@@ -91,7 +91,8 @@ pub(super) fn is_first_line(line: &str) -> bool {
 fn serial_of(first: &[u8]) -> Option<u64> {
     let line = first.split(|byte| *byte == b'\n').next()?;
     let (_, serial) = std::str::from_utf8(line).ok()?.rsplit_once("\tfile ")?;
-    serial.parse().ok()
+    // An editor may have given the lines other ends.
+    serial.trim_end().parse().ok()
 }
 
 fn number_of(name: &str) -> Option<u32> {

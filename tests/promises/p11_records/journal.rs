@@ -162,6 +162,19 @@ fn after_999_comes_001_and_replaces_what_is_there() {
     assert_eq!(all_lines(&sim).last().unwrap(), "still", "and it is read last");
 }
 
+/// Some editors give all lines other ends, that of the first line too.
+#[test]
+fn the_live_file_stays_the_live_one_when_an_editor_has_saved_it() {
+    let sim = disk(10);
+    open(&sim, true).append(&note("first")).unwrap();
+    let first = text(&sim, LIVE).lines().next().unwrap().replace("file 1", "file 2");
+    let second = "/store/Logs/Backup Journal[002].txt";
+    write(&sim, second, format!("{first}\r\n").as_bytes());
+    open(&sim, true).append(&note("second")).unwrap();
+    assert!(text(&sim, second).contains("second"));
+    assert_eq!(messages(&sim, LIVE), ["first"]);
+}
+
 #[test]
 fn a_reader_follows_across_files_and_gives_each_line_once() {
     let sim = disk(5);

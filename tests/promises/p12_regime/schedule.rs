@@ -183,6 +183,43 @@ fn what_is_remembered_by_several_at_once_is_remembered_on_the_disk_too() {
     }
 }
 
+#[test]
+fn a_regime_that_is_dropped_in_a_hook_does_not_wait_for_the_backup_that_calls_it() {
+    let sim = shop(&DAILY).closed();
+    let kept: Arc<Mutex<Option<Regime>>> = Arc::default();
+    let (theirs, (told, ends)) = (kept.clone(), unbounded());
+    let store = Store::builder(DIR).disk(sim.clone()).segment_size(1 << 16);
+    let regime = Regime::builder(store)
+        .on_startup(move |_| {
+            drop(theirs.lock().take());
+            Ok(())
+        })
+        .on_shutdown(move |code| {
+            let _listening = told.send(code);
+        });
+    *kept.lock() = Some(regime.open().unwrap());
+    sim.advance(3 * HOUR);
+    assert_eq!(ends.recv_timeout(crate::scene::PATIENCE), Ok(code::STOPPED));
+}
+
+#[test]
+fn a_run_that_is_due_while_a_hook_ticks_is_made_after_it() {
+    let sim = shop(&DAILY).closed();
+    let known: Arc<Mutex<Weak<Regime>>> = Arc::default();
+    let theirs = known.clone();
+    let regime = builder(&sim).on_startup(move |_| {
+        let regime = theirs.lock().upgrade();
+        let _next = regime.and_then(|regime| regime.tick());
+        Ok(())
+    });
+    let regime = Arc::new(regime.open().unwrap());
+    *known.lock() = Arc::downgrade(&regime);
+    sim.advance(3 * HOUR);
+    assert_eq!(regime.backup().run().unwrap().number, 1);
+    regime.tick();
+    assert_eq!(sim.list(Path::new(TO)).unwrap().iter().filter(|name| is_archive(name)).count(), 2);
+}
+
 /// A backup that somebody asked for goes on when the regime is closed, and its books are the store's.
 #[test]
 fn a_store_is_not_opened_anew_before_the_books_of_its_last_backup_are_written() {
