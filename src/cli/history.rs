@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stillpoint::disk::RealDisk;
 use stillpoint::regime::{
-    History as Book, Operation, OperationKind, OperationStatus, Outline, RetentionPlan,
+    History as Book, Operation, OperationKind, OperationStatus, Origin, Outline, RetentionPlan,
     RetentionRule,
 };
 
@@ -65,11 +65,11 @@ fn as_table(operations: &[Operation]) -> String {
     ]);
     for operation in operations {
         let size: u64 = operation.backup_files.iter().map(|file| file.bytes).sum();
-        let path = operation.backup_path.as_ref();
+        let path = operation.backup_path.as_ref().or(operation.log_path.as_ref());
         let kept = !operation.backup_files.is_empty();
         table.row([
             operation.backup_number.map_or(String::new(), |number| number.to_string()),
-            kind(operation.operation).to_owned(),
+            kind(operation),
             human::time(operation.started),
             human::duration(Duration::from_micros(operation.duration_micros)),
             status(operation),
@@ -84,12 +84,18 @@ fn as_table(operations: &[Operation]) -> String {
     table.render()
 }
 
-fn kind(kind: OperationKind) -> &'static str {
-    match kind {
+fn kind(operation: &Operation) -> String {
+    let name = match &operation.operation {
         OperationKind::Backup => "backup",
         OperationKind::IncrementalBackup => "incremental",
         OperationKind::Restore => "restore",
         OperationKind::Integration => "integration",
+        OperationKind::Other(name) => name,
+        _ => "",
+    };
+    match operation.origin {
+        Some(Origin::Automatic) => format!("automatic {name}"),
+        _ => name.to_owned(),
     }
 }
 

@@ -14,9 +14,10 @@ use super::drill::DrillReport;
 use super::history::{History, Operation, OperationKind, OperationStatus};
 use super::journal::{About, Journal, JournalEvent, JournalItem, Origin};
 use super::plan::Plan;
+use super::restored::Restored;
 use super::retention::RetentionRule;
 use super::run::Order;
-use super::state::{LastBackup, RestoreInfo};
+use super::state::LastBackup;
 use crate::backup::BackupReport;
 use crate::disk::Disk;
 use crate::engine::StoreId;
@@ -163,27 +164,20 @@ impl Books {
         })
     }
 
-    pub(super) fn restored(&mut self, info: &RestoreInfo) -> Result<()> {
-        let mut item = JournalItem::new(JournalEvent::AutomaticRestore, About::End);
-        item.origin = Some(Origin::Automatic);
-        item.path = info.archive.clone();
-        item.started = Some(info.started);
-        item.code = info.status.code;
-        let aside = info.aside.as_deref().map(|aside| aside.display().to_string());
-        item.message = match aside {
-            Some(aside) => {
-                format!("{}; the damaged store is kept as \"{aside}\"", info.status.text)
-            }
-            None => info.status.text.clone(),
-        };
-        let mut items = vec![item];
-        if info.commits_integrated > 0 {
-            let message = format!("{} commits of the logs", info.commits_integrated);
-            let mut note = JournalItem::note(JournalEvent::Integration, message);
-            note.origin = Some(Origin::Automatic);
-            items.push(note);
+    /// An automatic restore, in journal and history.
+    pub(super) fn restored(&mut self, plan: &Plan, restored: &Restored) -> Result<()> {
+        let told = self.journal.append_all(&restored.lines());
+        if self.store == 0 {
+            // A damaged store that no longer says which it is has no history to be put into.
+            return told;
         }
-        self.journal.append_all(&items)
+        let history = self.history(plan);
+        for operation in restored.operations(self.store, &plan.zone) {
+            let recorded = history.record(operation, plan.keep);
+            self.pass_on(&history)?;
+            recorded?;
+        }
+        told
     }
 
     pub(super) fn drilled(&mut self, archive: &Path, result: &Result<DrillReport>) -> Result<()> {

@@ -126,7 +126,8 @@ impl History {
     /// As [`History::load`]; [`ErrorKind::Limit`] when no number is left.
     pub fn next_number(&self) -> Result<u32> {
         let operations = self.load()?;
-        let last = operations.iter().filter_map(|operation| operation.backup_number).max();
+        let backups = operations.iter().filter(|operation| operation.is_backup());
+        let last = backups.filter_map(|operation| operation.backup_number).max();
         let next = last
             .unwrap_or(0)
             .checked_add(1)
@@ -146,7 +147,9 @@ impl History {
         self.settle(&mut operation);
         self.change(Some(&operation.clone()), |operations| {
             // A crash came after the archive had its name, and it was listed from that already.
-            let same = |o: &Operation| o.rebuilt && o.seal.is_some() && o.seal == operation.seal;
+            let same = |o: &Operation| {
+                o.rebuilt && operation.is_backup() && o.seal.is_some() && o.seal == operation.seal
+            };
             operations.retain(|listed| !same(listed));
             operations.push(operation);
             if let Some(keep) = keep {

@@ -21,6 +21,7 @@ mod plan;
 mod policy;
 #[expect(clippy::module_inception, reason = "the room is named for what stands in its middle")]
 mod regime;
+mod restored;
 mod retention;
 mod rolling;
 mod run;

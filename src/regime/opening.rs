@@ -16,8 +16,11 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use super::books::Books;
 use super::coverage::Lineage;
+use super::journal::Journal;
 use super::plan::Plan;
+use super::restored::{Restored, Source};
 use super::rolling;
 use super::state::{RestoreInfo, STATE_FILE, State, Status, timestamp};
 use crate::archive::{Keys, list_archives};
@@ -36,10 +39,17 @@ const KEPT: [&str; 3] = ["Settings", "Logs", STATE_FILE];
 /// A journal that is far beyond its own bound is left with the damaged store.
 const MOST_COPIED: u64 = 64 << 20;
 
-/// A store that was opened, and what it took.
+/// What came of an opening, and what it took.
 pub(super) struct Opened {
-    pub(super) store: Store,
-    pub(super) restored: Option<RestoreInfo>,
+    pub(super) store: Result<Store>,
+    /// The restore that was tried, however it ended. It stands in no book yet.
+    pub(super) restored: Option<Restored>,
+}
+
+impl Opened {
+    pub(super) fn simply(store: Result<Store>) -> Opened {
+        Opened { store, restored: None }
+    }
 }
 
 /// Where a restored store waits to take its place. What is there is removed or used by the next
@@ -72,54 +82,66 @@ fn take_place(disk: &dyn Disk, from: &Path, dir: &Path) -> Result<()> {
         .map_err(|e| Error::io("give the restored store its place", dir, e))
 }
 
-/// Opens the store, or restores it by itself where it is damaged and the settings say so.
-///
-/// # Errors
-/// What opening gives; where a restore was tried and failed, that is the cause, and the state in the
-/// folder says so.
-pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys) -> Result<Opened> {
+/// Opens the store, or restores it by itself where it is damaged and the settings say so. Where a
+/// restore was tried and failed, that is the cause of the error, and the state in the folder says so.
+pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys) -> Opened {
     let (disk, dir) = (builder.disk_ref(), builder.path());
     let damage = match builder.clone().open() {
-        Ok(store) => return Ok(Opened { store, restored: None }),
         Err(error) if is_damage(&**disk, dir, &error) => error,
-        Err(error) => return Err(error),
+        opened => return Opened::simply(opened),
     };
     if !plan.automatic.restore {
-        return Err(damage.hint(
+        return Opened::simply(Err(damage.hint(
             "The store is damaged: restore it from its last backup. AutomaticRestore in the \
              settings lets that be done at opening.",
-        ));
+        )));
     }
-    let began = disk.now();
-    let mut info = RestoreInfo {
-        started: began,
+    let began = disk.elapsed();
+    let mut restored = Restored::begin(RestoreInfo {
+        started: disk.now(),
         archive: None,
         aside: None,
         commits_integrated: 0,
+        repaired: 0,
         status: Status::good(),
-    };
-    if let Err(error) = restore(disk, dir, (plan, keys), &mut info) {
-        info.status = Status::of(Some(&error));
-        let mut state = State::load(&**disk, dir).unwrap_or_default();
-        state.last_restore = Some(info);
-        // The damage is the error to tell, whether this can be written or not.
-        let _as_well = state.save(&**disk, dir);
-        return Err(damage.because(error));
-    }
-    if !plan.automatic.restart {
-        let mut state = State::load(&**disk, dir).unwrap_or_default();
-        state.last_restore = Some(info);
-        state.save(&**disk, dir)?;
-        return Err(Error::new(
+    });
+    let done = restore(disk, dir, (plan, keys), &mut restored);
+    restored.took = rolling::micros(disk.elapsed().saturating_sub(began));
+    let store = match done {
+        Err(error) => {
+            restored.info.status = Status::of(Some(&error));
+            // The damage is the error to tell, whether this can be written or not.
+            let _as_well = remember(&**disk, dir, &restored.info);
+            Err(damage.because(error))
+        }
+        Ok(()) if plan.automatic.restart => builder.clone().open(),
+        Ok(()) => remember(&**disk, dir, &restored.info).and(Err(Error::new(
             ErrorKind::Cancelled,
             "the store was damaged and has been restored",
         )
         .at(dir)
         .because(damage)
-        .hint("AutomaticRestart is off: look at the restored store, then open it again."));
+        .hint("AutomaticRestart is off: look at the restored store, then open it again."))),
+    };
+    Opened { store, restored: Some(restored) }
+}
+
+fn remember(disk: &dyn Disk, dir: &Path, info: &RestoreInfo) -> Result<()> {
+    let mut state = State::load(disk, dir).unwrap_or_default();
+    state.last_restore = Some(info.clone());
+    state.save(disk, dir)
+}
+
+/// Puts an automatic restore down where the store is not opened after it.
+pub(super) fn write_down(disk: &Arc<dyn Disk>, dir: &Path, plan: &Plan, restored: &Restored) {
+    let journal = Journal::open(disk.clone(), dir, plan.verbose, plan.zone.clone());
+    let known = State::load(&**disk, dir).ok().and_then(|state| state.store_id());
+    let id = restored.source.map(|source| source.store).or(known);
+    let mut books = Books::new(disk.clone(), id.unwrap_or_default(), journal);
+    if let Err(error) = books.restored(plan, restored) {
+        // The opening has an error to tell already; there is nobody else to tell.
+        let _in_vain = books.trouble(&error);
     }
-    let store = builder.clone().open()?;
-    Ok(Opened { store, restored: Some(info) })
 }
 
 /// Whether an error of opening means that the store is there and cannot be read.
@@ -141,7 +163,7 @@ fn restore(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     (plan, keys): (&Plan, &Keys),
-    info: &mut RestoreInfo,
+    restored: &mut Restored,
 ) -> Result<()> {
     // Nobody else may restore or open it meanwhile.
     let lock = crate::engine::lock_dir(disk, dir)?;
@@ -152,10 +174,11 @@ fn restore(
     for archive in &candidates {
         match restore_one(disk, dir, archive, &to) {
             Ok(()) => {
-                info.archive = Some(archive.path().to_path_buf());
-                rolling::roll_forward(disk, dir, (plan, keys), &to, &lineage, info)?;
-                let aside = set_aside(&**disk, dir, info.started, &plan.zone)?;
-                info.aside = Some(aside);
+                restored.info.archive = Some(archive.path().to_path_buf());
+                restored.source = Some(source(archive));
+                rolling::roll_forward(disk, dir, (plan, keys), &to, &lineage, restored)?;
+                let aside = set_aside(&**disk, dir, restored.info.started, &plan.zone)?;
+                restored.moved(dir, aside);
                 drop(lock);
                 return take_place(&**disk, &to, dir);
             }
@@ -170,6 +193,16 @@ fn restore(
         Error::new(ErrorKind::NotFound, "there is no backup to restore the store from")
             .at(&plan.destination)
     }))
+}
+
+fn source(archive: &Archive) -> Source {
+    let header = archive.header();
+    Source {
+        store: header.store_id,
+        number: header.number,
+        lsn: header.lsn,
+        timeline: header.timeline.into(),
+    }
 }
 
 /// Restores one archive and what goes with it into the folder beside the store.

@@ -18,6 +18,7 @@ use super::keeper::{self, Keeper};
 use super::opening;
 use super::plan::Plan;
 use super::policy::Policy;
+use super::restored::Restored;
 use super::run::RegimeBackup;
 use super::settings::{Settings, SettingsFile};
 use super::state::{Checked, LastBackup, RestoreInfo, State, Status};
@@ -142,12 +143,19 @@ impl RegimeBuilder {
         let (settings, file) = Settings::load(&*disk, &dir)?;
         let plan = Plan::of(&settings, &dir, &self.secrets)?;
         let builder = with_log_cap(self.store, &settings);
-        let opened = match opening::open(&builder, &plan, &self.secrets.keys) {
-            Err(error) if create && error.kind() == ErrorKind::NotFound => {
-                let store = builder.open_or_create()?;
-                opening::Opened { store, restored: None }
+        let opening::Opened { store, restored } =
+            opening::open(&builder, &plan, &self.secrets.keys);
+        let store = match store {
+            Err(error) if create && restored.is_none() && error.kind() == ErrorKind::NotFound => {
+                builder.open_or_create()?
             }
-            opened => opened?,
+            Err(error) => {
+                if let Some(restored) = &restored {
+                    opening::write_down(&disk, &dir, &plan, restored);
+                }
+                return Err(error);
+            }
+            Ok(store) => store,
         };
         let events = Events::default();
         let state = State::load(&*disk, &dir).unwrap_or_else(|error| {
@@ -155,7 +163,7 @@ impl RegimeBuilder {
             State::default()
         });
         let journal = Journal::open(disk.clone(), &dir, plan.verbose, plan.zone.clone());
-        let id = opened.store.inner().engine.store_id();
+        let id = store.inner().engine.store_id();
         let books = Books::new(disk, id, journal);
         let desk = Desk {
             file,
@@ -166,8 +174,8 @@ impl RegimeBuilder {
             retry: None,
             refused: None,
         };
-        let core = Arc::new(Core::new(opened.store, self.hooks, self.secrets, desk, books, events));
-        core.begin(opened.restored);
+        let core = Arc::new(Core::new(store, self.hooks, self.secrets, desk, books, events));
+        core.begin(restored);
         let keeper = match self.thread {
             true => Some(Mutex::new(Keeper::start(&core)?)),
             false => None,
@@ -315,7 +323,7 @@ impl fmt::Debug for Regime {
 
 impl Core {
     /// What is done once, when the store has been opened.
-    fn begin(self: &Arc<Self>, restored: Option<RestoreInfo>) {
+    fn begin(self: &Arc<Self>, restored: Option<Restored>) {
         let (plan, now) = (self.plan(), self.disk.now());
         let store = format!("{:032x}", self.store.inner().engine.store_id());
         let (backups, drills) = (plan.schedule_mark(), plan.drills_mark());
@@ -324,14 +332,18 @@ impl Core {
         after.store = store;
         after.backups.go_on(backups, now);
         after.drills.go_on(drills, now);
-        if restored.is_some() {
-            after.last_restore = restored.clone();
+        if let Some(restored) = &restored {
+            after.last_restore = Some(restored.info.clone());
         }
         if after != before {
             self.remember(|state| *state = after);
         }
-        if let Some(info) = restored {
-            self.books(|books| books.restored(&info));
+        if let Some(restored) = restored {
+            let written = self.books.lock().restored(&plan, &restored);
+            if let Err(error) = written {
+                self.trouble(error);
+            }
+            let info = restored.info;
             if let (Some(archive), Some(aside)) = (info.archive, info.aside) {
                 self.events.tell(RegimeEvent::Restored { archive, aside });
             }

@@ -4,15 +4,20 @@
 //! can be read; those of the store's own history, oldest first. The key `AutomaticLogIntegration`
 //! governs this and nothing else; recovery after a crash is no integration.
 //!
-//! Invariant: strict integration stops at the first log that does not fit, and what was applied until
+//! Invariants: strict integration stops at the first log that does not fit, and what was applied until
 //! then is a true prefix of the history; the restore stands, and its status says where it stopped.
+//! Auto-repair first applies all that fits, then mends the rest in one go, so that no commit is applied
+//! twice, and nothing of a branch that the store had left.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::coverage::Lineage;
+use super::history::ArchivePart;
 use super::plan::Plan;
-use super::state::{RestoreInfo, Status};
+use super::restored::{Restored, Rolled};
+use super::state::Status;
 use crate::archive::{ArchiveKind, Keys, list_archives};
 use crate::disk::Disk;
 use crate::engine::{LOG_DIR, Lsn};
@@ -44,7 +49,7 @@ fn read(disk: &Arc<dyn Disk>, path: &Path, keys: &Keys) -> Vec<LogSegment> {
 }
 
 /// Integrates what lies beyond the archive into the store restored at `to`, as far as the settings
-/// want it, and notes in `info` how far that came.
+/// want it, and notes in `restored` how far that came.
 ///
 /// # Errors
 /// Where the restored store cannot be opened or closed: then it is no restored store.
@@ -54,40 +59,92 @@ pub(super) fn roll_forward(
     (plan, keys): (&Plan, &Keys),
     to: &Path,
     lineage: &Lineage,
-    info: &mut RestoreInfo,
+    restored: &mut Restored,
 ) -> Result<()> {
     let store = Store::builder(to).disk(disk.clone()).open()?;
     let ahead = ahead(disk, dir, (plan, keys), lineage, &store)?;
+    let Some(last) = ahead.iter().map(|log| log.until).max() else { return store.close() };
+    let info = &mut restored.info;
     if !plan.automatic.integration {
-        if let Some(last) = ahead.iter().map(|log| log.until).max() {
-            info.status.text = format!(
-                "restored to LSN {}; logs go on to LSN {last} and were not integrated, since \
-                 AutomaticLogIntegration is off",
-                store.lsn()
-            );
-        }
+        info.status.text = format!(
+            "restored to LSN {}; logs go on to LSN {last} and were not integrated, since \
+             AutomaticLogIntegration is off",
+            store.lsn()
+        );
         return store.close();
     }
+    let (from, began) = (store.lsn(), disk.elapsed());
+    let mut rolled = Rolled { started: disk.now(), ..Rolled::default() };
+    as_they_are(&store, &ahead, (plan, keys), &mut rolled);
+    let fits = !rolled.stopped;
+    if !fits && !plan.automatic.strict {
+        mend(&store, &ahead, keys, lineage, &mut rolled);
+    }
+    let position = store.inner().engine.position();
+    rolled.end = Some((position.timeline, position.lsn));
+    rolled.commits = position.lsn - from;
+    rolled.took = micros(disk.elapsed().saturating_sub(began));
+    rolled.logs = parts(&**disk, &ahead);
+    (info.commits_integrated, info.repaired) = (rolled.commits, rolled.repaired);
+    if !fits {
+        info.status = Status::of(rolled.problems.first());
+    }
+    if rolled.mended {
+        let told = format!("auto-repair went on and dealt with {} operations", rolled.repaired);
+        info.status.text = format!("{told}, where strict would stop: {}", info.status.text);
+    }
+    restored.rolled = Some(rolled);
+    store.close()
+}
+
+/// Applies the logs with their own LSNs. Strict stops at the first that does not fit; auto-repair goes
+/// past it, since another may hold the same commits.
+fn as_they_are(store: &Store, ahead: &[Ahead], (plan, keys): (&Plan, &Keys), rolled: &mut Rolled) {
     for log in ahead {
         if log.until <= store.lsn() {
             continue;
         }
-        let strictness = match plan.automatic.strict {
-            true => Strictness::Strict,
-            false => Strictness::AutoRepair,
-        };
-        let before = store.lsn();
         let to = RestorePoint::Lsn(log.until);
-        let options =
-            IntegrateOptions { strictness, to, keys: keys.clone(), ..IntegrateOptions::default() };
-        let integrated = store.integrate(&[&log.path], options);
-        info.commits_integrated += store.lsn() - before;
-        if let Err(error) = integrated {
-            info.status = Status::of(Some(&error));
-            break;
+        let options = IntegrateOptions { to, keys: keys.clone(), ..IntegrateOptions::default() };
+        if let Err(error) = store.integrate(&[&log.path], options) {
+            rolled.problems.push(error);
+            if plan.automatic.strict {
+                break;
+            }
         }
     }
-    store.close()
+    rolled.stopped = ahead.iter().any(|log| log.until > store.lsn());
+}
+
+/// Applies what is left of the logs as far as that can be done: as commits of the store's own.
+fn mend(store: &Store, ahead: &[Ahead], keys: &Keys, lineage: &Lineage, rolled: &mut Rolled) {
+    let left = ahead.iter().filter(|log| log.until > store.lsn());
+    let paths: Vec<&Path> = left.map(|log| &*log.path).collect();
+    let strictness = Strictness::AutoRepair;
+    let options =
+        IntegrateOptions { strictness, keys: keys.clone(), ..IntegrateOptions::default() };
+    match store.integrate_on_way(&paths, options, &|timeline| lineage.end(timeline)) {
+        Ok(report) => {
+            (rolled.stopped, rolled.mended) = (false, true);
+            (rolled.repaired, rolled.repairs) = (report.repaired, report.repairs);
+            rolled.problems.extend(report.problems);
+        }
+        Err(error) => rolled.problems.insert(0, error),
+    }
+}
+
+/// The files of the logs; one that went meanwhile has no length.
+fn parts(disk: &dyn Disk, ahead: &[Ahead]) -> Vec<ArchivePart> {
+    let part = |log: &Ahead| ArchivePart {
+        path: log.path.clone(),
+        bytes: disk.metadata(&log.path).map_or(0, |found| found.len),
+    };
+    ahead.iter().map(part).collect()
+}
+
+/// A length of time as the books have it.
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The logs that go on from where `store` is, in their order.

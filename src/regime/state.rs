@@ -86,7 +86,10 @@ pub struct RestoreInfo {
     pub aside: Option<PathBuf>,
     /// How many commits of logs were integrated after it.
     pub commits_integrated: u64,
-    /// How it ended.
+    /// How many operations of them auto-repair dealt with; the journal has each.
+    #[serde(default)]
+    pub repaired: u64,
+    /// How it ended; where it stands though logs did not fit, what did not.
     pub status: Status,
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::log_file::LogFile;
 use super::point::{Logs, RestorePoint, Roll, Start};
-use super::repair::{Repair, Repairer};
+use super::repair::{Repair, Repairer, Way};
 use crate::archive::Keys;
 use crate::engine::{Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -106,6 +106,26 @@ impl Store {
         paths: &[P],
         options: IntegrateOptions,
     ) -> Result<IntegrationReport> {
+        self.integrate_logs(paths, options, None)
+    }
+
+    /// Auto-repair of a store whose history is known: `way` tells the last commit of each timeline that
+    /// is of it. What fits was applied before; only commits of the way beyond the store's are taken.
+    pub(crate) fn integrate_on_way<P: AsRef<Path>>(
+        &self,
+        paths: &[P],
+        options: IntegrateOptions,
+        way: Way<'_>,
+    ) -> Result<IntegrationReport> {
+        self.integrate_logs(paths, options, Some(way))
+    }
+
+    fn integrate_logs<P: AsRef<Path>>(
+        &self,
+        paths: &[P],
+        options: IntegrateOptions,
+        way: Option<Way<'_>>,
+    ) -> Result<IntegrationReport> {
         let inner = self.inner();
         inner.check_open()?;
         let disk = inner.engine.disk().clone();
@@ -124,7 +144,7 @@ impl Store {
         exclusively(inner, options.transaction_timeout, |hold, start, report| {
             report.problems = problems;
             if repairing {
-                return Repairer::new(inner, hold, start, options.to).run(&logs, report);
+                return Repairer::new(inner, hold, start, options.to, way).run(&logs, report);
             }
             apply(inner, hold, &Roll::plan(&logs, start, options.to)?, report)
         })

@@ -56,11 +56,16 @@ pub struct Repair {
     pub done: Repaired,
 }
 
+/// The last commit of each timeline that a store's history has; `None` for one that is not of it.
+pub(crate) type Way<'w> = &'w dyn Fn(u128) -> Option<Lsn>;
+
 pub(super) struct Repairer<'i> {
     inner: &'i Inner,
     hold: &'i Hold,
     start: Start,
     to: RestorePoint,
+    /// The history that the logs are to be of, where it is known.
+    way: Option<Way<'i>>,
     /// Which commits the store has: through which LSN of each timeline.
     held: HashMap<u128, Lsn>,
     /// The numbers here of the logs' tables that have others here.
@@ -80,12 +85,13 @@ impl<'i> Repairer<'i> {
         hold: &'i Hold,
         start: Start,
         to: RestorePoint,
+        way: Option<Way<'i>>,
     ) -> Repairer<'i> {
         let mut held = HashMap::from([(start.timeline.id, start.lsn)]);
         if start.timeline.parent != 0 {
             held.insert(start.timeline.parent, start.timeline.fork);
         }
-        Repairer { inner, hold, start, to, held, ids: HashMap::new() }
+        Repairer { inner, hold, start, to, way, held, ids: HashMap::new() }
     }
 
     pub(super) fn run(mut self, logs: &Logs, report: &mut IntegrationReport) -> Result<()> {
@@ -95,7 +101,9 @@ impl<'i> Repairer<'i> {
             return Err(error.with_code(code::FOREIGN_LOG).at(other.path()));
         }
         segments.sort_by_key(|segment| (segment.after(), segment.last()));
-        if let Err(problem) = self.fitting(logs, report) {
+        if self.way.is_none()
+            && let Err(problem) = self.fitting(logs, report)
+        {
             report.problems.push(self.bypassed(problem)?);
         }
         let catalogue = self.inner.engine.catalogue();
@@ -157,6 +165,14 @@ impl<'i> Repairer<'i> {
             return Ok(());
         }
         *held = commit.lsn;
+        let off_way = |way: Way<'_>| {
+            // What of the way is not beyond the store's last commit, the store has.
+            commit.lsn <= self.start.lsn
+                || way(commit.timeline.id).is_none_or(|end| commit.lsn > end)
+        };
+        if self.way.is_some_and(off_way) {
+            return Ok(());
+        }
         if commit.lsn > self.to.last() || !self.to.allows(commit.time) {
             return Ok(());
         }
@@ -306,4 +322,50 @@ fn told(lsn: Lsn, operation: &LogOperation, tables: &Tables, done: Repaired) -> 
         LogAction::DefineTable | LogAction::DropTable => Json::Null,
     };
     Repair { lsn, action: operation.action, table, key, done }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::super::integrate::{IntegrateOptions, Strictness};
+    use crate::disk::{Disk, SimDisk};
+    use crate::store::{Store, TableDef};
+
+    const ITEMS: TableDef<u64, u64> = TableDef::new("items");
+
+    #[test]
+    fn of_a_known_history_only_what_lies_on_its_way_beyond_the_store_is_mended_once() {
+        let sim = SimDisk::new(3);
+        for folder in ["/backups", "/shipped"] {
+            sim.create_dir(Path::new(folder)).unwrap();
+        }
+        let put = |store: &Store, key: u64, value: u64| {
+            store.transact(|write| write.table(ITEMS)?.put(&key, &value)).unwrap();
+        };
+        let source = Store::builder("/source").disk(sim.clone()).create().unwrap();
+        put(&source, 1, 1);
+        let archive = source.backup("/backups").run().unwrap().archive;
+        let logs: Vec<PathBuf> = (2..7)
+            .map(|value| {
+                put(&source, value % 2, value);
+                source.new_log_file("/shipped").unwrap().unwrap()
+            })
+            .collect();
+        let archive = crate::Archive::open_on(sim.clone(), archive).unwrap();
+        archive.restore("/copy").run().unwrap();
+        let copy = Store::builder("/copy").disk(sim.clone()).open().unwrap();
+        // Commit 2 is missing, commit 5 comes first and twice, and commit 6 is off the way.
+        let options =
+            IntegrateOptions { strictness: Strictness::AutoRepair, ..IntegrateOptions::default() };
+        let own = source.inner().engine.position().timeline.id;
+        let way = |timeline: u128| (timeline == own).then_some(5);
+        let paths = [&logs[3], &logs[1], &logs[2], &logs[4], &logs[3]];
+        let report = copy.integrate_on_way(&paths, options, &way).unwrap();
+        let mended: Vec<u64> = report.repairs.iter().map(|repair| repair.lsn).collect();
+        assert_eq!(mended, [3, 4, 5]);
+        let read = copy.begin_read().unwrap();
+        let value = |key: u64| read.table(ITEMS).unwrap().get(&key).unwrap();
+        assert_eq!((value(0), value(1)), (Some(4), Some(5)));
+    }
 }

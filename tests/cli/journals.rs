@@ -140,3 +140,28 @@ fn the_next_backups_are_told_in_the_zone_of_the_schedule() {
     assert_eq!(shop.run(&["schedule", "s", "next", "--count", "0"]).code, 2);
     shop.fails(4, &["schedule", "nowhere", "next"]);
 }
+
+#[test]
+fn a_restore_that_nobody_asked_for_is_in_the_history() {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "t", shop.file("in.csv", super::sample_csv(20)), "--key", "id"]);
+    shop.done(&["settings", "s", "set", "AutomaticRestore", "True"]);
+    shop.done(&["backup", "s"]);
+    shop.done(&["put", "s", "t", "k00001", "{\"name\":\"new\",\"zip\":\"1\"}"]);
+    let data = shop.path("s/store.data");
+    let length = std::fs::metadata(&data).unwrap().len() as usize;
+    std::fs::write(&data, vec![0x5a; length]).unwrap();
+    shop.done(&["coverage", "s"]);
+    let told = shop.json(&["history", "s"]);
+    let what =
+        |at: usize| (&told["operations"][at]["operation"], &told["operations"][at]["origin"]);
+    assert_eq!(what(0), (&json!("backup"), &json!("manual")));
+    assert_eq!(what(1), (&json!("restore"), &json!("automatic")));
+    assert_eq!(what(2), (&json!("integration"), &json!("automatic")));
+    let text = shop.done(&["history", "s"]);
+    for row in ["automatic restore", "automatic integration"] {
+        assert_eq!(text.matches(row).count(), 1, "{text}");
+    }
+    assert_eq!(shop.json(&["get", "s", "t", "k00001"])["value"]["name"], json!("new"));
+    assert_eq!(shop.json(&["backup", "s"])["number"], json!(2));
+}

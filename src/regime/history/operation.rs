@@ -17,7 +17,8 @@ use crate::store::papers::{exact_path, exact_path_if_any, hex};
 use crate::store::{BackupStatus, TimelinePaper};
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperationKind {
     /// A backup of the whole.
@@ -28,6 +29,9 @@ pub enum OperationKind {
     Restore,
     /// Logs were integrated.
     Integration,
+    /// What this version does not know, by its name. It is kept and shown, and is no backup.
+    #[serde(untagged)]
+    Other(String),
 }
 
 /// How it ended.
@@ -36,7 +40,7 @@ pub enum OperationKind {
 pub enum OperationStatus {
     /// Well.
     Complete,
-    /// Without some attachment.
+    /// Without some attachment; of an integration: not without mending what did not fit.
     Partial,
     /// Not at all.
     Failed,
@@ -107,16 +111,16 @@ pub struct Operation {
     /// That of the archive that an incremental one goes on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// The archive: its file, or the first of its segments.
+    /// The archive that was made or restored: its file, or the first of its segments.
     #[serde(default, with = "exact_path_if_any")]
     pub backup_path: Option<PathBuf>,
-    /// All files of the archive, segments and parity included.
+    /// All files of the archive that was made, segments and parity included.
     #[serde(default)]
     pub backup_files: Vec<ArchivePart>,
-    /// The log archive that was written beside it.
+    /// The log archive that was written beside it, or the first log that was integrated.
     #[serde(default, with = "exact_path_if_any")]
     pub log_path: Option<PathBuf>,
-    /// All files of the log archive.
+    /// All files of the log archive, or all logs that were integrated.
     #[serde(default)]
     pub log_files: Vec<ArchivePart>,
     /// Every file in the archive, with the place that it was read from.
@@ -231,14 +235,36 @@ impl Operation {
         self
     }
 
+    /// Whether it is a backup. Only those own the files that they name: what was restored or integrated
+    /// is told of, and belongs to the backup that made it.
+    pub(crate) fn is_backup(&self) -> bool {
+        matches!(self.operation, OperationKind::Backup | OperationKind::IncrementalBackup)
+    }
+
     /// Whether it left an archive.
     pub(crate) fn has_archive(&self) -> bool {
-        !self.backup_files.is_empty()
+        self.is_backup() && !self.backup_files.is_empty()
+    }
+
+    /// Whether it left a log archive.
+    pub(crate) fn has_log(&self) -> bool {
+        self.is_backup() && self.log_path.is_some()
+    }
+
+    /// Whether it made the archive at `path`.
+    pub(crate) fn made(&self, path: &Path) -> bool {
+        self.is_backup() && self.backup_path.as_deref() == Some(path)
+    }
+
+    /// The same for its log archive.
+    pub(crate) fn made_log(&self, path: &Path) -> bool {
+        self.is_backup() && self.log_path.as_deref() == Some(path)
     }
 
     /// The number that stands in the name of its log archive.
     pub(crate) fn log_number(&self) -> Option<u32> {
-        self.log_path.as_deref().and_then(archive_name).map(|name| name.number())
+        let log = self.log_path.as_deref().filter(|_| self.is_backup());
+        log.and_then(archive_name).map(|name| name.number())
     }
 }
 

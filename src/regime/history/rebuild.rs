@@ -31,12 +31,12 @@ pub(super) fn complete(
     for listed in list_archives(disk, folder, Some(set))? {
         let path = listed.path();
         if listed.name.kind() == ArchiveKind::Log {
-            let known = |o: &Operation| o.log_path.as_deref() == Some(path);
+            let known = |o: &Operation| o.made_log(path);
             if !operations.iter().chain(coming).any(known) {
                 logs.extend(log_of(disk, &listed, store, keys).map(|header| (listed, header)));
             }
         } else {
-            let known = |o: &Operation| o.backup_path.as_deref() == Some(path);
+            let known = |o: &Operation| o.made(path);
             if operations.iter().chain(coming).any(known) {
                 continue;
             }

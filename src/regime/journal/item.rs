@@ -224,8 +224,10 @@ impl JournalItem {
         self
     }
 
-    /// Whether a brief journal has it: starts, notes and errors.
+    /// Whether a brief journal has it: starts, notes and errors. What nobody asked for is always told.
     pub(super) fn is_main(&self) -> bool {
-        self.code != 0 || matches!(self.about, About::Start | About::Note)
+        self.code != 0
+            || self.event == JournalEvent::AutomaticRestore
+            || matches!(self.about, About::Start | About::Note)
     }
 }

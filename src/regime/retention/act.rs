@@ -71,10 +71,10 @@ pub(crate) fn mark(plan: &RetentionPlan, operations: &mut [Operation]) {
     for deletion in &plan.deletions {
         for operation in operations.iter_mut() {
             match deletion.log {
-                true if operation.log_path.as_ref() == Some(&deletion.path) => {
+                true if operation.made_log(&deletion.path) => {
                     operation.deleting_log = true;
                 }
-                false if operation.backup_path.as_ref() == Some(&deletion.path) => {
+                false if operation.made(&deletion.path) => {
                     operation.deleting = true;
                 }
                 _ => {}
@@ -130,18 +130,20 @@ fn remove(deletion: &Deletion, disk: &dyn Disk) -> Result<()> {
 /// then that alone is.
 fn forget(deletion: &Deletion, operations: &mut Vec<Operation>) {
     for operation in operations.iter_mut() {
-        if deletion.log && operation.log_path.as_ref() == Some(&deletion.path) {
+        if deletion.log && operation.made_log(&deletion.path) {
             operation.log_path = None;
             operation.log_files.clear();
             operation.deleting_log = false;
         }
-        if !deletion.log && operation.backup_path.as_ref() == Some(&deletion.path) {
+        if !deletion.log && operation.made(&deletion.path) {
             operation.backup_path = None;
             operation.backup_files.clear();
             operation.deleting = false;
         }
     }
-    let gone = |o: &Operation| o.seal.is_some() && o.backup_path.is_none() && o.log_path.is_none();
+    let gone = |o: &Operation| {
+        o.is_backup() && o.seal.is_some() && o.backup_path.is_none() && o.log_path.is_none()
+    };
     operations.retain(|operation| !gone(operation));
 }
 

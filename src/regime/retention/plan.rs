@@ -131,7 +131,7 @@ fn base_of(mut at: usize, operations: &[Operation]) -> Option<usize> {
             return Some(at);
         }
         let parent = operations[at].parent.as_ref()?;
-        at = operations.iter().position(|o| o.seal.as_ref() == Some(parent))?;
+        at = operations.iter().position(|o| o.is_backup() && o.seal.as_ref() == Some(parent))?;
     }
     None
 }
@@ -248,7 +248,7 @@ pub(crate) fn trim(
             told[*at] = files.any(stands);
         }
     }
-    let bare = |o: &Operation| !o.has_archive() && o.log_path.is_none();
+    let bare = |o: &Operation| !o.has_archive() && !o.has_log();
     let mut spare = operations.iter().filter(|o| bare(o)).count().saturating_sub(keep);
     for (told, operation) in told.iter_mut().zip(operations.iter()) {
         if bare(operation) && spare > 0 {

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use stillpoint::disk::{Disk, Survival};
-use stillpoint::regime::{History, Operation, OperationKind};
+use stillpoint::regime::{History, Operation, OperationKind, RetentionRule};
 use stillpoint::{Error, ErrorKind};
 
 use super::{SET, Shop, TO, archives, ground, listed, names, operation, read, write};
@@ -203,4 +203,32 @@ fn no_crash_loses_what_the_history_told_of_or_an_archive() {
             }
         }
     }
+}
+
+#[test]
+fn what_another_version_did_is_kept_and_owns_no_archive() {
+    let sim = ground(9);
+    let mut shop = Shop::create(&sim, "/store");
+    let first = shop.recorded(None);
+    // It names the archive of a backup as its own, with its seal, and stands before it.
+    let mut file: Value = serde_json::from_slice(&read(&sim, FILE)).unwrap();
+    let mut strange = file[SET][0].clone();
+    strange["operation"] = json!("translation");
+    strange["backupNumber"] = json!(40);
+    file[SET].as_array_mut().unwrap().insert(0, strange.clone());
+    write(&sim, FILE, file.to_string().as_bytes());
+    let known = OperationKind::Other("translation".to_owned());
+    assert_eq!(shop.history().read().unwrap()[0].operation, known);
+    let second = shop.increment();
+    shop.record(&second, Some(2));
+    assert_eq!(archives(&sim).len(), 3, "two archives and a log");
+    let rule = RetentionRule { keep: 1, room: 0, timeline: None };
+    assert!(shop.history().retire(&rule).unwrap().is_empty(), "the two are one set");
+    shop.recorded(Some(2));
+    shop.history().retire(&rule).unwrap();
+    let left = archives(&sim);
+    assert!(!left.iter().any(|name| first.archive.ends_with(name)), "{left:?}");
+    assert_eq!(listed(&sim, SET)[0], strange, "as it was");
+    assert_eq!(shop.history().next_number().unwrap(), 4);
+    assert!(!names(&sim, TO).iter().any(|name| name.contains("malformed")));
 }
