@@ -15,6 +15,7 @@ use super::delta::Delta;
 use super::leader::Leader;
 use super::line::Queue;
 use super::log::Upkeep;
+use super::log_guard::CapInForce;
 use super::log_guard::unavailable;
 use super::options::EngineOptions;
 use super::pin::PinSlot;
@@ -47,6 +48,8 @@ pub(super) struct Core {
     pub(super) keeper: Mutex<KeeperState>,
     pub(super) keeper_wake: Condvar,
     pub(super) counters: Counters,
+    /// How much of the log may be kept, as it is now.
+    pub(super) log_cap: CapInForce,
     /// The log was given up: no local commit before a backup of data.
     pub(super) awaits_backup: AtomicBool,
     is_latched: AtomicBool,
@@ -114,6 +117,7 @@ impl Core {
         Core {
             disk,
             dir,
+            log_cap: CapInForce::new(options.log_cap),
             options,
             store_id: found.store_id,
             data: found.data,

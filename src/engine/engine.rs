@@ -13,6 +13,7 @@ use super::catalogue::Catalogue;
 use super::core::{Core, closed};
 use super::line::{self, Outcome, Work};
 use super::log::{ClosedSegment, Hold, MAX_GROUP};
+use super::log_guard::LogCap;
 use super::open::{self, DirLock};
 use super::options::{Durability, EngineOptions, OnOpen};
 use super::pin::Pin;
@@ -291,6 +292,11 @@ impl Engine {
         self.core.awaits_backup.store(false, Ordering::Release);
     }
 
+    /// Bounds the kept log otherwise than at the opening, from the next commit on.
+    pub(crate) fn set_log_cap(&self, cap: Option<LogCap>) {
+        self.core.set_log_cap(cap);
+    }
+
     /// The segments of the log that nothing will be written to any more, oldest first. They may go
     /// at any time, unless a [`Engine::hold_log`] is there.
     pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
@@ -354,7 +360,7 @@ impl Engine {
             pinned_checkpoints: core.data.pins().len() as u64,
             log_kept_from: core.upkeep.kept_from(),
             log_kept_bytes: core.upkeep.kept_from().map_or(0, |_| core.upkeep.kept_bytes()),
-            log_cap_bytes: core.options.log_cap.map(|cap| cap.bytes),
+            log_cap_bytes: core.log_cap.get().map(|cap| cap.bytes),
             log_refuses: core.check_log().is_err(),
             latched: core.latched().map(|error| error.to_string()),
             ..EngineStats::default()

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Lsn;
 use super::core::Core;
@@ -30,7 +30,7 @@ pub enum LogCapPolicy {
 }
 
 /// The bound of the kept log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogCap {
     pub(crate) bytes: u64,
     pub(crate) policy: LogCapPolicy,
@@ -41,9 +41,42 @@ impl LogCap {
     /// be smaller than this.
     const SMALLEST_SEGMENT: u64 = 64 << 10;
 
-    /// The length of segments under this cap.
-    pub(crate) fn segment_bytes(self, wanted: u64) -> u64 {
-        wanted.min((self.bytes / 4).max(LogCap::SMALLEST_SEGMENT))
+    /// The length of segments under `cap`, where they are to be of `wanted` without one.
+    pub(super) fn segment_bytes(cap: Option<LogCap>, wanted: u64) -> u64 {
+        cap.map_or(wanted, |cap| wanted.min((cap.bytes / 4).max(LogCap::SMALLEST_SEGMENT)))
+    }
+}
+
+/// The cap that holds now. It is read by every commit, so it is one word: twice the bytes, and the
+/// policy.
+#[derive(Debug)]
+pub(super) struct CapInForce(AtomicU64);
+
+impl CapInForce {
+    const NONE: u64 = u64::MAX;
+
+    pub(super) fn new(cap: Option<LogCap>) -> CapInForce {
+        CapInForce(AtomicU64::new(CapInForce::word(cap)))
+    }
+
+    fn word(cap: Option<LogCap>) -> u64 {
+        cap.map_or(CapInForce::NONE, |cap| {
+            let most = (CapInForce::NONE >> 1) - 1;
+            cap.bytes.min(most) << 1 | u64::from(cap.policy == LogCapPolicy::DropOldest)
+        })
+    }
+
+    pub(super) fn set(&self, cap: Option<LogCap>) {
+        self.0.store(CapInForce::word(cap), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<LogCap> {
+        let word = self.0.load(Ordering::Relaxed);
+        let policy = match word & 1 {
+            0 => LogCapPolicy::Refuse,
+            _ => LogCapPolicy::DropOldest,
+        };
+        (word != CapInForce::NONE).then_some(LogCap { bytes: word >> 1, policy })
     }
 }
 
@@ -70,6 +103,14 @@ pub(super) fn unavailable(cause: Error) -> Error {
 }
 
 impl Core {
+    /// Puts another cap in force: commits from now on go by it, and so do new segments. What is too long
+    /// already goes with the next checkpoint, where the cap drops.
+    pub(super) fn set_log_cap(&self, cap: Option<LogCap>) {
+        self.log_cap.set(cap);
+        let wanted = self.options.segment_bytes;
+        self.upkeep.set_segment_bytes(LogCap::segment_bytes(cap, wanted));
+    }
+
     /// Sees that the log may take a commit of this store.
     pub(super) fn check_log(&self) -> Result<()> {
         if self.awaits_backup.load(Ordering::Acquire) {
@@ -84,7 +125,7 @@ impl Core {
 
     /// Sees that the kept log has room.
     pub(super) fn check_log_cap(&self) -> Result<()> {
-        match self.options.log_cap {
+        match self.log_cap.get() {
             Some(LogCap { bytes: cap, policy: LogCapPolicy::Refuse })
                 if self.upkeep.kept_from().is_some() && self.upkeep.kept_bytes() >= cap =>
             {
@@ -100,7 +141,7 @@ impl Core {
 
     /// How many bytes of the log are to go: what is beyond the cap, where it drops.
     fn log_surplus(&self) -> u64 {
-        match self.options.log_cap {
+        match self.log_cap.get() {
             Some(LogCap { bytes, policy: LogCapPolicy::DropOldest }) => {
                 self.upkeep.kept_bytes().saturating_sub(bytes)
             }
@@ -129,5 +170,29 @@ impl Core {
         }
         self.upkeep.keep_from(Some(last));
         self.upkeep.remove_before(checkpoint).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cap_in_force_is_the_one_that_was_set() {
+        let cap = |bytes, policy| Some(LogCap { bytes, policy });
+        let caps = [
+            None,
+            cap(0, LogCapPolicy::Refuse),
+            cap(1 << 20, LogCapPolicy::DropOldest),
+            cap((1 << 53) + 1, LogCapPolicy::Refuse),
+        ];
+        let force = CapInForce::new(cap(7, LogCapPolicy::DropOldest));
+        assert_eq!(force.get(), cap(7, LogCapPolicy::DropOldest));
+        for cap in caps {
+            force.set(cap);
+            assert_eq!(force.get(), cap);
+        }
+        force.set(cap(u64::MAX, LogCapPolicy::DropOldest));
+        assert!(force.get().is_some_and(|cap| cap.bytes > 1 << 62), "one that is never reached");
     }
 }

@@ -18,6 +18,7 @@ use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::leader::{FIRST_CONTEXT, Leader};
 use super::log::{self, Context, Era, Log, LogParams, Recovered, RecoveryBase, era_at};
 use super::log_folder;
+use super::log_guard::LogCap;
 use super::options::EngineOptions;
 use super::snapshot::{Snapshot, catalogue_of};
 use super::tree::{Checkpoint, DataFile, DataParams};
@@ -228,9 +229,7 @@ fn recover(
         store_id: meta.store_id,
         timeline: era.timeline,
         applied: era.foreign,
-        segment_bytes: options
-            .log_cap
-            .map_or(options.segment_bytes, |cap| cap.segment_bytes(options.segment_bytes)),
+        segment_bytes: LogCap::segment_bytes(options.log_cap, options.segment_bytes),
         next_lsn: last_lsn + 1,
         last_time,
         prev: recovered.end,

@@ -51,7 +51,7 @@ pub(crate) struct EngineOptions {
     /// The log is kept from this commit on, whatever the checkpoints hold; `None` keeps what the
     /// checkpoints lack.
     pub(crate) keep_log_from: Option<Lsn>,
-    /// How much of the log may be kept, where that is bounded.
+    /// How much of the log may be kept at first, where that is bounded.
     pub(crate) log_cap: Option<LogCap>,
     /// Told what the cap is about to take.
     pub(crate) on_log_drop: Option<OnLogDrop>,

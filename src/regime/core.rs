@@ -21,6 +21,7 @@ use super::state::{LastBackup, State};
 use crate::archive::{Keys, Recipients};
 use crate::backup::{BackupReport, BackupStart, foreign};
 use crate::disk::Disk;
+use crate::engine::LogCap;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::Store;
 
@@ -60,6 +61,8 @@ pub(super) struct Desk {
     pub(super) file: SettingsFile,
     pub(super) settings: Arc<Settings>,
     pub(super) plan: Arc<Plan>,
+    /// The bound of the kept log that the application gave the store, for settings that say none.
+    pub(super) own_cap: Option<LogCap>,
     pub(super) policy: Policy,
     pub(super) state: State,
     pub(super) retry: Option<Retry>,

@@ -24,6 +24,7 @@ use super::settings::{Settings, SettingsFile};
 use super::state::{Checked, LastBackup, RestoreInfo, State, Status};
 use crate::archive::{Keys, Recipients};
 use crate::backup::BackupStart;
+use crate::engine::LogCap;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::Archive;
 use crate::store::{Store, StoreBuilder};
@@ -142,7 +143,8 @@ impl RegimeBuilder {
         }
         let (settings, file) = Settings::load(&*disk, &dir)?;
         let plan = Plan::of(&settings, &dir, &self.secrets)?;
-        let builder = with_log_cap(self.store, &settings);
+        let own_cap = self.store.log_cap_asked();
+        let builder = self.store.with_log_cap(log_cap(&settings, own_cap));
         let opening::Opened { store, restored } =
             opening::open(&builder, &plan, &self.secrets.keys);
         let store = match store {
@@ -169,6 +171,7 @@ impl RegimeBuilder {
             file,
             settings: Arc::new(settings),
             plan: Arc::new(plan),
+            own_cap,
             policy: Policy::default(),
             state,
             retry: None,
@@ -379,6 +382,7 @@ impl Core {
         let plan = Arc::new(plan);
         {
             let mut desk = self.desk.lock();
+            self.store.inner().engine.set_log_cap(log_cap(&settings, desk.own_cap));
             desk.file = file;
             desk.settings = Arc::new(settings);
             desk.plan = plan.clone();
@@ -442,10 +446,10 @@ impl Core {
     }
 }
 
-/// The store with the bound of its kept log that the settings say, where they say one.
-fn with_log_cap(store: StoreBuilder, settings: &Settings) -> StoreBuilder {
+/// The bound of the kept log that the settings say, where they say one; else that of the application.
+fn log_cap(settings: &Settings, own: Option<LogCap>) -> Option<LogCap> {
     match settings.stillpoint.log_cap {
-        0 => store,
-        bytes => store.log_cap(bytes, settings.stillpoint.log_policy),
+        0 => own,
+        bytes => Some(LogCap { bytes, policy: settings.stillpoint.log_policy }),
     }
 }

@@ -67,6 +67,17 @@ impl StoreBuilder {
         self
     }
 
+    /// The bound of the kept log that was asked for.
+    pub(crate) fn log_cap_asked(&self) -> Option<LogCap> {
+        self.engine.log_cap
+    }
+
+    /// Takes `cap` for the bound of the kept log.
+    pub(crate) fn with_log_cap(mut self, cap: Option<LogCap>) -> Self {
+        self.engine.log_cap = cap;
+        self
+    }
+
     /// Keeps the log of a store that is made in the folder `path`, best on another disk: a symbolic
     /// link `log` in the store's folder leads there. It must hold no log yet. A store that exists
     /// keeps its own place, unless its log is lost and given up.

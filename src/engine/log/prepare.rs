@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -31,7 +32,7 @@ pub(crate) struct Blank {
 pub(crate) struct Supply {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    segment_bytes: u64,
+    segment_bytes: AtomicU64,
     /// Held while a segment is made, so that numbers are used in order.
     shelf: Mutex<Shelf>,
 }
@@ -52,7 +53,16 @@ impl Supply {
         next_number: u64,
     ) -> Supply {
         let shelf = Mutex::new(Shelf { ready: None, next_number, has_dir: false });
-        Supply { disk, dir, segment_bytes, shelf }
+        Supply { disk, dir, segment_bytes: AtomicU64::new(segment_bytes), shelf }
+    }
+
+    /// Makes segments of another length from now on. The one that is ready stays as it is.
+    pub(crate) fn set_segment_bytes(&self, bytes: u64) {
+        self.segment_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.segment_bytes.load(Ordering::Relaxed)
     }
 
     /// Makes sure that a segment is ready.
@@ -62,7 +72,7 @@ impl Supply {
     pub(crate) fn prepare(&self) -> Result<()> {
         let mut shelf = self.shelf.lock();
         if shelf.ready.is_none() {
-            shelf.ready = Some(self.make(&mut shelf, self.segment_bytes)?);
+            shelf.ready = Some(self.make(&mut shelf, self.segment_bytes())?);
         }
         Ok(())
     }
@@ -80,7 +90,7 @@ impl Supply {
     pub(crate) fn take(&self, needed: u64) -> Result<Blank> {
         let mut shelf = self.shelf.lock();
         let Some(mut blank) = shelf.ready.take() else {
-            return self.make(&mut shelf, needed.max(self.segment_bytes));
+            return self.make(&mut shelf, needed.max(self.segment_bytes()));
         };
         if blank.capacity < needed {
             if let Err(e) = self.fill(&*blank.file, &blank.path, needed) {

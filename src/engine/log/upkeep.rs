@@ -49,6 +49,11 @@ impl Upkeep {
         self.0.supply.prepare()
     }
 
+    /// Makes segments of another length from now on.
+    pub(crate) fn set_segment_bytes(&self, bytes: u64) {
+        self.0.supply.set_segment_bytes(bytes);
+    }
+
     /// Whether the next segment is ready.
     #[cfg(test)]
     pub(crate) fn is_prepared(&self) -> bool {

@@ -314,7 +314,7 @@ const OWN: &[SettingKey] = &[
         "Stillpoint/LogCap",
         number(0, LARGE),
         |s| &mut s.stillpoint.log_cap,
-        "How many bytes of log are kept for the next backup; 0 for as many as there are.",
+        "How many bytes of log are kept for the next backup; 0 for as many as there are, or as the application says. A change holds from the next write on; log segments that are made already keep their length.",
     ),
     key(
         "Stillpoint/LogPolicy",

@@ -1,6 +1,7 @@
 //! What is due is done once: missed runs, postponed and overlapping ones, settings that change meanwhile.
 
 use super::*;
+use stillpoint::LogCapPolicy;
 
 #[test]
 fn a_run_that_was_missed_counts_as_a_failed_backup_and_is_made_up_for_after_the_wait() {
@@ -269,4 +270,52 @@ fn the_thread_makes_the_backup_that_is_due_and_ends_with_the_regime() {
     put(&store, 9, "the store stays open").unwrap();
     until("the events end with the regime", || events.try_recv().is_err());
     store.close().unwrap();
+}
+
+#[test]
+fn a_log_cap_of_the_settings_holds_and_goes_while_the_store_is_open() {
+    const CAP: u64 = 200_000;
+    let shop = shop(&[]);
+    let store = shop.regime.store();
+    let stats = || store.stats().engine;
+    let take_up = |values: &[(&str, &str)]| {
+        write_settings(&shop.sim, values);
+        shop.regime.tick();
+    };
+    let fill = || (0..150).try_for_each(|key| put(store, key, &"x".repeat(2000)));
+    shop.regime.backup().run().unwrap();
+    fill().unwrap();
+    assert!(stats().log_cap_bytes.is_none() && stats().log_kept_bytes > CAP);
+    take_up(&[("Stillpoint/LogCap", "200000"), ("Stillpoint/LogPolicy", "Refuse")]);
+    assert_eq!(stats().log_cap_bytes, Some(CAP));
+    assert_eq!(put(store, 1, "refused").unwrap_err().code(), code::LOG_UNAVAILABLE);
+    let report = shop.regime.backup().run().unwrap();
+    assert_eq!(report.log_archive.unwrap().last, store.lsn(), "nothing was lost");
+    assert_eq!(fill().unwrap_err().code(), code::LOG_UNAVAILABLE);
+    // The other policy makes room by itself, with what a checkpoint holds.
+    let refused_at = store.lsn();
+    take_up(&[("Stillpoint/LogCap", "200000"), ("Stillpoint/LogPolicy", "DropOldest")]);
+    fill().unwrap();
+    store.checkpoint().unwrap();
+    assert!(stats().log_kept_bytes <= CAP, "{:?}", stats());
+    assert!(stats().log_kept_from.unwrap() > report.lsn && store.lsn() > refused_at);
+    // And without a cap nothing goes any more.
+    take_up(&[]);
+    let from = stats().log_kept_from;
+    (0..3).for_each(|_| fill().unwrap());
+    store.checkpoint().unwrap();
+    assert_eq!((stats().log_cap_bytes, stats().log_kept_from), (None, from));
+    assert!(stats().log_kept_bytes > CAP);
+}
+
+#[test]
+fn the_log_cap_of_the_application_holds_where_the_settings_say_none() {
+    let sim = shop(&[("Stillpoint/LogCap", "200000")]).closed();
+    let store = Store::builder(DIR).disk(sim.clone()).log_cap(70_000, LogCapPolicy::DropOldest);
+    let regime = Regime::builder(store).without_thread().open().unwrap();
+    let cap = || regime.store().stats().engine.log_cap_bytes;
+    assert_eq!(cap(), Some(200_000));
+    write_settings(&sim, &[]);
+    regime.tick();
+    assert_eq!(cap(), Some(70_000));
 }
