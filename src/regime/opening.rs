@@ -134,6 +134,10 @@ fn remember(disk: &dyn Disk, dir: &Path, info: &RestoreInfo) -> Result<()> {
 
 /// Puts an automatic restore down where the store is not opened after it.
 pub(super) fn write_down(disk: &Arc<dyn Disk>, dir: &Path, plan: &Plan, restored: &Restored) {
+    if disk.metadata(dir).is_err() {
+        // The restored store could not take its place. A folder for the journal would take it.
+        return;
+    }
     let journal = Journal::open(disk.clone(), dir, plan.verbose, plan.zone.clone());
     let known = State::load(&**disk, dir).ok().and_then(|state| state.store_id());
     let id = restored.source.map(|source| source.store).or(known);

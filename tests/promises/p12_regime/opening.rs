@@ -338,3 +338,18 @@ fn a_restore_that_fails_or_is_not_followed_by_an_opening_is_written_down_too() {
     assert_eq!(told, (&OperationKind::Restore, OperationStatus::Complete, Some(only)));
     assert!(String::from_utf8(read_file(&spared, &journal)).unwrap().contains("automatic-restore"));
 }
+
+#[test]
+fn a_restored_store_that_cannot_take_its_place_takes_it_at_the_next_opening() {
+    let shop = shop(&AUTOMATIC);
+    shop.regime.backup().run().unwrap();
+    let was = all(shop.regime.store());
+    let sim = shop.closed();
+    ruin(&sim);
+    sim.fail(FaultPlan::always(Call::Rename, "/shop.stillpoint-restored", Fault::IO));
+    builder(&sim).open().unwrap_err();
+    assert!(sim.metadata(Path::new(DIR)).is_err(), "nothing else has its name");
+    builder(&sim).open().unwrap_err();
+    sim.heal();
+    assert_eq!(all(Shop::open(sim).regime.store()), was);
+}
