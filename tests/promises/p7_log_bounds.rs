@@ -159,6 +159,8 @@ fn a_log_elsewhere_is_used_through_a_link_and_is_in_no_archive() {
     assert_eq!(all(&store), before);
     let second = store.backup(TO).run().unwrap();
     assert!(second.log_archive.is_some());
+    // An open store makes segments ready whenever it likes.
+    store.close().unwrap();
     // What is restored has its log within the store, and the other one is left alone.
     let log_before = files(&sim, ELSEWHERE);
     Archive::open_on(sim.clone(), &report.archive).unwrap().restore("/copy").run().unwrap();
@@ -213,8 +215,11 @@ fn lost(mode: Mode) -> (Arc<SimDisk>, Vec<(u64, String)>) {
     write(&scene.store, 20);
     scene.store.checkpoint().unwrap();
     let at_checkpoint = all(&scene.store);
+    // The delta is so small that one commit may fill it: no checkpoint of it comes in between.
+    scene.sim.fail(FaultPlan::always(Call::Write, "store.data", Fault::FULL));
     write(&scene.store, 1);
     let sim = scene.sim.reboot(Survival::Everything);
+    sim.heal();
     sim.rename(Path::new("/fast"), Path::new("/gone")).unwrap();
     (sim, at_checkpoint)
 }
