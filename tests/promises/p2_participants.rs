@@ -1,6 +1,8 @@
 //! Promise 2, for what is not the store: participants stand still at the instant of the backup and at
 //! no other time, in order, and go on whatever happens.
 
+mod hanging;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -277,7 +279,7 @@ fn a_thaw_that_fails_is_told_and_the_backup_goes_on() {
 }
 
 /// Stands still in its `step` until told to go on.
-fn hanging(step: &'static str, probe: Probe) -> (Probe, Receiver<()>, Sender<()>) {
+fn standing_still(step: &'static str, probe: Probe) -> (Probe, Receiver<()>, Sender<()>) {
     let (tell, reached) = bounded(1);
     let (go_on, wait) = bounded::<()>(0);
     let probe = probe.doing(move |what| {
@@ -290,129 +292,9 @@ fn hanging(step: &'static str, probe: Probe) -> (Probe, Receiver<()>, Sender<()>
     (probe, reached, go_on)
 }
 
-fn limits(limit: Duration) -> ParticipantTerms {
-    let limits =
-        ParticipantLimits { prepare: limit, freeze: limit, ..ParticipantLimits::default() };
-    ParticipantTerms { limits, ..ParticipantTerms::default() }
-}
-
-#[test]
-fn a_call_that_hangs_fails_the_backup_at_its_limit_and_lets_everybody_go() {
-    for step in ["prepare", "freeze"] {
-        let scene = Scene::new(Mode::Server, 10);
-        let calls = Calls::default();
-        let probe = Probe::new("b", &calls, &scene).on(limits(Duration::from_secs(5)));
-        let (probe, reached, go_on) = hanging(step, probe);
-        scene.store.register_participant("b", probe).unwrap();
-        let first = Probe::new("a", &calls, &scene);
-        let running = scene.store.backup(TO).participant("a", first).start().unwrap();
-        end(&reached);
-        scene.sim.advance(Duration::from_secs(4));
-        assert!(!running.is_finished());
-        scene.sim.advance(Duration::from_secs(2));
-        let clock = scene.sim.clone();
-        // What nobody can end is waited for no longer than the limits of thaw and abort.
-        let late = aside(move || running.wait());
-        until("the backup ends", || {
-            clock.advance(Duration::from_secs(5));
-            !late.is_empty()
-        });
-        let error = end(&late).unwrap_err();
-        assert_eq!(error.code(), 2012, "{error}");
-        assert!(error.to_string().contains("\"b\""), "{error}");
-        check_rules(&calls, &["a"], true);
-        put(&scene.store, 1, "afterwards").unwrap();
-        // It is still within its call: it cannot be called again, nor waited for.
-        let error = scene.store.backup(TO).run().unwrap_err();
-        assert_eq!(error.code(), 2012, "{error}");
-        drop(go_on);
-        until("the thread ends", || count(&calls, "b", "abort") == 1);
-        check_rules(&calls, &["b"], true);
-        calls.lock().clear();
-        until("it takes part again", || scene.store.backup(TO).run().is_ok());
-        assert_eq!(count(&calls, "b", "thaw"), 1);
-    }
-}
-
-#[test]
-fn a_thaw_that_hangs_holds_up_nobody_beyond_its_limit() {
-    let scene = Scene::new(Mode::Server, 10);
-    let calls = Calls::default();
-    let (probe, reached, go_on) = hanging("thaw", Probe::new("a", &calls, &scene));
-    let running = scene.store.backup(TO).participant("a", probe).start().unwrap();
-    end(&reached);
-    let clock = scene.sim.clone();
-    let done = aside(move || running.wait());
-    until("the backup ends", || {
-        clock.advance(Duration::from_secs(5));
-        !done.is_empty()
-    });
-    let report = end(&done).unwrap();
-    assert_eq!((report.problems.len(), report.problems[0].code()), (1, 2012));
-    scene.archive(&report.archive).verify().unwrap();
-    drop(go_on);
-    check_rules(&calls, &["a"], false);
-}
-
 fn held_until_copied(file: &str) -> ParticipantTerms {
     let files = vec![file.into()];
     ParticipantTerms { hold: HoldUntil::Copied, files, ..ParticipantTerms::default() }
-}
-
-#[test]
-fn a_hanging_destination_and_stop_let_a_participant_go() {
-    for stop in [false, true] {
-        let scene = Scene::new(Mode::Server, 10);
-        write_file(&scene.sim, Path::new("/mine.db"), &[7; 100_000]);
-        let calls = Calls::default();
-        let probe = Probe::new("a", &calls, &scene).on(held_until_copied("/mine.db"));
-        let hang = scene.sim.hang(".tar.zst.");
-        let backup = scene.store.backup(TO).access(Access::Live).participant("a", probe);
-        let running = backup.start().unwrap();
-        until("the copy hangs", || !hang.caught().is_empty());
-        if stop {
-            running.stop();
-        } else {
-            // The limit of the frozen time, which the participant's own thread keeps.
-            until("it is thawed", || {
-                scene.sim.advance(Duration::from_secs(10));
-                count(&calls, "a", "thaw") == 1
-            });
-        }
-        until("it is thawed", || count(&calls, "a", "thaw") == 1);
-        assert!(!running.is_finished());
-        drop(hang);
-        match running.wait() {
-            Err(error) => assert!(stop && error.code() == 1406, "{error}"),
-            Ok(report) => {
-                assert!(!stop);
-                assert_eq!(report.status, BackupStatus::Partial);
-                assert_eq!(report.problems[0].code(), 2012);
-            }
-        }
-        check_rules(&calls, &["a"], stop);
-    }
-}
-
-#[test]
-fn who_was_thawed_before_the_instant_fails_the_backup() {
-    let scene = Scene::new(Mode::Server, 10);
-    let calls = Calls::default();
-    let frozen = Duration::from_secs(1);
-    let limits = ParticipantLimits { frozen, ..ParticipantLimits::default() };
-    let first = Probe::new("a", &calls, &scene)
-        .on(ParticipantTerms { limits, ..ParticipantTerms::default() });
-    let (second, reached, go_on) = hanging("freeze", Probe::new("b", &calls, &scene));
-    let backup = scene.store.backup(TO).participant("a", first).participant("b", second);
-    let running = backup.start().unwrap();
-    end(&reached);
-    scene.sim.advance(Duration::from_secs(2));
-    until("the first is thawed", || count(&calls, "a", "thaw") == 1);
-    drop(go_on);
-    let error = running.wait().unwrap_err();
-    assert_eq!(error.code(), 2012, "{error}");
-    assert!(error.to_string().contains("\"a\""), "{error}");
-    check_rules(&calls, &["a", "b"], true);
 }
 
 #[test]
@@ -501,7 +383,7 @@ fn names_are_unique_and_a_registration_can_be_ended() {
 fn a_broken_hold_with_abort_before_the_instant_releases_the_participants() {
     let scene = Scene::new(Mode::Server, 10);
     let calls = Calls::default();
-    let (probe, reached, go_on) = hanging("freeze", Probe::new("a", &calls, &scene));
+    let (probe, reached, go_on) = standing_still("freeze", Probe::new("a", &calls, &scene));
     let backup = scene.store.backup(TO).hold_limit(Duration::from_secs(1), AtLimit::Abort);
     let running = backup.participant("a", probe).start().unwrap();
     end(&reached);
