@@ -204,7 +204,8 @@ fn a_failed_sync_latches_the_store_and_the_outcome_is_unknown() {
     let engine = create(&sim);
     let items = define(&engine, "items");
     engine.commit(put(items, "a", b"1"), Durability::Immediate).unwrap();
-    sim.fail(FaultPlan::once(Call::Sync, ".log", Fault::IO));
+    // The segment that is written, not the one that is prepared beside it.
+    sim.fail(FaultPlan::once(Call::Sync, "0001.log", Fault::IO));
     let error = engine.commit(put(items, "b", b"2"), Durability::Immediate).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
     let error = engine.commit(put(items, "c", b"3"), Durability::Immediate).unwrap_err();

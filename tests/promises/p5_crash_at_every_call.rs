@@ -14,6 +14,7 @@ use stillpoint::archive::ArchiveFile;
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, OpenMode, SimDisk, Survival};
 use stillpoint::{Access, Archive, Durability, ErrorKind, Lsn, Result, TableDef};
 
+use crate::scene::active_segment;
 use crate::support::driven::Driven;
 use crate::support::history::{Change, State};
 use crate::support::random::{Random, seed};
@@ -385,7 +386,9 @@ fn closing_says_that_a_sync_had_failed_before() {
     let mut life = Life::new(ground());
     life.driven.create().unwrap();
     life.commits(1, ITEMS).unwrap();
-    life.driven.sim.fail(FaultPlan::always(Call::Sync, ".log", Fault::IO));
+    let log = life.driven.dir.join("log");
+    let segment = active_segment(&life.driven.sim, log.to_str().unwrap());
+    life.driven.sim.fail(FaultPlan::always(Call::Sync, segment, Fault::IO));
     let put = Change::Put(ITEMS, 1, b"not yet durable".to_vec());
     life.driven.commit(&[put], Durability::Eventual).unwrap();
     // By this call or by the store's own thread before it.

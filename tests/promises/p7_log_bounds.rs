@@ -7,7 +7,7 @@ use std::sync::Arc;
 use stillpoint::disk::{Call, Disk, EntryKind, Fault, FaultPlan, SimDisk, Survival};
 use stillpoint::{Archive, ErrorKind, LogCapPolicy, Mode, Result, Store, StoreBuilder, StoreEvent};
 
-use crate::scene::{STORE, Scene, TO, all, files, get, put};
+use crate::scene::{STORE, Scene, TO, active_segment, all, files, get, put};
 
 const ELSEWHERE: &str = "/fast/log";
 const CAP: u64 = 100 << 10;
@@ -168,7 +168,7 @@ fn a_log_elsewhere_is_used_through_a_link_and_is_in_no_archive() {
     let copy = Store::builder("/copy").disk(sim.clone()).open().unwrap();
     put(&copy, 1, "the copy's own").unwrap();
     copy.close().unwrap();
-    assert_eq!(files(&sim, ELSEWHERE), log_before);
+    assert!(files(&sim, ELSEWHERE) == log_before);
     // A second store cannot have the same folder.
     let taken = Store::builder("/second").disk(sim.clone()).log_folder(ELSEWHERE).create();
     assert_eq!(taken.unwrap_err().kind(), ErrorKind::Exists);
@@ -186,7 +186,8 @@ fn a_log_that_fails_latches_the_store_with_its_number_and_no_backup_is_made_then
     for call in [Call::Write, Call::Sync] {
         let scene = Scene::with(10, |builder| small(builder).log_folder(ELSEWHERE));
         let events = scene.store.events();
-        scene.sim.fail(FaultPlan::always(call, ELSEWHERE, Fault::IO));
+        let segment = active_segment(&scene.sim, ELSEWHERE);
+        scene.sim.fail(FaultPlan::always(call, segment, Fault::IO));
         let unknown = one(&scene.store).unwrap_err();
         assert_eq!(
             (unknown.kind(), unknown.code()),

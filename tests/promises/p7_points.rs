@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use stillpoint::disk::{Disk, OpenMode, SimDisk, Survival};
 use stillpoint::{
-    Durability, Error, ErrorKind, IntegrateOptions, LogFile, Lsn, Mode, Repaired, RestorePoint,
-    Store, Strictness,
+    Archive, Durability, Error, ErrorKind, IntegrateOptions, LogFile, Lsn, Mode, Repaired,
+    RestorePoint, Store, Strictness,
 };
 
 use crate::scene::{ITEMS, STORE, Scene, TO, all, open, put, read_file, write_file};
@@ -230,12 +230,14 @@ fn a_missing_log_archive_is_a_gap_that_is_found_before_anything_is_written() {
 #[test]
 fn a_plan_says_what_a_restore_would_do_and_writes_nothing() {
     let (scene, archives) = with_backups();
-    let archive = scene.archive(&archives[0]);
-    let before = crate::scene::files(&scene.sim, "/");
+    // The store that it comes from is open, and changes its files at any time.
+    let sim = scene.sim.image();
+    let archive = Archive::open_on(sim.clone(), &archives[0]).unwrap();
+    let before = crate::scene::files(&sim, "/");
     let plan = archive.restore("/copy").logs_in(TO).to(RestorePoint::Lsn(6)).plan().unwrap();
     assert_eq!((plan.archive_lsn, plan.lsn), (archive.header().lsn, 6));
     assert!(!plan.logs.is_empty() && plan.bytes_free > plan.bytes_needed);
-    assert!(before == crate::scene::files(&scene.sim, "/"), "a plan wrote something");
+    assert!(before == crate::scene::files(&sim, "/"), "a plan wrote something");
     assert_eq!(archive.restore("/copy").logs_in(TO).to(RestorePoint::Lsn(6)).run().unwrap().lsn, 6);
 }
 

@@ -15,7 +15,8 @@ use stillpoint::{
 };
 
 use crate::scene::{
-    ITEMS, STORE, Scene, TO, all, aside, files, get, open, put, read_file, records, write_file,
+    ITEMS, STORE, Scene, TO, active_segment, all, aside, files, get, open, put, read_file, records,
+    write_file,
 };
 
 const DATA: &str = "/inventory/store.data";
@@ -471,7 +472,8 @@ fn a_log_that_was_removed_or_cut_from_outside_is_told() {
 fn a_failed_sync_latches_the_store_and_says_what_to_do() {
     let scene = Scene::new(Mode::Server, 5);
     let bytes: TableDef<u64, Bytes> = TableDef::new("bytes");
-    scene.sim.fail(FaultPlan::once(Call::Sync, "/log", Fault::IO));
+    let segment = active_segment(&scene.sim, "/inventory/log");
+    scene.sim.fail(FaultPlan::once(Call::Sync, segment, Fault::IO));
     let write = scene.store.begin_write().unwrap();
     write.set_durability(Durability::Immediate);
     write.table(bytes).unwrap().put(&1, &Bytes::from(vec![1])).unwrap();

@@ -63,7 +63,10 @@ pub(crate) fn open(sim: &Arc<SimDisk>, dir: &str) -> Result<Store> {
     Store::builder(dir).disk(sim.clone()).segment_size(1 << 20).open()
 }
 
+/// All files and folders below `dir`, at one instant: the threads of an open store change some at any
+/// time.
 pub(crate) fn files(sim: &Arc<SimDisk>, dir: &str) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let sim = &sim.image();
     let mut found = BTreeMap::new();
     let mut folders = vec![PathBuf::from(dir)];
     while let Some(folder) = folders.pop() {
@@ -75,6 +78,15 @@ pub(crate) fn files(sim: &Arc<SimDisk>, dir: &str) -> BTreeMap<PathBuf, Option<V
         }
     }
     found
+}
+
+/// The segment in the folder `log` that is written into. A fault on it meets commits, and not the thread
+/// that prepares the next one.
+pub(crate) fn active_segment(sim: &Arc<SimDisk>, log: &str) -> String {
+    let written = |(path, bytes): (PathBuf, Option<Vec<u8>>)| {
+        bytes?.iter().any(|byte| *byte != 0).then(|| path.display().to_string())
+    };
+    files(sim, log).into_iter().filter_map(written).next_back().expect("something is written")
 }
 
 pub(crate) fn read_file(sim: &SimDisk, path: &Path) -> Vec<u8> {
