@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::map::{Checked, Map};
+use super::map::{Checked, MOST_BYTES, Map};
 use super::meta::{Meta, Metas, is_page_size};
 use super::pointer::TableRoot;
 use super::space::SpaceState;
@@ -141,7 +141,7 @@ impl DataFile {
         for meta in metas.slots.iter().flatten() {
             pins.add(meta.number, meta.page_count);
         }
-        let checked = Checked::new(map.reserved() / metas.page_size as u64);
+        let checked = Checked::new(MOST_BYTES / metas.page_size as u64);
         let space = SpaceState::unread(&newest, metas.other());
         let data = DataFile {
             page_size: metas.page_size,
@@ -274,16 +274,11 @@ impl DataFile {
     /// Makes room for pages below `end`, in big steps. Returns the new length in pages.
     ///
     /// # Errors
-    /// `StorageFull` where there is none: nothing has changed then. `Limit` at the end of the map.
+    /// `StorageFull` where there is none: nothing has changed then. `Limit` where the file cannot be
+    /// longer, or the address space is used up.
     pub(super) fn grow(&self, allocated: u64, end: u64) -> Result<u64> {
         let size = self.page_size as u64;
-        if end * size > self.map.reserved() {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!("the data file cannot grow past {} bytes", self.map.reserved()),
-            )
-            .at(&self.path));
-        }
+        self.map.reach(&*self.file, &self.path, end.saturating_mul(size))?;
         let step = (allocated * size / 32).clamp(LEAST_STEP, MOST_STEP) / size;
         let most = (end + step).min(self.map.reserved() / size);
         let grow = |to: u64| self.file.allocate(allocated * size, (to - allocated) * size);
