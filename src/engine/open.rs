@@ -55,9 +55,10 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
     };
     if !there {
         disk.create_dir(dir).map_err(|e| Error::io("create the store's folder", dir, e))?;
-        let above = parent(dir);
-        disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))?;
     }
+    // Also where it was there: whoever made it may have been killed before its name was durable.
+    let above = parent(dir);
+    disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))?;
     // Looked at before the lock, whose file would be put among the files of others, and again under it.
     refuse_foreign_files(disk, dir)?;
     let _lock = lock_dir(disk, dir)?;

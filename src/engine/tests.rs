@@ -169,6 +169,15 @@ fn a_dropped_table_takes_its_records_along_and_its_number_never_comes_back() {
 }
 
 #[test]
+fn a_store_made_in_a_folder_whose_name_was_not_durable_is_durable() {
+    let sim = SimDisk::new(1);
+    sim.create_dir(Path::new(DIR)).unwrap();
+    let disk: Arc<dyn Disk> = sim.clone();
+    super::open::create(&disk, Path::new(DIR), &small()).unwrap();
+    open(&sim.reboot(Survival::Nothing)).unwrap().close().unwrap();
+}
+
+#[test]
 fn a_full_disk_refuses_writes_and_goes_on_when_there_is_room() {
     let sim = SimDisk::new(1);
     let engine = create(&sim);
