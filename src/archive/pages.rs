@@ -30,6 +30,8 @@ const EXTENT: usize = 16;
 /// Pages that every archive carries.
 const METAS: u64 = 2;
 const SMALLEST_PAGE: u32 = 4096;
+/// With this and [`MOST_PAGES`] no sum of bytes overflows.
+const LARGEST_PAGE: u32 = 32768;
 const MOST_PAGES: u64 = 1 << 40;
 
 /// The pages of one incremental archive.
@@ -101,7 +103,7 @@ impl PageIndex {
         };
         let whole = extents.len() % EXTENT == 0 && index.extents.len() as u64 == word(40);
         let sound = index.page_size.is_power_of_two()
-            && index.page_size >= SMALLEST_PAGE
+            && (SMALLEST_PAGE..=LARGEST_PAGE).contains(&index.page_size)
             && (METAS..MOST_PAGES).contains(&index.page_count)
             && index.parent <= index.checkpoint
             && index.extents.first().is_some_and(|(first, pages)| *first == 0 && *pages >= METAS);
@@ -149,8 +151,9 @@ mod tests {
 
     #[test]
     fn an_index_that_breaks_an_invariant_is_refused() {
-        let spoil: [fn(&mut PageIndex); 9] = [
+        let spoil: [fn(&mut PageIndex); 10] = [
             |index| index.page_size = 4095,
+            |index| index.page_size = 65536,
             |index| index.page_count = 99,
             |index| index.parent = 10,
             |index| index.extents.clear(),

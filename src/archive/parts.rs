@@ -14,6 +14,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What may have happened to segments that do not fit.
+pub(crate) const MIXED_UP: &str = "If the segments were copied by hand, look whether one was cut, \
+    swapped with another, or taken from another archive.";
+
 /// Which files make an archive.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
@@ -193,7 +197,7 @@ impl Joined {
             if part.len != each && (index < last || part.len > each) {
                 let message =
                     format!("a segment has {} bytes, and the others have {each}", part.len);
-                return Err(Error::corrupt(&part.path, message));
+                return Err(Error::corrupt(&part.path, message).hint(MIXED_UP));
             }
         }
         Ok(Joined::of(parts, each))

@@ -15,8 +15,9 @@ use super::digest::{Digest, Place};
 use super::entry::{EntryMeta, Header, Manifest};
 use super::frame::{self, FrameDecoder};
 use super::keys::{AGE_MAGIC, Keys};
+use super::names::ArchiveName;
 use super::parity::{Guard, Parity, Promise};
-use super::parts::{Files, Joined, is_damage};
+use super::parts::{Files, Joined, MIXED_UP, is_damage};
 use super::seal::{self, FrameMap, TableError};
 use super::walk::Walk;
 use crate::disk::{Disk, File};
@@ -273,16 +274,17 @@ impl Below {
     /// The same error, with what may be behind it.
     fn explain(&self, error: Error) -> Error {
         match self.in_segments && error.kind() == ErrorKind::Corrupt && error.advice().is_none() {
-            true => error.hint(
-                "If the segments were copied by hand, look whether one was cut, swapped with another, \
-                 or taken from another archive.",
-            ),
+            true => error.hint(MIXED_UP),
             false => error,
         }
     }
 
-    /// The same for an error at the end of the archive, which is in its last file.
+    /// The same for an error at the end of the archive, which is in its last file, or at its beginning.
     fn explain_end(&self, error: Error) -> Error {
+        // Names and parity say that it is one, whatever its first bytes are now.
+        if error.kind() == ErrorKind::Unsupported && (self.in_segments || self.guard.is_some()) {
+            return self.explain(error.with_kind(ErrorKind::Corrupt));
+        }
         match (&self.archive, error.kind()) {
             (Some(archive), ErrorKind::Corrupt) if self.in_segments => {
                 let last = archive.path_at(archive.total().saturating_sub(1));
@@ -321,6 +323,9 @@ pub(crate) fn read_end(file: &dyn File, path: &Path) -> Result<(u64, FrameMap, D
     let mut magic = [0; 4];
     if bytes >= seal::MIN_END {
         read(&mut magic, 0).map_err(failed)?;
+    } else if is_named(path) {
+        let message = format!("it has {bytes} bytes only: it was cut, or never finished");
+        return Err(Error::corrupt(path, message));
     }
     if magic != frame::MAGIC {
         return Err(Error::new(ErrorKind::Unsupported, "this is no archive").at(path));
@@ -335,6 +340,12 @@ pub(crate) fn read_end(file: &dyn File, path: &Path) -> Result<(u64, FrameMap, D
         Some(digest) => Ok((bytes, map, digest)),
         None => Err(Error::corrupt(path, "the seal is damaged")),
     }
+}
+
+/// Whether the name at `path` is that of an archive.
+fn is_named(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| ArchiveName::parse(name).is_some())
 }
 
 /// Reads single frames.

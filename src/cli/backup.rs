@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use stillpoint::{Access, BackupReport, BackupStatus, Compression, Progress};
+use stillpoint::{Access, BackupReport, BackupStatus, Compression, Keys, Progress};
 
 use super::exit::Outcome;
 use super::keys::LayerArgs;
@@ -106,7 +106,7 @@ impl CompressionName {
 
 impl Backup {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        let regime = stores::open_with_regime(&self.store)?;
+        let regime = stores::open_with_regime(&self.store, Keys::none())?;
         let mut backup = regime.backup().by_hand();
         if let Some(folder) = &self.to {
             backup = backup.to(folder);

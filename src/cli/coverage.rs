@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use stillpoint::regime::{self, Point, Status};
 
 use super::exit::Outcome;
+use super::keys::KeyArgs;
 use super::show::{Output, human};
 use super::stores;
 
@@ -16,11 +17,13 @@ pub(crate) struct Coverage {
     /// The folder of the store.
     #[arg(value_name = "DIR")]
     store: PathBuf,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 impl Coverage {
     pub(crate) fn run(&self, output: Output) -> Outcome {
-        let coverage = stores::open_with_regime(&self.store)?.coverage()?;
+        let coverage = stores::open_with_regime(&self.store, self.keys.keys()?)?.coverage()?;
         output.result(&as_json(&coverage), as_text(&coverage))
     }
 }
@@ -78,7 +81,8 @@ fn as_text(coverage: &regime::Coverage) -> String {
         lines.push(format!("gap              after LSN {}, until LSN {}", gap.after, gap.before));
     }
     for error in &coverage.unusable {
-        lines.push(format!("not usable       {error}"));
+        let path = error.path().map_or(String::new(), |path| path.display().to_string());
+        lines.push(format!("not usable       {path}: {} [{}]", error.message(), error.code()));
     }
     let backup = coverage.last_backup.as_ref();
     let backup = backup.map(|last| (last.started(), &last.status));

@@ -6,7 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::exit::Outcome;
+use super::keys::KeyArgs;
+use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
+use super::stop::Stop;
 use super::{micros, stores};
 
 /// Restore the newest backup into a scratch folder, compare it with the archive, remove the scratch.
@@ -18,11 +21,19 @@ pub(crate) struct Drill {
     /// The folder of the store.
     #[arg(value_name = "DIR")]
     store: PathBuf,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 impl Drill {
-    pub(crate) fn run(&self, output: Output) -> Outcome {
-        let report = stores::open_with_regime(&self.store)?.drill()?;
+    pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
+        let regime = stores::open_with_regime(&self.store, self.keys.keys()?)?;
+        let thermometer = Thermometer::new(output.json);
+        let report = regime.drill_with(|progress| {
+            thermometer.show_bytes("drilling", progress.done, progress.total);
+            stop.flow()
+        })?;
+        drop(thermometer);
         let object = json!({
             "archive": report.archive.display().to_string(),
             "number": report.number,

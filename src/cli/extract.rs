@@ -7,7 +7,7 @@ use serde_json::json;
 use stillpoint::Archive;
 
 use super::exit::Outcome;
-use super::keys::KeyArgs;
+use super::keys::{ChainArgs, KeyArgs};
 use super::show::{Output, human};
 use super::stores;
 
@@ -34,12 +34,15 @@ pub(crate) struct Extract {
     #[arg(long, conflicts_with = "key")]
     replace: bool,
     #[command(flatten)]
+    chain: ChainArgs,
+    #[command(flatten)]
     keys: KeyArgs,
 }
 
 impl Extract {
     pub(crate) fn run(&self, output: Output) -> Outcome {
         let archive = Archive::open_with(&self.archive, &self.keys.keys()?)?;
+        let archive = self.chain.apply(archive);
         let store = stores::open(&self.store)?;
         let table = &*self.table;
         if let Some(key) = &self.key {

@@ -21,7 +21,7 @@ pub(crate) struct Follow {
     /// The folder of the mirror: a store that was restored from an archive of the source.
     #[arg(value_name = "DIR")]
     store: PathBuf,
-    /// Integrate what is there, and end.
+    /// Integrate what is there, and end: with an error where something of it could not be.
     #[arg(long)]
     once: bool,
     /// Seconds between two looks into the folder.
@@ -36,23 +36,30 @@ impl Follow {
         let store = stores::open(&self.store)?;
         let mut follower = Follower::new(store.clone(), &self.folder).keys(self.keys.keys()?);
         if self.once {
+            let mut left = None;
             for event in follower.step()? {
                 tell(&event, output)?;
+                if let FollowEvent::Waiting(error) | FollowEvent::Unreadable(error) = event {
+                    left.get_or_insert(error);
+                }
             }
-        } else {
-            let interval = Duration::from_secs(self.interval.into());
-            let mut told = Ok(());
-            follower.run(
-                interval,
-                || !stop.pressed(),
-                |event| {
-                    if told.is_ok() {
-                        told = tell(event, output);
-                    }
-                },
-            )?;
-            told?;
+            drop(follower);
+            store.close()?;
+            // Nobody looks again: what could not be taken is how it ended.
+            return left.map_or(Ok(()), |error| Err(error.into()));
         }
+        let interval = Duration::from_secs(self.interval.into());
+        let mut told = Ok(());
+        follower.run(
+            interval,
+            || !stop.pressed(),
+            |event| {
+                if told.is_ok() {
+                    told = tell(event, output);
+                }
+            },
+        )?;
+        told?;
         drop(follower);
         store.close()?;
         Ok(())
@@ -72,6 +79,9 @@ fn tell(event: &FollowEvent, output: Output) -> Outcome {
             &named("unreadable", problem(error)),
             format!("cannot be read, perhaps yet: {error}"),
         ),
+        FollowEvent::Hindered(error) => {
+            output.result(&named("hindered", problem(error)), format!("cannot go on yet: {error}"))
+        }
         _ => Ok(()),
     }
 }

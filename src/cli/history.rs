@@ -27,12 +27,18 @@ pub(crate) struct History {
     /// Tell which old archives the next backup will delete, and delete nothing.
     #[arg(long)]
     dry_run: bool,
+    /// The folder that the backups went to by `backup --to`, where it is not that of the settings.
+    #[arg(long = "in", value_name = "FOLDER")]
+    folder: Option<PathBuf>,
 }
 
 impl History {
     pub(crate) fn run(&self, output: Output) -> Outcome {
         let disk = RealDisk::new();
-        let outline = Outline::of(&*disk, &self.dir)?;
+        let mut outline = Outline::of(&*disk, &self.dir)?;
+        if let Some(folder) = &self.folder {
+            outline.destination.clone_from(folder);
+        }
         let operations = Book::list(&*disk, &outline.destination, &outline.set)?;
         if self.dry_run {
             return deletions(output, &outline, &operations);

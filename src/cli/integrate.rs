@@ -10,6 +10,7 @@ use super::exit::Outcome;
 use super::keys::KeyArgs;
 use super::point::Point;
 use super::show::{Output, human};
+use super::stop::Stop;
 use super::stores;
 
 /// Apply logs to a store: those of its own history, or of the store that it mirrors.
@@ -35,12 +36,18 @@ pub(crate) struct Integrate {
 }
 
 impl Integrate {
-    pub(crate) fn run(&self, output: Output) -> Outcome {
+    pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
         let store = stores::open(&self.store)?;
         let strictness = if self.auto_repair { Strictness::AutoRepair } else { Strictness::Strict };
         let to = self.point.get();
         let keys = self.keys.keys()?;
-        let options = IntegrateOptions { strictness, to, keys, ..IntegrateOptions::default() };
+        let options = IntegrateOptions {
+            strictness,
+            to,
+            keys,
+            stop: Some(stop.button()),
+            ..IntegrateOptions::default()
+        };
         let report = store.integrate(&self.files, options)?;
         store.close()?;
         output.result(&object(&report), text(&report))

@@ -2,11 +2,12 @@
 //!
 //! Keys are read from files only, never from an argument, which other users of the machine could see.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use stillpoint::regime::RegimeBackup;
-use stillpoint::{Error, ErrorKind, Keys, Level, Recipients, Result, code};
+use stillpoint::{Archive, Error, ErrorKind, Keys, Level, Recipients, Result, code};
 
 /// The longest file of keys that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -33,6 +34,22 @@ impl KeyArgs {
             keys = keys.with_identities(&read(path)?).map_err(|error| error.at(path))?;
         }
         Ok(keys)
+    }
+}
+
+/// Where the archives lie that an incremental one goes on from.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ChainArgs {
+    /// An archive that an incremental one goes on from, where it is not in the same folder. May be
+    /// said repeatedly.
+    #[arg(long, value_name = "ARCHIVE")]
+    parent: Vec<PathBuf>,
+}
+
+impl ChainArgs {
+    /// The archive, which knows them then.
+    pub(crate) fn apply(&self, archive: Archive) -> Archive {
+        self.parent.iter().fold(archive, |archive, parent| archive.with_parent(parent))
     }
 }
 
@@ -98,11 +115,15 @@ fn passphrase_in(path: &Path) -> Result<String> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    let len = std::fs::metadata(path).map_err(|cause| Error::io("read", path, cause))?.len();
-    if len > MAX_FILE {
+    let failed = |cause| Error::io("read the file of keys", path, cause);
+    let mut text = String::new();
+    // What is no file has no length, and may have no end.
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_FILE {
         return Err(Error::new(ErrorKind::Limit, "the file is too long for one of keys").at(path));
     }
-    std::fs::read_to_string(path).map_err(|cause| Error::io("read", path, cause))
+    Ok(text)
 }
 
 /// A length in bytes: a number, with K, M or G for powers of 1024.

@@ -168,16 +168,18 @@ impl Export {
             each(log, stop, |object| array.add(object).map_err(Failure::output))?;
             return array.end().map_err(Failure::output).map(drop);
         };
-        let mut files = Files { folder, open: None, names: Vec::new() };
-        let operations = each(log, stop, |object| files.add(object, self.max_bytes))?;
-        files.end()?;
+        let mut files = Files { folder, open: None, paths: Vec::new() };
+        let exported = each(log, stop, |object| files.add(object, self.max_bytes));
+        let exported = exported.and_then(|operations| files.end().map(|()| operations));
+        if exported.is_err() {
+            files.take_back();
+        }
+        let operations = exported?;
+        let names: Vec<String> =
+            files.paths.iter().map(|path| path.display().to_string()).collect();
         output.result(
-            &json!({ "operations": operations, "files": files.names }),
-            format!(
-                "exported {} to {}",
-                human::counted(operations, "operation"),
-                files.names.join(", ")
-            ),
+            &json!({ "operations": operations, "files": &names }),
+            format!("exported {} to {}", human::counted(operations, "operation"), names.join(", ")),
         )
     }
 }
@@ -197,7 +199,7 @@ fn each(log: &LogFile, stop: &Stop, mut take: impl FnMut(&Value) -> Outcome) -> 
         Ok(stop.flow())
     })?;
     failed?;
-    stop.check("What was written is not the whole log.")?;
+    stop.check("The log was not written to its end.")?;
     Ok(operations)
 }
 
@@ -234,7 +236,8 @@ impl<W: Write> Array<W> {
 struct Files<'f> {
     folder: &'f Path,
     open: Option<Array<File>>,
-    names: Vec<String>,
+    /// Those that were made so far.
+    paths: Vec<PathBuf>,
 }
 
 impl Files<'_> {
@@ -242,7 +245,7 @@ impl Files<'_> {
         if self.open.as_ref().is_some_and(|open| max_bytes > 0 && open.bytes >= max_bytes) {
             self.end()?;
         }
-        let (number, folder) = (self.names.len(), self.folder);
+        let (number, folder) = (self.paths.len(), self.folder);
         let failed = |cause| Failure::from(Error::io("write the export", folder, cause));
         let array = match &mut self.open {
             Some(array) => array,
@@ -254,11 +257,19 @@ impl Files<'_> {
                 let path = folder.join(&name);
                 let file = File::create_new(&path)
                     .map_err(|cause| Error::io("create the export", &path, cause))?;
-                self.names.push(path.display().to_string());
+                self.paths.push(path);
                 self.open.insert(Array::begin(file).map_err(failed)?)
             }
         };
         array.add(object).map_err(failed)
+    }
+
+    /// Removes what an export that failed has made.
+    fn take_back(&mut self) {
+        self.open = None;
+        for path in &self.paths {
+            let _left_over = std::fs::remove_file(path);
+        }
     }
 
     fn end(&mut self) -> Outcome {

@@ -44,10 +44,10 @@ fn micros(text: &str) -> Result<i64, String> {
     Ok(zoned.timestamp().as_microsecond())
 }
 
-/// A time as people read it: UTC, to the millisecond.
+/// A time as people read it: UTC, and all of it, so that typed as a point it means the same commit.
 pub(crate) fn shown(micros: i64) -> String {
-    match Timestamp::from_millisecond(micros.div_euclid(1000)) {
-        Ok(time) => format!("{time:.3}"),
+    match Timestamp::from_microsecond(micros) {
+        Ok(time) => format!("{time:.6}"),
         Err(_) => micros.to_string(),
     }
 }
@@ -64,6 +64,7 @@ mod tests {
         for wrong in ["", "yesterday", "2025-13-01T00:00:00Z", "2025-02-30"] {
             assert!(micros(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(shown(1_500_000), "1970-01-01T00:00:01.500Z");
+        assert_eq!(shown(1_500_000), "1970-01-01T00:00:01.500000Z");
+        assert_eq!(super::micros(&shown(1_234_567)), Ok(1_234_567));
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use stillpoint::{Archive, RestoreBuilder, RestorePlan, RestoreReport};
 
 use super::exit::Outcome;
-use super::keys::KeyArgs;
+use super::keys::{ChainArgs, KeyArgs};
 use super::point::Point;
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
@@ -44,12 +44,15 @@ pub(crate) struct Restore {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    chain: ChainArgs,
+    #[command(flatten)]
     keys: KeyArgs,
 }
 
 impl Restore {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
         let archive = Archive::open_with(&self.archive, &self.keys.keys()?)?;
+        let archive = self.chain.apply(archive);
         let builder = self.builder(&archive);
         if self.dry_run {
             return planned(&builder.plan()?, output);

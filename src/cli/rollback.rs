@@ -10,6 +10,7 @@ use super::exit::{Failure, Outcome};
 use super::keys::KeyArgs;
 use super::point::Point;
 use super::show::{Output, human};
+use super::stop::Stop;
 
 /// Bring a store back to an earlier commit of its own history.
 ///
@@ -31,7 +32,7 @@ pub(crate) struct Rollback {
 }
 
 impl Rollback {
-    pub(crate) fn run(&self, output: Output) -> Outcome {
+    pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
         let point = self.point.get();
         if point == RestorePoint::Newest {
             return Err(Failure::wrong_use(
@@ -40,6 +41,8 @@ impl Rollback {
             ));
         }
         let act = Act::new(&self.store, point).keys(self.keys.keys()?);
+        let stopped = stop.clone();
+        let act = act.on_progress(move |_| stopped.flow());
         let act = self.archives.iter().fold(act, |act, folder| act.archives(folder));
         let report = act.run()?;
         let object = json!({

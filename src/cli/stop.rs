@@ -40,6 +40,11 @@ impl Stop {
         if self.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// The button itself, for what looks at it by itself: true once it was pressed.
+    pub(crate) fn button(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+
     /// Whether it was pressed.
     pub(crate) fn pressed(&self) -> bool {
         self.0.load(Ordering::Acquire)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use stillpoint::regime::Regime;
-use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, ReadHandle, Store, WriteHandle};
+use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, Keys, ReadHandle, Store, WriteHandle};
 
 use super::exit::{Failure, Outcome};
 
@@ -14,8 +14,9 @@ pub(crate) fn open(folder: &Path) -> Outcome<Store> {
 
 /// Opens the store in `folder` with its regime. What is due by the schedule is left to whoever keeps
 /// the store open: a command does one thing.
-pub(crate) fn open_with_regime(folder: &Path) -> Outcome<Regime> {
-    Ok(Regime::builder(Store::builder(folder)).without_thread().open()?)
+/// `keys` open its archives where they are encrypted.
+pub(crate) fn open_with_regime(folder: &Path, keys: Keys) -> Outcome<Regime> {
+    Ok(Regime::builder(Store::builder(folder)).keys(keys).without_thread().open()?)
 }
 
 /// The table `name` in `read`, which must be there.

@@ -7,7 +7,7 @@ use serde_json::json;
 use stillpoint::{Archive, ArchiveRepair, Error, ErrorKind, verify_store};
 
 use super::exit::Outcome;
-use super::keys::KeyArgs;
+use super::keys::{ChainArgs, KeyArgs};
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
 use super::stop::Stop;
@@ -28,6 +28,8 @@ pub(crate) struct Verify {
     /// Check also what an incremental archive goes on from, and every page that they make together.
     #[arg(long)]
     chain: bool,
+    #[command(flatten)]
+    links: ChainArgs,
     #[command(flatten)]
     keys: KeyArgs,
 }
@@ -54,10 +56,9 @@ impl Verify {
                 stop.flow()
             })?),
         };
-        let archive = Archive::open_with(&self.what, &keys)?;
+        let archive = self.links.apply(Archive::open_with(&self.what, &keys)?);
         if self.chain {
-            drop(thermometer);
-            return chain(&archive, output);
+            return chain(&archive, thermometer, output, stop);
         }
         let checked = archive.verify_with(|progress| {
             thermometer.show_bytes("verifying", progress.done, progress.total);
@@ -135,8 +136,12 @@ fn said(repaired: &ArchiveRepair) -> String {
 }
 
 /// Checks the archive with all that it goes on from.
-fn chain(archive: &Archive, output: Output) -> Outcome {
-    let checked = archive.verify_chain()?;
+fn chain(archive: &Archive, thermometer: Thermometer, output: Output, stop: &Stop) -> Outcome {
+    let checked = archive.verify_chain_with(|progress| {
+        thermometer.show_bytes("verifying", progress.done, progress.total);
+        stop.flow()
+    })?;
+    drop(thermometer);
     let paths = checked.links.iter().map(|link| link.archive.display().to_string());
     let paths: Vec<String> = paths.collect();
     let object = json!({

@@ -8,10 +8,12 @@
 //! a scratch folder is removed whatever the drill finds, and one that a killed drill left is removed
 //! by the next.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::archive::Progress;
 use crate::disk::atomic::remove_tree;
 use crate::disk::{Disk, atomic};
 use crate::engine::{Lsn, Snapshot, inspect};
@@ -55,6 +57,7 @@ pub(crate) fn drill(
     disk: &Arc<dyn Disk>,
     archive: &Archive,
     scratch: &Path,
+    tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<DrillReport> {
     let began = disk.elapsed();
     let cleared = |doing: &str| {
@@ -63,8 +66,8 @@ pub(crate) fn drill(
             .map_err(|e| Error::io(doing, scratch, e))
     };
     cleared("remove what an earlier drill left")?;
-    let compared = archive.verify_chain().and_then(|_| {
-        let restored = archive.restore(scratch).run()?;
+    let compared = archive.verify_chain_with(&mut *tell).and_then(|_| {
+        let restored = archive.restore(scratch).on_progress(&mut *tell).run()?;
         let (tables, records) = compare(disk, archive, scratch)?;
         Ok((restored.bytes, tables, records))
     });

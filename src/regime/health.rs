@@ -10,9 +10,9 @@ use super::core::Core;
 use super::coverage::{Base, Gap, Lineage, Piece, Point, reach};
 use super::plan::Plan;
 use super::state::{Checked, LastBackup};
-use crate::archive::{ArchiveFile, ArchiveKind, Listed, list_archives};
+use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, Listed, list_archives};
 use crate::engine::{Lsn, Timeline};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::Archive;
 use crate::store::LogHeader;
 
@@ -93,16 +93,36 @@ struct Found {
 }
 
 impl Core {
-    /// The archives of this store that can be opened.
-    pub(super) fn archives(&self, plan: &Plan) -> Result<Vec<Archive>> {
-        Ok(self.look(plan)?.0.archives)
-    }
-
     /// The way of the store as far as `archives` tell of it.
     pub(super) fn lineage(&self, archives: &[Archive]) -> Lineage {
         let known: Vec<Timeline> =
             archives.iter().map(|archive| archive.header().timeline.into()).collect();
         Lineage::of(self.store.inner().engine.position().timeline, &known)
+    }
+
+    /// The newest backup of data on the way of the store.
+    pub(super) fn newest_archive(&self, plan: &Plan) -> Result<Archive> {
+        let Found { archives, unusable, .. } = self.look(plan)?.0;
+        let way = self.lineage(&archives);
+        let newest = archives
+            .into_iter()
+            // Later commits than it has now are of a way that a rollback left.
+            .filter(|archive| archive.header().data && archive.header().lsn <= self.store.lsn())
+            .filter(|archive| way.holds(archive.header().timeline.id, archive.header().lsn))
+            .max_by_key(|archive| (archive.header().lsn, archive.header().started));
+        // What cannot be opened says of itself nothing but its number. A drill of an older one would
+        // prove what nobody asked.
+        let above = newest.as_ref().map_or(0, |newest| newest.header().number);
+        if let Some(error) = unusable.into_iter().find(|error| number_of(error) > above) {
+            return Err(error);
+        }
+        newest.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "there is no backup of this store")
+                .with_code(code::ARCHIVE_MISSING)
+                .at(&plan.destination)
+                .hint("Make one first. One that went elsewhere, by --to, is found once that folder is the \
+                       DestinationFolder of the settings.")
+        })
     }
 
     fn look(&self, plan: &Plan) -> Result<(Found, Vec<Listed>)> {
@@ -246,4 +266,11 @@ fn pieces_of(logs: &[LogHeader]) -> Vec<Piece> {
     logs.iter()
         .flat_map(|header| (0..header.segments.len()).map(move |at| piece(header, at)))
         .collect()
+}
+
+/// The number of the backup whose archive the error is about; 0 where it is about something else.
+fn number_of(error: &Error) -> u32 {
+    let name = error.path().and_then(Path::file_name).and_then(|name| name.to_str());
+    let name = name.and_then(ArchiveName::parse);
+    name.filter(|name| name.kind() != ArchiveKind::Log).map_or(0, |name| name.number())
 }

@@ -27,7 +27,7 @@ use crate::archive::{Keys, list_archives};
 use crate::disk::atomic::{create_dir_all, parent, read_whole, remove_tree, write_atomically};
 use crate::disk::{Disk, EntryKind};
 use crate::engine::tree::is_of_other_format;
-use crate::engine::{DATA_FILE, LOG_DIR, Timeline};
+use crate::engine::{DATA_FILE, DATA_RESTORING, LOG_DIR, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::restore::Archive;
 use crate::store::backup_state::BackupState;
@@ -90,6 +90,10 @@ pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys) -> Opened {
         Err(error) if is_damage(&**disk, dir, &error) => error,
         opened => return Opened::simply(opened),
     };
+    if !plan.automatic.restore && disk.metadata(&dir.join(DATA_RESTORING)).is_ok() {
+        // Somebody was at it, and the error says how to go on.
+        return Opened::simply(Err(damage));
+    }
     if !plan.automatic.restore {
         return Opened::simply(Err(damage.hint(
             "The store is damaged: restore it from its last backup. AutomaticRestore in the \

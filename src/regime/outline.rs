@@ -38,9 +38,11 @@ impl Outline {
     /// [`NotFound`](crate::ErrorKind::NotFound) where there is no such folder; those of
     /// [`Settings::load`].
     pub fn of(disk: &dyn Disk, dir: &Path) -> Result<Outline> {
-        let dir = disk.canonical(dir).map_err(|e| Error::io("find the store", dir, e))?;
-        let (settings, _) = Settings::load(disk, &dir)?;
-        let plan = Plan::of(&settings, &dir, &Secrets::default())?;
+        let whole = disk.canonical(dir).map_err(|e| Error::io("find the store", dir, e))?;
+        // By the name that it was given, as where it is opened: a link has one of its own.
+        let dir = if dir.file_name().is_some() { dir } else { &whole };
+        let (settings, _) = Settings::load(disk, dir)?;
+        let plan = Plan::of(&settings, dir, &Secrets::default())?;
         Ok(Outline {
             destination: plan.destination,
             set: plan.set,

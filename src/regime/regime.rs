@@ -1,6 +1,7 @@
 //! A store with its regime: what an application opens that wants its backups to go by themselves.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,11 +23,10 @@ use super::restored::Restored;
 use super::run::RegimeBackup;
 use super::settings::{Settings, SettingsFile};
 use super::state::{Checked, LastBackup, RestoreInfo, State, Status};
-use crate::archive::{Keys, Recipients};
+use crate::archive::{Keys, Progress, Recipients};
 use crate::backup::BackupStart;
 use crate::engine::LogCap;
-use crate::error::{Error, ErrorKind, Result, code};
-use crate::restore::Archive;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Store, StoreBuilder};
 
 /// An open store whose backups, second attempts, retention, journal and drills go by its settings.
@@ -133,7 +133,8 @@ impl RegimeBuilder {
         self.start(true)
     }
 
-    fn start(self, create: bool) -> Result<Regime> {
+    fn start(mut self, create: bool) -> Result<Regime> {
+        self.store = self.store.named();
         let (disk, dir) = (self.store.disk_ref().clone(), self.store.path().to_path_buf());
         opening::end_what_was_begun(&*disk, &dir)?;
         if disk.metadata(&dir).is_err() {
@@ -284,7 +285,18 @@ impl Regime {
     /// [`ErrorKind::NotFound`] (1410) where there is no backup; [`ErrorKind::Corrupt`] (1411) where it
     /// does not restore to what it says it is; those of the disk.
     pub fn drill(&self) -> Result<DrillReport> {
-        self.core.drill()
+        self.drill_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// The same, telling `progress` of the bytes of each step in turn, which may stop it (1406).
+    ///
+    /// # Errors
+    /// As [`Regime::drill`].
+    pub fn drill_with(
+        &self,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<DrillReport> {
+        self.core.drill(&mut progress)
     }
 
     /// Ends the regime's thread and closes the store. A scheduled backup that it is making is
@@ -401,7 +413,10 @@ impl Core {
     }
 
     /// A restore drill of the newest backup, with its books.
-    pub(super) fn drill(&self) -> Result<DrillReport> {
+    pub(super) fn drill(
+        &self,
+        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<DrillReport> {
         // They share a scratch folder.
         let _alone = self.drilling.lock();
         let plan = self.plan();
@@ -410,8 +425,9 @@ impl Core {
             Ok(archive) => archive.path().to_path_buf(),
             Err(_) => plan.destination.clone(),
         };
-        let drilled = archive
-            .and_then(|archive| drill::drill(&self.disk, &archive, &drill::scratch(&self.dir)));
+        let scratch = drill::scratch(&self.dir);
+        let drilled =
+            archive.and_then(|archive| drill::drill(&self.disk, &archive, &scratch, tell));
         let error = drilled.as_ref().err().cloned();
         let checked = Checked {
             time: self.disk.now(),
@@ -427,22 +443,6 @@ impl Core {
         self.books(|books| books.drilled(&path, &drilled));
         self.events.tell(RegimeEvent::DrillEnded { error });
         drilled
-    }
-
-    fn newest_archive(&self, plan: &Plan) -> Result<Archive> {
-        let found = self.archives(plan)?;
-        let way = self.lineage(&found);
-        let newest = found
-            .into_iter()
-            .filter(|archive| archive.header().data)
-            .filter(|archive| way.holds(archive.header().timeline.id, archive.header().lsn))
-            .max_by_key(|archive| (archive.header().lsn, archive.header().started));
-        newest.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "there is no backup of this store")
-                .with_code(code::ARCHIVE_MISSING)
-                .at(&plan.destination)
-                .hint("Make one first.")
-        })
     }
 }
 

@@ -166,7 +166,18 @@ impl Archive {
     /// # Errors
     /// Those of [`Archive::chain`] and [`Archive::verify`].
     pub fn verify_chain(&self) -> Result<ChainCheck> {
-        Chain::of(self)?.verify().map_err(numbered)
+        self.verify_chain_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// The same, telling `progress` of the bytes of the archives, which may stop it (1406).
+    ///
+    /// # Errors
+    /// As [`Archive::verify_chain`].
+    pub fn verify_chain_with(
+        &self,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<ChainCheck> {
+        Chain::of(self)?.verify(&mut progress).map_err(numbered)
     }
 
     /// The store in it, read in place: nothing is unpacked but the pages that are read. An
@@ -231,8 +242,17 @@ fn not_ours(file: &ArchiveFile, cause: serde_json::Error) -> Error {
 pub(super) fn numbered(error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound if error.code() != code::PARENT => {
-            error.with_code(code::ARCHIVE_MISSING).hint("Check the path of the archive.")
+            let advised = error.advice().is_some();
+            let error = error.with_code(code::ARCHIVE_MISSING);
+            if advised { error } else { error.hint("Check the path of the archive.") }
         }
+        _ => damage(error),
+    }
+}
+
+/// The same where the archive was opened long since: what is not there is something else then.
+pub(super) fn damage(error: Error) -> Error {
+    match error.kind() {
         ErrorKind::Corrupt => error.with_code(code::CHECK),
         _ => error,
     }

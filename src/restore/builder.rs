@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::archive::{Archive, numbered};
+use super::archive::{Archive, damage};
 use super::chain::ChainLink;
 use super::delta;
 use super::job::{Choice, Job, Part};
@@ -233,13 +233,17 @@ impl<'a> RestoreBuilder<'a> {
         let (disk, keys) = (self.archive.disk(), self.archive.keys());
         let open = |path: &PathBuf| LogFile::open_on_with(disk.clone(), path, keys);
         let named = self.logs.iter().map(open).collect::<Result<_>>()?;
-        let at_hand = self.log_folders.iter().map(open).collect::<Result<_>>()?;
-        Ok(Logs { named, at_hand, along: self.along })
+        let mut unread = Vec::new();
+        let mut at_hand = Vec::new();
+        for folder in &self.log_folders {
+            at_hand.push(LogFile::at_hand(disk, folder, keys, &mut unread)?);
+        }
+        Ok(Logs { named, at_hand, along: self.along, unread })
     }
 
     /// The way from the archive to the point; `None` where the archive is the point.
     fn roll<'l>(&self, job: &Job<'_>, logs: &'l Logs) -> Result<Option<Roll<'l>>> {
-        if logs.is_empty() && self.point == RestorePoint::Newest {
+        if logs.is_empty() && logs.unread.is_empty() && self.point == RestorePoint::Newest {
             return Ok(None);
         }
         if !matches!(job.part, Part::Whole(_)) {
@@ -295,11 +299,11 @@ impl<'a> RestoreBuilder<'a> {
         let needed = job.data_bytes() + job.entry_bytes() + logs.bytes();
         let mut target = Target::begin(&disk, &self.dir, needed)?;
         let restored = fill(&job, &mut target, self.workers, tell)
-            .map_err(numbered)
+            .map_err(damage)
             .and_then(|()| match &roll {
                 Some(roll) => {
-                    let dir = target.folder();
-                    let open = |options| Engine::open(disk.clone(), dir, options);
+                    let (dir, lock) = (target.folder(), target.lock()?);
+                    let open = |options| Engine::open_held(disk.clone(), dir, options, lock);
                     rolled = roll.forward(dir, logs.bytes(), tell, open)?;
                     Ok(())
                 }

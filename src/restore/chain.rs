@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use super::archive::Archive;
 use super::overlay::{Layer, Overlay, Piece, resolve};
-use crate::archive::{ArchiveFile, Entry, PAGES, PAGES_INDEX, PageIndex, Wanted, find_sealed};
+use crate::archive::{
+    ArchiveFile, Entry, PAGES, PAGES_INDEX, PageIndex, Progress, Wanted, find_sealed,
+};
 use crate::disk::atomic::parent;
 use crate::engine::tree::{Checkpoint, open_read_only};
 use crate::engine::{DATA_FILE, Lsn};
@@ -139,6 +141,12 @@ impl Chain {
             let Some(wanted) = &link.header.parent else {
                 return Err(Error::corrupt(link.file.path(), "it names no archive to go on from"));
             };
+            // What a seal says is believed before all is read, so it may be made up: in a circle, too.
+            if links.iter().any(|link| link.file.seal().to_string() == wanted.seal) {
+                let why = "it goes on from itself, by way of others or not";
+                let error = Error::new(ErrorKind::Foreign, why).with_code(code::PARENT);
+                return Err(error.at(link.file.path()));
+            }
             let wanted = Wanted { seal: &wanted.seal, set: &wanted.set, number: wanted.number };
             // A link that was given from elsewhere may go on from one that is where the others are.
             let mut folders = vec![parent(link.file.path()), parent(archive.path())];
@@ -205,9 +213,17 @@ impl Chain {
     }
 
     /// Reads every byte of every archive, then every page of the checkpoint that they make.
-    pub(super) fn verify(&self) -> Result<ChainCheck> {
+    pub(super) fn verify(
+        &self,
+        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<ChainCheck> {
+        let total = self.links.iter().map(|link| link.file.bytes()).sum();
+        let mut before = 0;
         for link in &self.links {
-            link.file.verify(0, &mut |_| ControlFlow::Continue(()))?;
+            link.file.verify(0, &mut |progress| {
+                tell(Progress { done: before + progress.done, total })
+            })?;
+            before += link.file.bytes();
         }
         let path = self.newest().file.path();
         let report = self.checkpoint()?.verify()?.into_result(path)?;
@@ -216,5 +232,70 @@ impl Chain {
             live_pages: report.live_pages,
             records: report.tables.iter().map(|(_, records)| records).sum(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::archive::{ArchiveOptions, ArchiveWriter, EntryMeta};
+    use crate::disk::{Disk, OpenMode, SimDisk};
+
+    const SEAL: [u8; 32] = [0x11; 32];
+
+    /// An incremental archive that says that it goes on from the one with the seal [`SEAL`].
+    fn incremental(disk: &dyn Disk, path: &Path) {
+        let extents = vec![(0, 2)];
+        let index = PageIndex { page_size: 4096, page_count: 2, checkpoint: 1, parent: 1, extents };
+        let line = json!({ "id": "1", "parent": "0", "fork": 0 });
+        let header = json!({
+            "program": "test", "number": 1, "store_id": "1", "timeline": line, "lsn": 1,
+            "commit_time": 0, "started": 0, "access": "live", "structure": true, "data": true,
+            "page_size": 4096, "kind": "incremental", "checkpoint": 1, "source_bytes": 0,
+            "tables": [],
+            "parent": {
+                "seal": "11".repeat(32), "set": "s", "number": 1, "timeline": line, "lsn": 1,
+                "checkpoint": 1,
+            },
+        });
+        let results = json!({
+            "status": "complete", "pin_micros": 0, "hold_micros": 0, "longest_wait_micros": 0,
+            "went_live": false, "changed_while_read": [], "problems": [],
+        });
+        let options = ArchiveOptions::default();
+        let mut writer = ArchiveWriter::create(disk, path, &options, header).unwrap();
+        for (name, bytes) in [(PAGES, vec![0; 8192]), (PAGES_INDEX, index.encode())] {
+            writer.begin_entry(EntryMeta::file(name, bytes.len() as u64, 0)).unwrap();
+            writer.write(&bytes).unwrap();
+            writer.end_entry().unwrap();
+        }
+        writer.finish(|_| Ok(results)).unwrap();
+    }
+
+    /// Writes [`SEAL`] over the digest in the seal of the archive.
+    fn make_up_the_seal(disk: &dyn Disk, path: &Path) {
+        let file = disk.open(path, OpenMode::Write).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let seal = bytes.windows(8).rposition(|eight| eight == b"SP\x01SEAL\n").unwrap();
+        file.write_at(&SEAL, seal as u64 + 16).unwrap();
+    }
+
+    #[test]
+    fn an_archive_that_goes_on_from_itself_is_refused_and_not_followed_for_ever() {
+        let sim = SimDisk::new(1);
+        let path = Path::new("/s[0001].inc.tar.zst");
+        incremental(&*sim, path);
+        let chain = |path| Archive::open_on(sim.clone(), path).unwrap().chain().unwrap_err();
+        let missing = chain(path);
+        assert_eq!((missing.kind(), missing.code()), (ErrorKind::NotFound, code::PARENT));
+        make_up_the_seal(&*sim, path);
+        let circle = chain(path);
+        assert_eq!((circle.kind(), circle.code()), (ErrorKind::Foreign, code::PARENT));
+        assert_eq!(circle.path(), Some(path));
     }
 }

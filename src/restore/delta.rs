@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{Archive, numbered};
+use super::archive::{Archive, damage};
 use super::builder::Tell;
 use super::chain::Chain;
 use super::job::Job;
@@ -213,17 +213,17 @@ pub(super) fn run(
     tell: &mut Tell<'_>,
 ) -> Result<(Done, Rolled)> {
     let (archive, disk) = (job.archive, job.archive.disk());
-    let chain = job.check_whole().map_err(numbered)?;
-    Folder::look(archive, dir).map_err(numbered)?;
+    let chain = job.check_whole().map_err(damage)?;
+    Folder::look(archive, dir).map_err(damage)?;
     if let Some((roll, _)) = logs {
         roll.check()?;
     }
     // Nobody has the store open, and nobody opens it meanwhile.
     let lock = lock_dir(disk, dir)?;
-    let folder = Folder::look(archive, dir).map_err(numbered)?;
+    let folder = Folder::look(archive, dir).map_err(damage)?;
     let needed = folder.bytes_needed(job)? + logs.map_or(0, |(_, bytes)| bytes);
     check_free_space(disk, dir, needed)?;
-    let done = bring(job, &folder, chain, workers, tell).map_err(numbered)?;
+    let done = bring(job, &folder, chain, workers, tell).map_err(damage)?;
     let mut rolled = Rolled { lsn: archive.header().lsn, ..Rolled::default() };
     if let Some((roll, bytes)) = logs {
         let open = |options: EngineOptions| {
@@ -264,10 +264,7 @@ fn bring(
 
 /// An error that leaves no store.
 fn unfinished(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Stopped => error,
-        _ => error.hint("Run the restore again: until it is finished there is no store there."),
-    }
+    error.hint("Run the restore again: until it is finished there is no store there.")
 }
 
 /// Opens the data file and makes it long enough; what is behind its pages means nothing to a store.

@@ -9,6 +9,8 @@
 //! opened.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::log_file::LogFile;
@@ -42,6 +44,8 @@ pub struct IntegrateOptions {
     pub transaction_timeout: Duration,
     /// What opens the logs, where they are encrypted.
     pub keys: Keys,
+    /// Ends it early (1406) once it is true: what was applied by then is a prefix, and stays.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl Default for IntegrateOptions {
@@ -51,6 +55,7 @@ impl Default for IntegrateOptions {
             to: RestorePoint::Newest,
             transaction_timeout: Duration::from_secs(60),
             keys: Keys::none(),
+            stop: None,
         }
     }
 }
@@ -143,10 +148,15 @@ impl Store {
         }
         exclusively(inner, options.transaction_timeout, |hold, start, report| {
             report.problems = problems;
+            let go_on = || match &options.stop {
+                Some(stop) if stop.load(Ordering::Acquire) => Err(stopped(inner)),
+                _ => hold.check(),
+            };
             if repairing {
-                return Repairer::new(inner, hold, start, options.to, way).run(&logs, report);
+                let repairer = Repairer::new(inner, hold, start, options.to, way, &go_on);
+                return repairer.run(&logs, report);
             }
-            apply(inner, hold, &Roll::plan(&logs, start, options.to)?, report)
+            apply(inner, hold, &Roll::plan(&logs, start, options.to)?, &go_on, report)
         })
     }
 }
@@ -186,16 +196,22 @@ pub(super) fn here(inner: &Inner) -> Start {
     Start { store, timeline: position.timeline, lsn: position.lsn, time: position.time }
 }
 
-/// Applies what was planned.
+fn stopped(inner: &Inner) -> Error {
+    let error = Error::new(ErrorKind::Stopped, "the integration was stopped");
+    error.with_code(code::STOPPED).at(inner.engine.dir())
+}
+
+/// Applies what was planned, as long as `go_on` lets it.
 pub(super) fn apply(
     inner: &Inner,
     hold: &Hold,
     roll: &Roll<'_>,
+    go_on: &dyn Fn() -> Result<()>,
     report: &mut IntegrationReport,
 ) -> Result<()> {
     let rolled = roll.run(&inner.engine, &mut |rolled| {
         hold.progress(rolled.bytes.max(1));
-        hold.check()
+        go_on()
     });
     match rolled {
         Ok(rolled) => {

@@ -128,12 +128,40 @@ impl LogFile {
         // The log of a store may lie elsewhere, behind a link.
         let target = disk.canonical(path);
         let found = target.and_then(|target| disk.metadata(&target)).map(|found| found.kind);
-        let mut segments = match found {
-            Ok(disk::EntryKind::Dir) => folder(&*disk, path, keys)?,
+        let segments = match found {
+            Ok(disk::EntryKind::Dir) => folder(&*disk, path, keys, &mut Err)?,
             _ => file(&*disk, path, keys)?,
         };
+        Ok(LogFile::of(path, segments))
+    }
+
+    /// What lies at hand in the folder `path`. Of files that are damaged, or that none of `keys` opens,
+    /// `passed` is told: whoever gets along without them need not care.
+    pub(crate) fn at_hand(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        keys: &Keys,
+        passed: &mut Vec<Error>,
+    ) -> Result<LogFile> {
+        let target = disk.canonical(path);
+        match target.and_then(|target| disk.metadata(&target)).map(|found| found.kind) {
+            Ok(disk::EntryKind::Dir) => {}
+            _ => return LogFile::open_on_with(disk.clone(), path, keys),
+        }
+        let mut pass = |error: Error| {
+            let unread = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported);
+            if !unread && error.code() != code::KEY {
+                return Err(error);
+            }
+            passed.push(error);
+            Ok(())
+        };
+        Ok(LogFile::of(path, folder(&**disk, path, keys, &mut pass)?))
+    }
+
+    fn of(path: &Path, mut segments: Vec<Segment>) -> LogFile {
         segments.sort_by_key(|segment| (segment.after(), segment.last()));
-        Ok(LogFile { path: path.to_path_buf(), segments, tables: Tables::default() })
+        LogFile { path: path.to_path_buf(), segments, tables: Tables::default() }
     }
 
     /// Shows names and values of tables as they stand in `read` where the log itself does not define
@@ -283,9 +311,22 @@ fn describe(segment: &Segment) -> LogSegment {
     }
 }
 
-/// The segments of a folder: those of a log by the chain of their headers, others one by one.
-fn folder(disk: &dyn Disk, dir: &Path, keys: &Keys) -> Result<Vec<Segment>> {
+/// The segments of a folder: those of a log by the chain of their headers, others one by one. `bad` is
+/// asked about each file that cannot be read, and fails where that ends the work.
+fn folder(
+    disk: &dyn Disk,
+    dir: &Path,
+    keys: &Keys,
+    bad: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<Vec<Segment>> {
     let mut segments = Vec::new();
+    let mut take = |read: Result<Vec<Segment>>| {
+        segments.extend(match read {
+            Ok(read) => read,
+            Err(error) => return bad(error),
+        });
+        Ok(())
+    };
     for found in list_anew(disk, dir)? {
         // A discarded one, or one that was prepared and not used.
         if !found.live {
@@ -296,18 +337,18 @@ fn folder(disk: &dyn Disk, dir: &Path, keys: &Keys) -> Result<Vec<Segment>> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             file => file.map_err(|e| Error::io("open the log", &found.path, e))?,
         };
-        segments.push(Segment::open(file, &found.path, found.last_lsn, false)?);
+        take(Segment::open(file, &found.path, found.last_lsn, false).map(|one| vec![one]))?;
     }
     let names = disk.list(dir).map_err(|e| Error::io("list the log files", dir, e))?;
     for path in names.into_iter().map(|name| dir.join(name)) {
         let other = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
         if other && !is_segment_name(&path) {
-            segments.extend(file(disk, &path, keys)?);
+            take(file(disk, &path, keys))?;
         }
     }
     for listed in list_archives(disk, dir, None)? {
         if listed.name.kind() == ArchiveKind::Log {
-            segments.extend(archive(disk, listed.path(), keys)?);
+            take(archive(disk, listed.path(), keys))?;
         }
     }
     Ok(segments)

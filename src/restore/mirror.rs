@@ -179,6 +179,9 @@ pub enum FollowEvent {
     Waiting(Error),
     /// A file of the folder could not be read: it may be on its way still.
     Unreadable(Error),
+    /// Something is in the way, such as a backup, an open write handle or a full disk; told once, and
+    /// tried again.
+    Hindered(Error),
 }
 
 /// Keeps a store up to date with a folder into which segments and log archives of its source come.
@@ -239,7 +242,7 @@ impl Follower {
             let timeout = self.transaction_timeout;
             let report = exclusively(&inner, timeout, |hold, start, report| {
                 let roll = Roll::as_far_as_possible(&logs, start, RestorePoint::Newest)?;
-                apply(&inner, hold, &roll, report)
+                apply(&inner, hold, &roll, &|| hold.check(), report)
             })?;
             events.push(FollowEvent::Integrated(report));
         }
@@ -258,8 +261,8 @@ impl Follower {
     /// Looks every `interval` and calls `tell` for what there is to tell, until `go_on` says no.
     ///
     /// # Errors
-    /// As [`Follower::step`]; where a backup or an open write handle is in the way, it waits and tries
-    /// again.
+    /// As [`Follower::step`]; where a backup, an open write handle or a full disk is in the way, it
+    /// says so, waits and tries again.
     pub fn run(
         &mut self,
         interval: Duration,
@@ -268,10 +271,18 @@ impl Follower {
     ) -> Result<()> {
         /// How long a look at whether to go on is put off at most.
         const NAP: Duration = Duration::from_millis(50);
+        let mut hindered = None;
         while go_on() {
             match self.step() {
-                Ok(events) => events.iter().for_each(&mut tell),
-                Err(error) if error.is_retryable() => {}
+                Ok(events) => {
+                    hindered = None;
+                    events.iter().for_each(&mut tell);
+                }
+                Err(error) if error.is_retryable() => {
+                    if hindered.replace(error.code()) != Some(error.code()) {
+                        tell(&FollowEvent::Hindered(error));
+                    }
+                }
                 Err(error) => return Err(error),
             }
             let mut left = interval;

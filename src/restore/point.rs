@@ -53,6 +53,8 @@ pub(crate) struct Logs {
     pub(crate) at_hand: Vec<LogFile>,
     /// Only what led to this commit is taken, where there are several histories.
     pub(crate) along: Option<Place>,
+    /// What lies at hand and cannot be read. It is an error only where it may be needed.
+    pub(crate) unread: Vec<Error>,
 }
 
 impl Logs {
@@ -109,7 +111,14 @@ impl<'l> Roll<'l> {
             check_kin(segment, start.store, place)?;
         }
         let course = Course::plan(logs.segments(), start.store, place, point.last(), logs.along)?;
-        check_reached(&course, point)?;
+        let reached = check_reached(&course, point);
+        match logs.unread.first() {
+            // What was not read may be what is missing.
+            Some(unread) if reached.is_err() || !goes_past(&course, point) => {
+                return Err(unread.clone());
+            }
+            _ => reached?,
+        }
         Ok(Roll { course, point })
     }
 
@@ -231,15 +240,22 @@ fn check_not_before(start: Start, point: RestorePoint) -> Result<()> {
     Ok(())
 }
 
+/// Whether no log that goes on from the way could lead further towards the point.
+fn goes_past(course: &Course<'_>, point: RestorePoint) -> bool {
+    match point {
+        RestorePoint::Newest => false,
+        RestorePoint::Time(_) => course.last_time().is_some_and(|last| !point.allows(last)),
+        RestorePoint::Lsn(_) | RestorePoint::Before(_) => course.end.lsn >= point.last(),
+    }
+}
+
 /// Sees that the way leads to the point, as far as that can be known before the logs are read.
 fn check_reached(course: &Course<'_>, point: RestorePoint) -> Result<()> {
     let (end, gap) = (course.end.lsn, course.gap());
     match point {
         RestorePoint::Newest => gap.map_or(Ok(()), Err),
         // Past the point nothing is needed.
-        RestorePoint::Time(_) if course.last_time().is_some_and(|last| !point.allows(last)) => {
-            Ok(())
-        }
+        RestorePoint::Time(_) if goes_past(course, point) => Ok(()),
         RestorePoint::Time(_) => gap.map_or(Ok(()), Err),
         RestorePoint::Lsn(_) | RestorePoint::Before(_) if end >= point.last() => Ok(()),
         RestorePoint::Lsn(_) | RestorePoint::Before(_) => Err(gap.unwrap_or_else(|| {

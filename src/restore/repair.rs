@@ -18,7 +18,7 @@ use super::log_file::{
     LogAction, LogCommit, LogFile, LogOperation, Place, Segment, Tables, operations_of,
 };
 use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
-use crate::engine::{Batch, Durability, Lsn, Payload, Snapshot, TableId};
+use crate::engine::{Batch, Durability, Lsn, Payload, Snapshot, TableId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::Hold;
 use crate::store::{Inner, TableDescription};
@@ -62,6 +62,8 @@ pub(crate) type Way<'w> = &'w dyn Fn(u128) -> Option<Lsn>;
 pub(super) struct Repairer<'i> {
     inner: &'i Inner,
     hold: &'i Hold,
+    /// Asked after each commit.
+    go_on: &'i dyn Fn() -> Result<()>,
     start: Start,
     to: RestorePoint,
     /// The history that the logs are to be of, where it is known.
@@ -86,12 +88,13 @@ impl<'i> Repairer<'i> {
         start: Start,
         to: RestorePoint,
         way: Option<Way<'i>>,
+        go_on: &'i dyn Fn() -> Result<()>,
     ) -> Repairer<'i> {
         let mut held = HashMap::from([(start.timeline.id, start.lsn)]);
         if start.timeline.parent != 0 {
             held.insert(start.timeline.parent, start.timeline.fork);
         }
-        Repairer { inner, hold, start, to, way, held, ids: HashMap::new() }
+        Repairer { inner, hold, go_on, start, to, way, held, ids: HashMap::new() }
     }
 
     pub(super) fn run(mut self, logs: &Logs, report: &mut IntegrationReport) -> Result<()> {
@@ -101,10 +104,11 @@ impl<'i> Repairer<'i> {
             return Err(error.with_code(code::FOREIGN_LOG).at(other.path()));
         }
         segments.sort_by_key(|segment| (segment.after(), segment.last()));
-        if self.way.is_none()
-            && let Err(problem) = self.fitting(logs, report)
-        {
-            report.problems.push(self.bypassed(problem)?);
+        if self.way.is_none() {
+            self.know_the_past(&segments);
+            if let Err(problem) = self.fitting(logs, report) {
+                report.problems.push(self.bypassed(problem)?);
+            }
         }
         let catalogue = self.inner.engine.catalogue();
         let mut tables = Tables::of(&catalogue);
@@ -123,6 +127,29 @@ impl<'i> Repairer<'i> {
         self.inner.engine.sync()
     }
 
+    /// Of each timeline that its own came from, the store has the commits up to where that was left.
+    /// Where the logs do not tell where, it was not after the store's own began: an older value must
+    /// not take the place of a newer one.
+    fn know_the_past(&mut self, segments: &[&Segment]) {
+        let timelines = segments.iter().map(|segment| segment.header().timeline);
+        let known: HashMap<u128, Timeline> = timelines.map(|line| (line.id, line)).collect();
+        let mut at = self.start.timeline;
+        while let Some(above) = known.get(&at.parent)
+            && above.parent != 0
+            && !self.held.contains_key(&above.parent)
+        {
+            self.held.insert(above.parent, above.fork);
+            at = *above;
+        }
+        let related = |line: &&Timeline| {
+            self.held.contains_key(&line.id) || self.held.contains_key(&line.parent)
+        };
+        let strangers = known.values().filter(|line| !related(line)).map(|line| line.id);
+        let strangers: Vec<u128> = strangers.collect();
+        let fork = self.start.timeline.fork;
+        self.held.extend(strangers.into_iter().map(|id| (id, fork)));
+    }
+
     /// Applies what fits as it is.
     fn fitting(&mut self, logs: &Logs, report: &mut IntegrationReport) -> Result<()> {
         let place = Place { timeline: self.start.timeline, lsn: self.start.lsn };
@@ -131,7 +158,7 @@ impl<'i> Repairer<'i> {
         let result = roll.run(&self.inner.engine, &mut |rolled| {
             done = *rolled;
             self.hold.progress(rolled.bytes.max(1));
-            self.hold.check()
+            (self.go_on)()
         });
         (report.commits, report.operations) = (done.commits, done.operations);
         for leg in roll.course.legs.iter().filter(|leg| leg.after < done.lsn) {
@@ -190,7 +217,7 @@ impl<'i> Repairer<'i> {
             self.hold.progress(batch.bytes() as u64 + 1);
             self.inner.commit(batch, Durability::Eventual)?;
         }
-        self.hold.check()
+        (self.go_on)()
     }
 
     fn operation(

@@ -5,6 +5,8 @@
 //! store's folder is never written to, and is kept under another name; between the two renames of the
 //! end, the next run puts it back.
 
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,14 +14,16 @@ use super::archive::Archive;
 use super::builder::{RestoreBuilder, RestoreReport};
 use super::log_file::Place;
 use super::point::RestorePoint;
-use crate::archive::{ArchiveKind, Keys, list_archives};
+use crate::archive::{ArchiveKind, Keys, Progress, list_archives};
 use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{Disk, EntryKind, OpenMode, RealDisk};
 use crate::engine::{LOG_DIR, Position, StoreId, locate, lock_dir};
 use crate::error::{Error, ErrorKind, Result, code};
 
-/// Folders of the store that are not part of its history, and go with it.
-const CARRIED: [&str; 2] = ["Settings", "Logs"];
+/// What lies in the store's folder, is not part of its history, and goes with it.
+const CARRIED: [&str; 3] = ["Settings", "Logs", "regime-state.json"];
+/// What is added to the name of the store that is kept.
+const BEFORE: &str = "before-rollback";
 /// Bytes that are copied at once.
 const PIECE: usize = 256 << 10;
 
@@ -31,7 +35,11 @@ pub struct Rollback {
     folders: Vec<PathBuf>,
     point: RestorePoint,
     keys: Keys,
+    progress: Option<SharedTell>,
 }
+
+/// Told how far the work is; `Break` stops it.
+type SharedTell = Box<dyn Fn(Progress) -> ControlFlow<()>>;
 
 /// What a rollback did.
 #[non_exhaustive]
@@ -54,6 +62,7 @@ impl Rollback {
             folders: Vec::new(),
             point,
             keys: Keys::none(),
+            progress: None,
         }
     }
 
@@ -66,6 +75,13 @@ impl Rollback {
     /// What opens archives that are encrypted.
     pub fn keys(mut self, keys: Keys) -> Self {
         self.keys = keys;
+        self
+    }
+
+    /// Told how far the restore beside the store is; `Break` stops it (1406), and the store is as it
+    /// was.
+    pub fn on_progress(mut self, tell: impl Fn(Progress) -> ControlFlow<()> + 'static) -> Self {
+        self.progress = Some(Box::new(tell));
         self
     }
 
@@ -87,7 +103,11 @@ impl Rollback {
     /// [`ErrorKind::NotFound`] where no archive of this history before the point is there;
     /// [`ErrorKind::Invalid`] where there is nothing to roll back, and (2010) for a gap in the logs;
     /// [`ErrorKind::InUse`]; those of a restore. The store is as it was.
-    pub fn run(self) -> Result<RollbackReport> {
+    pub fn run(mut self) -> Result<RollbackReport> {
+        if self.dir.file_name().is_none() {
+            let whole = self.disk.canonical(&self.dir);
+            self.dir = whole.map_err(|e| Error::io("find the store", &self.dir, e))?;
+        }
         self.put_back()?;
         let (store, position) = locate(&self.disk, &self.dir)?;
         if self.point.last() >= position.lsn && self.point.allows(position.time) {
@@ -99,14 +119,30 @@ impl Rollback {
         let new = self.beside("rolling-back");
         remove_tree(&*self.disk, &new)
             .map_err(|e| Error::io("remove an unfinished rollback", &new, e))?;
-        let (archive, restored) = self.restore(store, position, &new)?;
-        for name in CARRIED {
-            copy_tree(&*self.disk, &self.dir.join(name), &new.join(name))?;
+        let made = self.restore(store, position, &new).and_then(|made| {
+            CARRIED
+                .iter()
+                .try_for_each(|name| copy_tree(&*self.disk, &self.dir.join(name), &new.join(name)))
+                .map(|()| made)
+        });
+        if made.is_err() {
+            // It may be what the disk has no room for.
+            let _left_over = remove_tree(&*self.disk, &new);
         }
+        let (archive, restored) = made?;
         let old = self.free_name()?;
-        self.rename(&self.dir, &old)?;
-        drop(lock);
-        self.rename(&new, &self.dir)?;
+        let swapped = self.rename(&self.dir, &old).and_then(|()| {
+            drop(lock);
+            self.rename(&new, &self.dir)
+        });
+        if let Err(error) = swapped {
+            // What is told to have failed may not lie there as what has not.
+            if self.disk.metadata(&new).is_err() {
+                let _aside = self.disk.rename_new(&self.dir, &new);
+            }
+            let _back = self.disk.rename_new(&old, &self.dir);
+            return Err(error);
+        }
         Ok(RollbackReport { archive, old, restored: RestoreReport { dir: self.dir, ..restored } })
     }
 
@@ -122,26 +158,44 @@ impl Rollback {
             return Ok(());
         }
         let unfinished = self.disk.metadata(&self.beside("rolling-back")).is_ok();
-        let newest = (1..).map(|number| self.numbered(number));
-        let newest = newest.take_while(|path| self.disk.metadata(path).is_ok()).last();
-        match newest {
-            Some(old) if unfinished => self.rename(&old, &self.dir),
+        match self.newest_old()? {
+            Some(number) if unfinished => self.rename(&self.numbered(number), &self.dir),
             _ => Ok(()),
         }
     }
 
     fn numbered(&self, number: u32) -> PathBuf {
         match number {
-            1 => self.beside("before-rollback"),
-            _ => self.beside(&format!("before-rollback-{number}")),
+            1 => self.beside(BEFORE),
+            _ => self.beside(&format!("{BEFORE}-{number}")),
         }
     }
 
+    /// The number of the store that was set aside last. Older ones may have been removed, so what
+    /// lies there is listed, and a number is never given again while a later one is taken.
+    fn newest_old(&self) -> Result<Option<u32>> {
+        let above = parent(&self.dir);
+        let names = match self.disk.list(above) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            names => names.map_err(|e| Error::io("list", above, e))?,
+        };
+        let first = self.numbered(1);
+        let first = first.file_name().unwrap_or_default().as_bytes();
+        let number = |path: &PathBuf| {
+            let number = match path.file_name()?.as_bytes().strip_prefix(first)? {
+                [] => 1,
+                rest => std::str::from_utf8(rest.strip_prefix(b"-")?).ok()?.parse().ok()?,
+            };
+            (self.numbered(number).file_name() == path.file_name()).then_some(number)
+        };
+        Ok(names.iter().filter_map(number).max())
+    }
+
     fn free_name(&self) -> Result<PathBuf> {
-        let mut names = (1..u32::MAX).map(|number| self.numbered(number));
-        names.find(|path| self.disk.metadata(path).is_err()).ok_or_else(|| {
+        let next = self.newest_old()?.unwrap_or(0).checked_add(1).ok_or_else(|| {
             Error::new(ErrorKind::Limit, "there are too many stores of before").at(&self.dir)
-        })
+        })?;
+        Ok(self.numbered(next))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -158,14 +212,16 @@ impl Rollback {
         new: &Path,
     ) -> Result<(PathBuf, RestoreReport)> {
         let mut problem = None;
-        for archive in self.candidates(store)? {
+        for archive in self.candidates(store, &mut problem)? {
             let builder = self.builder(&archive, position, new);
             match builder.plan() {
-                Ok(_) => {
-                    let restored = self.builder(&archive, position, new).run()?;
-                    return Ok((archive.path().to_path_buf(), restored));
-                }
-                // An older archive may do.
+                Ok(_) => match self.builder(&archive, position, new).run() {
+                    // An older archive may do.
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        problem.get_or_insert(error);
+                    }
+                    restored => return Ok((archive.path().to_path_buf(), restored?)),
+                },
                 Err(error) => {
                     problem.get_or_insert(error);
                 }
@@ -182,7 +238,7 @@ impl Rollback {
     }
 
     fn builder<'a>(
-        &self,
+        &'a self,
         archive: &'a Archive,
         position: Position,
         new: &Path,
@@ -190,11 +246,16 @@ impl Rollback {
         let along = Place { timeline: position.timeline, lsn: position.lsn };
         let own = archive.restore(new).attachments(false).to(self.point).along(along);
         let own = own.logs_in(self.dir.join(LOG_DIR));
-        self.folders.iter().fold(own, |builder, folder| builder.logs_in(folder))
+        let own = self.folders.iter().fold(own, |builder, folder| builder.logs_in(folder));
+        match &self.progress {
+            Some(tell) => own.on_progress(tell),
+            None => own,
+        }
     }
 
-    /// The archives of the store in the folders that are not past the point, newest first.
-    fn candidates(&self, store: StoreId) -> Result<Vec<Archive>> {
+    /// The archives of the store in the folders that are not past the point, newest first. The first
+    /// that cannot be opened becomes the `problem`.
+    fn candidates(&self, store: StoreId, problem: &mut Option<Error>) -> Result<Vec<Archive>> {
         let mut found = Vec::new();
         for folder in &self.folders {
             for listed in list_archives(&*self.disk, folder, None)? {
@@ -203,8 +264,12 @@ impl Rollback {
                 }
                 // One that is damaged is none to begin with; another may do.
                 let opened = Archive::open_on_with(self.disk.clone(), listed.path(), &self.keys);
-                let Ok(archive) = opened else {
-                    continue;
+                let archive = match opened {
+                    Ok(archive) => archive,
+                    Err(error) => {
+                        problem.get_or_insert(error);
+                        continue;
+                    }
                 };
                 let header = archive.header();
                 let before =

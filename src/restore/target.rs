@@ -1,7 +1,9 @@
 //! The folder that a restore fills.
 //!
 //! It is built beside its place under another name, made durable file by file, and renamed as the
-//! last act. Links come last of all, so that nothing is ever written through one.
+//! last act. Links come last of all, so that nothing is ever written through one. While it is built it
+//! is locked as a store is: a second restore to the same place neither takes it for what a killed
+//! one left, nor gives the other's half-done work its name.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,9 +12,9 @@ use std::sync::Arc;
 use super::pour::Fresh;
 use crate::archive::{Entry, EntryKind, MANIFEST_NAME, Unpack};
 use crate::disk::atomic::{parent, remove_tree};
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{self, Disk, File, OpenMode};
 use crate::engine::tree::verify_data_file;
-use crate::engine::{DATA_FILE, LOG_DIR};
+use crate::engine::{DATA_FILE, DirLock, LOCK_FILE, LOG_DIR, lock_dir};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{ATTACHMENTS, ArchiveRef, BackupHeader, BackupState};
 
@@ -32,6 +34,8 @@ pub(super) struct Target {
     dir: PathBuf,
     /// Where it is built.
     partial: PathBuf,
+    /// That nobody else builds there; `None` where the folder is another's to lock.
+    lock: Option<DirLock>,
     open: Option<Open>,
     /// In their order those above come before those within.
     folders: BTreeSet<PathBuf>,
@@ -73,10 +77,29 @@ impl Target {
         partial_name.push(".restoring");
         let partial = dir.with_file_name(partial_name);
         // What a killed restore left: it has this name only while it is unfinished.
+        let theirs = match disk.metadata(&partial).map(|found| found.kind) {
+            Ok(disk::EntryKind::Dir) => Some(lock(disk, &partial)?),
+            _ => None,
+        };
         remove_tree(&**disk, &partial)
             .map_err(|e| Error::io("remove an unfinished restore", &partial, e))?;
         disk.create_dir(&partial).map_err(|e| Error::io("create the folder", &partial, e))?;
-        Ok(Target::within(disk, dir, &partial))
+        drop(theirs);
+        let mut target = Target::within(disk, dir, &partial);
+        target.lock = Some(lock(disk, &partial)?);
+        Ok(target)
+    }
+
+    /// The lock of the folder, for whoever opens the store in it.
+    pub(super) fn lock(&self) -> Result<DirLock> {
+        self.lock.clone().ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "the folder is another's to lock").at(&self.partial)
+        })
+    }
+
+    /// The folder that is filled.
+    pub(super) fn folder(&self) -> &Path {
+        &self.partial
     }
 
     /// A target for the store at `dir` that is filled in the folder `partial`, which is there.
@@ -86,6 +109,7 @@ impl Target {
             dir: dir.to_path_buf(),
             folders: BTreeSet::from([partial.to_path_buf()]),
             partial: partial.to_path_buf(),
+            lock: None,
             open: None,
             links: Vec::new(),
             folder_attributes: Vec::new(),
@@ -97,11 +121,6 @@ impl Target {
     /// Where the store will be.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// The folder that is filled.
-    pub(super) fn folder(&self) -> &Path {
-        &self.partial
     }
 
     /// Where an entry goes. The papers of the archive are kept, out of the store's way.
@@ -169,6 +188,11 @@ impl Target {
         make(&store)?;
         for name in self.disk.list(&store).map_err(|e| Error::io("list", &store, e))? {
             let (from, to) = (store.join(&name), self.partial.join(&name));
+            if name.file_name().is_some_and(|name| name == LOCK_FILE) {
+                // There is one, and it is taken.
+                self.disk.remove_file(&from).map_err(|e| Error::io("remove", &from, e))?;
+                continue;
+            }
             self.disk.rename(&from, &to).map_err(|e| Error::io("move", &from, e))?;
             self.files += 1;
         }
@@ -205,6 +229,12 @@ impl Target {
     /// Makes everything durable and gives it its name.
     pub(super) fn finish(&mut self) -> Result<(usize, u64)> {
         self.settle()?;
+        let data = self.partial.join(DATA_FILE);
+        if self.lock.is_some() && self.disk.metadata(&data).is_err() {
+            // A store keeps the file of its lock; what is none has no use for it.
+            let path = self.partial.join(LOCK_FILE);
+            self.disk.remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
         let (from, to) = (&self.partial, &self.dir);
         self.disk.rename_new(from, to).map_err(|e| Error::io("name the restored store", to, e))?;
         let above = parent(to);
@@ -224,11 +254,27 @@ impl Target {
     }
 }
 
+/// Takes the folder in which a store is built.
+fn lock(disk: &Arc<dyn Disk>, partial: &Path) -> Result<DirLock> {
+    lock_dir(disk, partial).map_err(|error| match error.kind() {
+        ErrorKind::InUse => {
+            let message = "another restore to the same place is under way";
+            let refused = Error::new(ErrorKind::InUse, message).at(partial).because(error);
+            refused.hint("Wait for it, or restore to another place.")
+        }
+        _ => error,
+    })
+}
+
 /// Sees that the disk that holds `folder` has room for `bytes`; gives the room that there is.
 pub(super) fn check_free_space(disk: &Arc<dyn Disk>, folder: &Path, bytes: u64) -> Result<u64> {
-    let free = disk
-        .free_space(folder)
-        .map_err(|e| Error::io("measure the restore's target", folder, e))?;
+    let free = disk.free_space(folder).map_err(|e| {
+        let error = Error::io("measure the restore's target", folder, e);
+        match error.kind() {
+            ErrorKind::NotFound => error.hint("Make the folder that the store is to lie in."),
+            _ => error,
+        }
+    })?;
     if free < bytes {
         let message = format!("the restore needs {bytes} bytes, and {free} are free");
         return Err(Error::new(ErrorKind::StorageFull, message).at(folder));

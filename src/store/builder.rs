@@ -150,14 +150,15 @@ impl StoreBuilder {
     /// another `Store` of this one has it open; [`ErrorKind::Corrupt`], [`ErrorKind::Unsupported`]
     /// for files that cannot be trusted or understood.
     pub fn open(self) -> Result<Store> {
-        let (disk, path, mut options) = self.prepared();
+        let this = self.named();
+        let (disk, path, mut options) = this.prepared();
         let around = Around::new(&disk, &path);
         options.keep_log_from = around.state.keep_log_from();
         options.on_log_drop = Some(around.on_log_drop(&disk));
         options.on_open = Some(around.on_open());
         let engine = Engine::open(disk.clone(), &path, options)?;
         papers::set_aside(&*disk, &path)?;
-        Ok(self.running(engine, around))
+        Ok(this.running(engine, around))
     }
 
     /// Makes an empty store and opens it. There must be nothing, or an empty folder.
@@ -169,11 +170,12 @@ impl StoreBuilder {
     /// # Durability
     /// When it returns, the empty store survives a power loss. A crash before that leaves no store.
     pub fn create(self) -> Result<Store> {
-        let (disk, path, mut options) = self.prepared();
+        let this = self.named();
+        let (disk, path, mut options) = this.prepared();
         let around = Around::new(&disk, &path);
         options.on_log_drop = Some(around.on_log_drop(&disk));
         let engine = Engine::create(disk, &path, options)?;
-        Ok(self.running(engine, around))
+        Ok(this.running(engine, around))
     }
 
     /// Opens the store if there is one, else makes it.
@@ -189,6 +191,17 @@ impl StoreBuilder {
             },
             opened => opened,
         }
+    }
+
+    /// The same, with a name where the folder was given by dots alone: archives are called by it, and
+    /// what belongs to the store lies beside it.
+    pub(crate) fn named(mut self) -> StoreBuilder {
+        if self.path.file_name().is_none()
+            && let Ok(path) = self.disk.canonical(&self.path)
+        {
+            self.path = path;
+        }
+        self
     }
 
     /// Where the store is, or will be.

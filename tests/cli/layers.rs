@@ -5,15 +5,21 @@ use serde_json::json;
 use super::{Shop, sample_csv};
 
 /// A pair of keys of age, made for these tests.
-const IDENTITY: &str = "AGE-SECRET-KEY-10KWANPC9UVVS9FQ396CPF7V5U077C2J9A8MP5HFKXVJHYCG2EE7SATSH8N";
+pub(super) const IDENTITY: &str =
+    "AGE-SECRET-KEY-10KWANPC9UVVS9FQ396CPF7V5U077C2J9A8MP5HFKXVJHYCG2EE7SATSH8N";
+
+/// Its public one.
+pub(super) fn public() -> String {
+    let identity: age::x25519::Identity = IDENTITY.parse().unwrap();
+    identity.to_public().to_string()
+}
 
 fn shop() -> (Shop, String) {
     let shop = Shop::new();
     shop.done(&["import", "s", "t", shop.file("in.csv", sample_csv(20_000)), "--key", "id"]);
     std::fs::create_dir(shop.path("b")).unwrap();
     shop.file("key", format!("# of the tests\n{IDENTITY}\n"));
-    let identity: age::x25519::Identity = IDENTITY.parse().unwrap();
-    (shop, identity.to_public().to_string())
+    (shop, public())
 }
 
 #[test]

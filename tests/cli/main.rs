@@ -1,6 +1,7 @@
 //! The command line as a person or a script meets it: the built binary, real files, exit codes.
 
 mod backups;
+mod corners;
 mod demo;
 mod guide;
 mod journals;

@@ -138,3 +138,19 @@ fn a_store_is_rolled_back_and_kept_aside() {
     assert_eq!(name(&shop, old), json!("three"));
     assert_eq!(shop.run(&["rollback", "s", "--archives", "b"]).code, 2);
 }
+
+#[test]
+fn the_time_that_is_shown_of_a_commit_is_a_point_that_takes_it_in() {
+    let shop = shop();
+    let newest = lsn(&shop, "s");
+    let segments = shop.json(&["log", "s", "list"]);
+    let listed = segments["segments"].as_array().unwrap().last().unwrap()["last_time"].clone();
+    let exported: serde_json::Value =
+        serde_json::from_str(&shop.done(&["log", "s", "export"])).unwrap();
+    let exported = exported.as_array().unwrap().last().unwrap()["timeStamp"].clone();
+    for (copy, time) in [("listed", listed), ("exported", exported)] {
+        let to = ["--logs-in", "s/log", "--to-time", time.as_str().unwrap()];
+        let told = shop.json(&[&["restore", FIRST, copy, "--log", LOG][..], &to].concat());
+        assert_eq!(told["lsn"], json!(newest), "{time}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Delta restores: what is right already is kept, the result is the archive's store, and whatever
 //! happens meanwhile is never taken for a store.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -260,6 +261,22 @@ fn a_delta_restore_that_crashes_anywhere_is_finished_by_the_next() {
         }
     }
     assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
+}
+
+#[test]
+fn a_delta_restore_that_is_stopped_says_that_it_has_to_be_run_again() {
+    let (scene, expected, path) = scene();
+    scene.store.close().unwrap();
+    let archive = scene.archive(&path);
+    let restore = archive.restore("/inventory").delta(true).on_progress(|progress| {
+        if progress.done > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let error = restore.run().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Stopped, 1406));
+    assert!(error.advice().is_some_and(|advice| advice.contains("again")), "{error}");
+    assert_eq!(open(&scene.sim, "/inventory").unwrap_err().kind(), ErrorKind::NotFound);
+    delta(&scene.sim, &path).unwrap();
+    assert_is(&scene.sim, &expected);
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! P7, elsewhere: a mirror is at a commit of its source, whatever comes when and breaks where; and a
 //! store can go back along its own history.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stillpoint::disk::{Disk, SimDisk, Survival};
+use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
 use stillpoint::{
     ErrorKind, FollowEvent, Follower, IntegrateOptions, LogFile, Mode, RestorePoint, Rollback,
     Store,
 };
 
-use crate::scene::{STORE, Scene, TO, all, get, open, put, read_file, write_file};
+use crate::scene::{STORE, Scene, TO, all, files, get, open, put, read_file, write_file};
 
 const SHIP: &str = "/ship";
 
@@ -275,6 +277,68 @@ fn a_store_goes_back_to_any_commit_and_is_never_lost() {
 }
 
 #[test]
+fn a_rollback_needs_none_of_the_logs_that_do_not_lead_to_its_point() {
+    let scene = to_roll_back();
+    let log = Path::new(TO).join("inventory[0001].log.zst");
+    let len = scene.sim.metadata(&log).unwrap().len;
+    scene.sim.corrupt(&log, len / 2, 3).unwrap();
+    scene.sim.corrupt(&log, len - 2, 3).unwrap();
+    // It holds commits 2 to 4: from the second archive on it is not needed, before that it is.
+    let report = rollback(&scene.sim.image(), RestorePoint::Lsn(5)).run().unwrap();
+    assert_eq!(report.restored.lsn, 5);
+    let error = rollback(&scene.sim, RestorePoint::Lsn(3)).run().unwrap_err();
+    assert!(error.to_string().contains("inventory[0001].log.zst"), "{error}");
+    assert_eq!(scene.open(STORE).unwrap().lsn(), 7);
+}
+
+#[test]
+fn a_rollback_begins_with_an_older_archive_where_the_newest_is_damaged() {
+    let scene = to_roll_back();
+    let newest = Path::new(TO).join("inventory[0002].tar.zst");
+    let middle = scene.sim.metadata(&newest).unwrap().len / 2;
+    scene.sim.corrupt(&newest, middle, 3).unwrap();
+    let report = rollback(&scene.sim, RestorePoint::Lsn(5)).run().unwrap();
+    assert_eq!(report.archive, Path::new(TO).join("inventory[0001].tar.zst"));
+    assert_eq!(report.restored.lsn, 5);
+}
+
+#[test]
+fn a_rollback_that_fails_at_any_call_leaves_the_store_or_has_done_its_work() {
+    let scene = to_roll_back();
+    for call in 0..5000 {
+        let sim = scene.sim.image();
+        sim.fail(FaultPlan::once(Call::Sync, "", Fault::IO).any_call().skip(call));
+        let ended = rollback(&sim, RestorePoint::Lsn(5)).run();
+        let through = sim.has_faults();
+        sim.heal();
+        let store = open(&sim, STORE).unwrap();
+        assert_eq!(store.lsn(), if ended.is_ok() { 5 } else { 7 }, "call {call}: {ended:?}");
+        if through {
+            return;
+        }
+    }
+    panic!("the rollback was never let through");
+}
+
+#[test]
+fn a_rollback_that_is_stopped_leaves_the_store_as_it_is() {
+    let scene = to_roll_back();
+    let before = files(&scene.sim, "/");
+    let stopped =
+        rollback(&scene.sim, RestorePoint::Lsn(5)).on_progress(|_| ControlFlow::Break(()));
+    let error = stopped.run().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Stopped, 1406));
+    let names = |files: &BTreeMap<PathBuf, _>| files.keys().cloned().collect::<Vec<_>>();
+    let lock = Path::new(STORE).join("lock");
+    let mut after = files(&scene.sim, "/");
+    after.remove(&lock);
+    let mut before = before;
+    before.remove(&lock);
+    assert_eq!(names(&after), names(&before));
+    assert_eq!(scene.open(STORE).unwrap().lsn(), 7);
+}
+
+#[test]
 fn a_rollback_that_cannot_be_leaves_the_store_as_it_is() {
     let scene = to_roll_back();
     let refused = |point| {
@@ -318,4 +382,30 @@ fn a_crash_at_any_call_of_a_rollback_leaves_the_store_or_the_next_run_puts_it_ba
         }
     }
     assert!(finished, "the rollback was never let through");
+}
+
+#[test]
+fn a_crash_between_the_renames_puts_back_the_store_of_last_and_not_an_older_one() {
+    let scene = to_roll_back();
+    let aside = || rollback(&scene.sim, RestorePoint::Lsn(6)).run().unwrap().old;
+    let go_on = |value| {
+        let store = scene.open(STORE).unwrap();
+        store.backup(TO).run().unwrap();
+        put(&store, 5, value).unwrap();
+        store.close().unwrap();
+    };
+    let oldest = aside();
+    go_on("older");
+    aside();
+    go_on("newest");
+    // Whoever tidies up begins with the oldest: its name may not be taken again.
+    scene.sim.rename_new(&oldest, Path::new("/tidied")).unwrap();
+    let newest = aside();
+    assert_ne!(newest, oldest);
+    // As a crash leaves it: the new store has not taken its place yet.
+    scene.sim.rename(Path::new(STORE), Path::new("/inventory.rolling-back")).unwrap();
+    let report = rollback(&scene.sim, RestorePoint::Lsn(6)).run().unwrap();
+    assert_eq!(report.old, newest);
+    let kept = open(&scene.sim, newest.to_str().unwrap()).unwrap();
+    assert_eq!(get(&kept, 5).as_deref(), Some("newest"));
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use stillpoint::disk::{Disk, OpenMode, SimDisk, Survival};
@@ -480,6 +481,72 @@ fn auto_repair_goes_past_a_gap_and_tells_every_operation() {
     let other = Store::builder("/other").disk(scene.sim.clone()).create().unwrap();
     let refused = other.integrate(&logs, options);
     assert_eq!(code(refused), (ErrorKind::Foreign, 1416));
+}
+
+#[test]
+fn auto_repair_puts_no_older_value_over_a_newer_one_of_the_store_s_own_past() {
+    let scene = Scene::new(Mode::Server, 3);
+    let mut archive = scene.store.backup(TO).run().unwrap().archive;
+    put(&scene.store, 1, "of the first timeline").unwrap();
+    scene.store.backup(TO).run().unwrap();
+    let oldest = log_archives(&scene);
+    let first = scene.destination();
+    let mut store = scene.store.clone();
+    // Twice another history begins where the last one was.
+    for (copy, value) in [("/second", "of the second"), ("/third", "of the third")] {
+        archive = store.backup(TO).run().unwrap().archive;
+        scene.archive(&archive).restore(copy).run().unwrap();
+        store = scene.open(copy).unwrap();
+        put(&store, 1, value).unwrap();
+    }
+    assert!(scene.destination().len() > first.len(), "{}", archive.display());
+    let before = now(&store);
+    let options =
+        IntegrateOptions { strictness: Strictness::AutoRepair, ..IntegrateOptions::default() };
+    let report = store.integrate(&oldest, options).unwrap();
+    assert_eq!((report.commits, report.repaired), (0, 0), "{report:?}");
+    assert_eq!(now(&store), before);
+    assert_eq!(crate::scene::get(&store, 1).as_deref(), Some("of the third"));
+}
+
+#[test]
+fn an_integration_that_is_stopped_leaves_a_prefix() {
+    let (scene, archives) = with_backups();
+    let logs = log_archives(&scene);
+    for strictness in [Strictness::Strict, Strictness::AutoRepair] {
+        let dir = format!("/{strictness:?}");
+        scene.archive(&archives[0]).restore(&dir).run().unwrap();
+        let copy = scene.open(&dir).unwrap();
+        let (before, stop) = (copy.lsn(), Some(Arc::new(AtomicBool::new(true))));
+        let options = IntegrateOptions { strictness, stop, ..IntegrateOptions::default() };
+        let stopped = copy.integrate(&logs, options);
+        assert_eq!(code(stopped), (ErrorKind::Stopped, 1406));
+        let after = copy.lsn();
+        assert!(before < after && after < scene.store.lsn(), "LSN {after}");
+        assert!(copy.integrate(&logs, IntegrateOptions::default()).unwrap().commits > 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_in_a_folder_of_logs_is_an_error_only_where_it_may_be_needed() {
+    let (scene, archives) = with_backups();
+    let logs = log_archives(&scene);
+    let last = &logs[2];
+    let len = scene.sim.metadata(last).unwrap().len;
+    scene.sim.corrupt(last, len - 2, 3).unwrap();
+    let archive = scene.archive(&archives[1]);
+    let to = |point| archive.restore("/copy").logs_in(TO).to(point).plan().map(|plan| plan.lsn);
+    let (begin, next) = (archive.header().lsn, scene.archive(&archives[2]).header().lsn);
+    for lsn in begin..=next {
+        assert_eq!(to(RestorePoint::Lsn(lsn)).unwrap(), lsn);
+    }
+    // The newest commit, or one past what is left, may be in the one that is damaged.
+    for point in [RestorePoint::Newest, RestorePoint::Lsn(next + 1), RestorePoint::Time(i64::MAX)] {
+        let error = to(point).unwrap_err();
+        assert_eq!((error.code(), error.path()), (1413, Some(&**last)), "{point:?}");
+    }
+    let named = archive.restore("/copy").log(last).to(RestorePoint::Lsn(begin)).plan();
+    assert_eq!(code(named), (ErrorKind::Corrupt, 1413));
 }
 
 #[test]

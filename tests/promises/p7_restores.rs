@@ -1,5 +1,6 @@
 //! P7: a restored store opens, verifies, and knows which history it belongs to.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -77,6 +78,27 @@ fn a_target_that_is_there_is_refused_and_nothing_is_changed() {
     let error = archive.restore("/no/such/folder").run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     put(&scene.store, 1, "goes on").unwrap();
+}
+
+#[test]
+fn of_two_restores_to_one_place_the_second_is_refused_while_the_first_is_under_way() {
+    let scene = Scene::new(Mode::Server, 500);
+    let before = all(&scene.store);
+    let saved = scene.store.backup(TO).run().unwrap();
+    let archive = scene.archive(&saved.archive);
+    let mut refused = None;
+    let first = archive.restore("/copy").on_progress(|_| {
+        refused.get_or_insert_with(|| archive.restore("/copy").run().unwrap_err());
+        ControlFlow::Continue(())
+    });
+    first.run().unwrap();
+    let refused = refused.unwrap();
+    assert_eq!(
+        (refused.kind(), refused.path()),
+        (ErrorKind::InUse, Some(Path::new("/copy.restoring")))
+    );
+    assert_eq!(all(&scene.open("/copy").unwrap()), before);
+    assert!(scene.sim.metadata(Path::new("/copy.restoring")).is_err());
 }
 
 #[test]

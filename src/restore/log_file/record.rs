@@ -139,9 +139,10 @@ impl LogCommit {
     }
 }
 
-/// Microseconds since the Unix epoch as UTC, to the millisecond.
+/// Microseconds since the Unix epoch as UTC, to the millisecond that is not before them: as the point
+/// of a restore it takes the commit in.
 fn timestamp(micros: i64) -> String {
-    let millis = micros.div_euclid(1000);
+    let millis = micros.saturating_add(999).div_euclid(1000);
     match jiff::Timestamp::from_millisecond(millis) {
         Ok(time) => format!("{time:.3}"),
         Err(_) => format!("{millis} ms"),
