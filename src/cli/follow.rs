@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stillpoint::{Error, FollowEvent, Follower};
 
+use super::by_hand;
 use super::exit::Outcome;
 use super::keys::KeyArgs;
 use super::show::Output;
@@ -38,6 +39,7 @@ impl Follow {
         if self.once {
             let mut left = None;
             for event in follower.step()? {
+                self.put_down(&event);
                 tell(&event, output)?;
                 if let FollowEvent::Waiting(error) | FollowEvent::Unreadable(error) = event {
                     left.get_or_insert(error);
@@ -54,6 +56,7 @@ impl Follow {
             interval,
             || !stop.pressed(),
             |event| {
+                self.put_down(event);
                 if told.is_ok() {
                     told = tell(event, output);
                 }
@@ -63,6 +66,14 @@ impl Follow {
         drop(follower);
         store.close()?;
         Ok(())
+    }
+
+    /// Each integration stands in the mirror's journal; what is only waited for does not.
+    fn put_down(&self, event: &FollowEvent) {
+        if let FollowEvent::Integrated(report) = event {
+            let act = by_hand::begin(&self.store);
+            by_hand::tell(act.integrated(std::slice::from_ref(&self.folder), Ok(report)));
+        }
     }
 }
 

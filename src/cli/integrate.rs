@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stillpoint::{IntegrateOptions, IntegrationReport, Repair, Strictness};
 
+use super::by_hand;
 use super::exit::Outcome;
 use super::keys::KeyArgs;
 use super::point::Point;
@@ -48,7 +49,10 @@ impl Integrate {
             stop: Some(stop.button()),
             ..IntegrateOptions::default()
         };
-        let report = store.integrate(&self.files, options)?;
+        let act = by_hand::begin(&self.store);
+        let result = store.integrate(&self.files, options);
+        by_hand::tell(act.integrated(&self.files, result.as_ref()));
+        let report = result?;
         store.close()?;
         output.result(&object(&report), text(&report))
     }

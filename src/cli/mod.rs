@@ -5,6 +5,7 @@
 //! standard output, and returns; [`exit`] says how it ends. It keeps no state between runs.
 
 mod backup;
+mod by_hand;
 mod coverage;
 mod delete;
 mod demo;

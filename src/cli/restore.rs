@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stillpoint::{Archive, RestoreBuilder, RestorePlan, RestoreReport};
 
+use super::by_hand;
 use super::exit::Outcome;
 use super::keys::{ChainArgs, KeyArgs};
 use super::point::Point;
@@ -58,14 +59,16 @@ impl Restore {
             return planned(&builder.plan()?, output);
         }
         let thermometer = Thermometer::new(output.json);
-        let report = builder
+        let act = by_hand::begin(&self.store);
+        let result = builder
             .on_progress(|progress| {
                 thermometer.show_bytes("restoring", progress.done, progress.total);
                 stop.flow()
             })
-            .run()?;
+            .run();
         drop(thermometer);
-        done(&report, output)
+        by_hand::tell(act.restored(archive.path(), result.as_ref()));
+        done(&result?, output)
     }
 
     fn builder<'a>(&self, archive: &'a Archive) -> RestoreBuilder<'a> {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stillpoint::{RestorePoint, Rollback as Act};
 
+use super::by_hand;
 use super::exit::{Failure, Outcome};
 use super::keys::KeyArgs;
 use super::point::Point;
@@ -44,7 +45,10 @@ impl Rollback {
         let stopped = stop.clone();
         let act = act.on_progress(move |_| stopped.flow());
         let act = self.archives.iter().fold(act, |act, folder| act.archives(folder));
-        let report = act.run()?;
+        let journal = by_hand::begin(&self.store);
+        let result = act.run();
+        by_hand::tell(journal.rolled_back(result.as_ref()));
+        let report = result?;
         let object = json!({
             "store": report.restored.dir.display().to_string(),
             "lsn": report.restored.lsn,

@@ -7,6 +7,7 @@
 //! clock, [`Journal`] and [`History`] are its books, [`Coverage`] and drills say what they are worth.
 
 mod books;
+mod by_hand;
 mod core;
 mod coverage;
 mod drill;
@@ -30,6 +31,7 @@ mod settings;
 mod since;
 mod state;
 
+pub use by_hand::ByHand;
 pub use coverage::{Gap, Point};
 pub use drill::DrillReport;
 pub use events::RegimeEvent;

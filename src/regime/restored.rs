@@ -117,25 +117,15 @@ impl Restored {
 
 impl Rolled {
     fn lines(&self) -> Vec<JournalItem> {
-        let note =
-            |event: JournalEvent, message: String| by_itself(JournalItem::note(event, message));
-        let mut lines = vec![note(
-            JournalEvent::Integration,
-            format!("{} commits of the logs, {} operations mended", self.commits, self.repaired),
-        )];
+        let message =
+            format!("{} commits of the logs, {} operations mended", self.commits, self.repaired);
+        let mut lines = vec![by_itself(JournalItem::note(JournalEvent::Integration, message))];
         for problem in &self.problems {
             lines.push(by_itself(
                 JournalItem::new(JournalEvent::Integration, About::Note).with_error(problem),
             ));
         }
-        for repair in &self.repairs {
-            lines.push(note(JournalEvent::Repair, in_words(repair)));
-        }
-        let untold = self.repaired.saturating_sub(self.repairs.len() as u64);
-        if untold > 0 {
-            let message = format!("{untold} more operations were mended");
-            lines.push(note(JournalEvent::Repair, message));
-        }
+        lines.extend(repair_lines(&self.repairs, self.repaired, Origin::Automatic));
         lines
     }
 
@@ -160,6 +150,21 @@ impl Rolled {
         }
         made
     }
+}
+
+/// A line for each operation that auto-repair dealt with, and one for those beyond the list.
+pub(super) fn repair_lines(repairs: &[Repair], repaired: u64, origin: Origin) -> Vec<JournalItem> {
+    let mut told: Vec<String> = repairs.iter().map(in_words).collect();
+    let untold = repaired.saturating_sub(repairs.len() as u64);
+    if untold > 0 {
+        told.push(format!("{untold} more operations were mended"));
+    }
+    let line = |message| {
+        let mut item = JournalItem::note(JournalEvent::Repair, message);
+        item.origin = Some(origin);
+        item
+    };
+    told.into_iter().map(line).collect()
 }
 
 fn by_itself(mut item: JournalItem) -> JournalItem {

@@ -154,3 +154,26 @@ fn the_time_that_is_shown_of_a_commit_is_a_point_that_takes_it_in() {
         assert_eq!(told["lsn"], json!(newest), "{time}");
     }
 }
+
+#[test]
+fn what_is_done_by_hand_stands_in_the_journal_of_the_store_that_it_was_done_to() {
+    let shop = shop();
+    let told = |store: &str, event: &str| shop.done(&["journal", store, "--event", event]);
+    shop.done(&["restore", FIRST, "copy", "--log", LOG]);
+    let restored = told("copy", "restore");
+    assert!(restored.contains("s[0001].tar.zst") && restored.contains("commits of logs"));
+    // What was refused was not done to it.
+    assert_eq!(shop.run(&["restore", FIRST, "copy"]).code, 1);
+    assert_eq!(told("copy", "restore"), restored);
+    shop.done(&["integrate", "copy", "s/log"]);
+    assert!(told("copy", "integration").contains(" LSN "), "{}", told("copy", "integration"));
+    let back = (lsn(&shop, "s") - 1).to_string();
+    shop.json(&["rollback", "s", "--archives", "b", "--to-lsn", &back]);
+    let rolled = told("s", "restore");
+    assert!(rolled.contains("the store as it was is"), "{rolled}");
+    // Before it stood there, and was carried along.
+    assert!(!told("s", "backup").is_empty());
+    // Where nothing came to be there is nothing to write into.
+    shop.run(&["restore", "b/s[0009].tar.zst", "none"]);
+    assert!(!shop.path("none").exists());
+}

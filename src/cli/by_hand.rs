@@ -1,0 +1,19 @@
+//! What the commands put into the journal of the store that they work on.
+
+use std::path::Path;
+
+use stillpoint::Result;
+use stillpoint::disk::RealDisk;
+use stillpoint::regime::{ByHand, Origin};
+
+/// An act on the store in `folder` begins.
+pub(crate) fn begin(folder: &Path) -> ByHand {
+    ByHand::begin(RealDisk::new(), folder, Origin::Manual)
+}
+
+/// A journal that cannot be written fails nobody's work; it is told.
+pub(crate) fn tell(written: Result<()>) {
+    if let Err(error) = written {
+        eprintln!("note: this is not in the journal: {error}");
+    }
+}
