@@ -2,7 +2,8 @@
 //!
 //! What goes wrong with one of them makes the backup partial and nothing else: a file that vanishes is
 //! left out, one that cannot be read to its end is filled with zeros, one that changes meanwhile is
-//! told; where a link has taken its place, the link is saved, and told as a change. Only what goes wrong with the archive ends the backup.
+//! told; where a link has taken its place, the link is saved, and told as a change. Only what goes
+//! wrong with the archive ends the backup.
 
 use crate::archive::EntryMeta;
 use crate::disk::{EntryKind, OpenMode};

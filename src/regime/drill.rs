@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::core::Core;
+use super::events::RegimeEvent;
+use super::state::{Checked, Status};
 use crate::archive::Progress;
 use crate::disk::atomic::remove_tree;
 use crate::disk::{Disk, atomic};
@@ -38,6 +41,40 @@ pub struct DrillReport {
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
+}
+
+impl Core {
+    /// A restore drill of the newest backup, with its books.
+    pub(super) fn drill(
+        &self,
+        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<DrillReport> {
+        // They share a scratch folder.
+        let _alone = self.drilling.lock();
+        let plan = self.plan();
+        let archive = self.newest_archive(&plan);
+        let path = match &archive {
+            Ok(archive) => archive.path().to_path_buf(),
+            Err(_) => plan.destination.clone(),
+        };
+        let folder = scratch(&self.dir);
+        let drilled = archive.and_then(|archive| drill(&self.disk, &archive, &folder, tell));
+        let error = drilled.as_ref().err().cloned();
+        let checked = Checked {
+            time: self.disk.now(),
+            archive: path.clone(),
+            status: Status::of(error.as_ref()),
+        };
+        self.remember(|state| {
+            if error.is_none() {
+                state.last_verified = Some(checked.clone());
+            }
+            state.last_drill = Some(checked);
+        });
+        self.books(|books| books.drilled(&path, &drilled));
+        self.events.tell(RegimeEvent::DrillEnded { error });
+        drilled
+    }
 }
 
 /// The folder beside `store` that its drills restore into. What is there is removed, so it has a name

@@ -6,6 +6,7 @@
 //! it decides. [`Settings`] come from a file, [`Schedule`] and the failure policy are pure and have no
 //! clock, [`Journal`] and [`History`] are its books, [`Coverage`] and drills say what they are worth.
 
+mod backup;
 mod books;
 mod by_hand;
 mod core;
@@ -22,6 +23,7 @@ mod plan;
 mod policy;
 #[expect(clippy::module_inception, reason = "the room is named for what stands in its middle")]
 mod regime;
+mod reload;
 mod restored;
 mod retention;
 mod rolling;
@@ -31,6 +33,7 @@ mod settings;
 mod since;
 mod state;
 
+pub use backup::{RegimeBackup, RegimeBackupHandle};
 pub use by_hand::ByHand;
 pub use coverage::{Gap, Point};
 pub use drill::DrillReport;
@@ -44,7 +47,6 @@ pub use journal::{
 pub use outline::Outline;
 pub use regime::{Regime, RegimeBuilder};
 pub use retention::{Deletion, RetentionPlan, RetentionRule};
-pub use run::{RegimeBackup, RegimeBackupHandle};
 pub use schedule::{Schedule, Slots, next_after, slots_between};
 pub use settings::{
     Advanced, BackupFailure, DailySchedule, DrillSchedule, Frequency, General, HourlySchedule,

@@ -9,9 +9,10 @@ use crossbeam_channel::Receiver;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::backup::RegimeBackup;
 use super::books::Books;
 use super::core::{Core, Desk, Hooks, Secrets};
-use super::drill::{self, DrillReport};
+use super::drill::DrillReport;
 use super::events::{Events, RegimeEvent};
 use super::health::Coverage;
 use super::journal::Journal;
@@ -19,13 +20,12 @@ use super::keeper::{self, Keeper};
 use super::opening;
 use super::plan::Plan;
 use super::policy::Policy;
+use super::reload::log_cap;
 use super::restored::Restored;
-use super::run::RegimeBackup;
-use super::settings::{Settings, SettingsFile};
-use super::state::{Checked, LastBackup, RestoreInfo, State, Status};
+use super::settings::Settings;
+use super::state::{LastBackup, RestoreInfo, State};
 use crate::archive::{Keys, Progress, Recipients};
 use crate::backup::BackupStart;
-use crate::engine::LogCap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Store, StoreBuilder};
 
@@ -364,92 +364,5 @@ impl Core {
             }
         }
         keeper::count_missed(self);
-    }
-
-    /// Reads the settings anew. What cannot be used changes nothing but is told.
-    pub(super) fn reload(&self) {
-        // Looked at before it is read: what changes meanwhile is noticed by the next look.
-        let mut looked = self.desk.lock().file.clone();
-        looked.seen(&*self.disk);
-        let loaded = Settings::load(&*self.disk, &self.dir).and_then(|(settings, file)| {
-            Plan::of(&settings, &self.dir, &self.secrets).map(|plan| (settings, plan, file))
-        });
-        match loaded {
-            Ok((settings, plan, file)) => self.put_in_force(settings, plan, file),
-            Err(error) => {
-                let path = looked.path().to_path_buf();
-                {
-                    let mut desk = self.desk.lock();
-                    desk.file = looked;
-                    desk.refused = Some(error.clone());
-                }
-                self.books(|books| books.settings(&path, Some(&error)));
-                self.events.tell(RegimeEvent::SettingsRefused { error });
-            }
-        }
-    }
-
-    fn put_in_force(&self, settings: Settings, plan: Plan, file: SettingsFile) {
-        let path = file.path().to_path_buf();
-        let plan = Arc::new(plan);
-        {
-            let mut desk = self.desk.lock();
-            self.store.inner().engine.set_log_cap(log_cap(&settings, desk.own_cap));
-            desk.file = file;
-            desk.settings = Arc::new(settings);
-            desk.plan = plan.clone();
-            desk.refused = None;
-        }
-        let now = self.disk.now();
-        self.remember(|state| {
-            state.backups.go_on(plan.schedule_mark(), now);
-            state.drills.go_on(plan.drills_mark(), now);
-        });
-        self.books(|books| {
-            books.configure(&plan);
-            books.settings(&path, None)
-        });
-        self.events.tell(RegimeEvent::SettingsChanged);
-    }
-
-    /// A restore drill of the newest backup, with its books.
-    pub(super) fn drill(
-        &self,
-        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<DrillReport> {
-        // They share a scratch folder.
-        let _alone = self.drilling.lock();
-        let plan = self.plan();
-        let archive = self.newest_archive(&plan);
-        let path = match &archive {
-            Ok(archive) => archive.path().to_path_buf(),
-            Err(_) => plan.destination.clone(),
-        };
-        let scratch = drill::scratch(&self.dir);
-        let drilled =
-            archive.and_then(|archive| drill::drill(&self.disk, &archive, &scratch, tell));
-        let error = drilled.as_ref().err().cloned();
-        let checked = Checked {
-            time: self.disk.now(),
-            archive: path.clone(),
-            status: Status::of(error.as_ref()),
-        };
-        self.remember(|state| {
-            if error.is_none() {
-                state.last_verified = Some(checked.clone());
-            }
-            state.last_drill = Some(checked);
-        });
-        self.books(|books| books.drilled(&path, &drilled));
-        self.events.tell(RegimeEvent::DrillEnded { error });
-        drilled
-    }
-}
-
-/// The bound of the kept log that the settings say, where they say one; else that of the application.
-fn log_cap(settings: &Settings, own: Option<LogCap>) -> Option<LogCap> {
-    match settings.stillpoint.log_cap {
-        0 => own,
-        bytes => Some(LogCap { bytes, policy: settings.stillpoint.log_policy }),
     }
 }
