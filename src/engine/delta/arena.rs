@@ -194,6 +194,17 @@ impl<A, B> Clone for Child<'_, A, B> {
 
 impl<A, B> Copy for Child<'_, A, B> {}
 
+impl<A, B> Child<'_, A, B> {
+    /// Whether both are the very same node.
+    pub(super) fn is(self, other: Self) -> bool {
+        match (self, other) {
+            (Child::One(this), Child::One(that)) => ptr::eq(this, that),
+            (Child::Other(this), Child::Other(that)) => ptr::eq(this, that),
+            _ => false,
+        }
+    }
+}
+
 impl<A: Sync, B: Sync> ChildLink<A, B> {
     pub(super) const fn none() -> ChildLink<A, B> {
         const { assert!(align_of::<A>() > 1 && align_of::<B>() > 1) };

@@ -8,6 +8,13 @@
 //! are still in it: all that was in the index when they came is there, by whichever node they go
 //! on.
 //!
+//! One pair of stores could be seen in halves: where a child is split, its node first gets the
+//! branch to the right part and then, in the child's place, the left part. A reader that chose its
+//! place by the order word from before both, and took the child from after both, would look for a
+//! record of the right part in the left one. Hence two rules. The writer changes a child of a node
+//! only after it changed the order word of the same node; and a reader that took a child looks at
+//! the order word again, and chooses again if it is another one ([`Inner::look`]).
+//!
 //! Beside each link stands the key's head (its first eight bytes), so that a search touches a key
 //! only where heads are the same. A leaf holds records of one table only, and is never empty.
 
@@ -49,7 +56,7 @@ impl<'k> Probe<'k> {
 
 /// Which slot is the first, second, ... of a node (four bits each, lowest first); in the highest
 /// four bits their number.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) struct Order(u64);
 
 impl Order {
@@ -257,7 +264,17 @@ impl Inner {
         self.link(order, at).get().expect("every place of an inner node has its child")
     }
 
-    /// Puts `child` in the place of the one that is there. By the one writer only.
+    /// The child to go to for `probe`, by this order word; none if the word is another one by now.
+    #[inline]
+    fn look(&self, order: Order, probe: &Probe<'_>) -> Option<Node<'_>> {
+        let child = self.child(order, self.search(order, probe));
+        // The child was loaded with Acquire: if it is one that was put in the place of another,
+        // this load sees the order word that was stored before that.
+        (self.order() == order).then_some(child)
+    }
+
+    /// Puts `child` in the place of the one that is there, after [`insert`](Inner::insert) gave a
+    /// place to what `child` lacks of it. By the one writer only.
     pub(super) fn replace(&self, order: Order, at: usize, child: Node<'_>) {
         self.link(order, at).set(child);
     }
@@ -274,9 +291,43 @@ pub(super) fn leaf_for<'a>(mut node: Node<'a>, probe: &Probe<'_>) -> &'a Leaf {
             }
             Child::Other(inner) => {
                 prefetch(inner);
-                let order = inner.order();
-                node = inner.child(order, inner.search(order, probe));
+                // Ends: a node is given at most as many branches as it has slots.
+                node = loop {
+                    if let Some(child) = inner.look(inner.order(), probe) {
+                        break child;
+                    }
+                };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::arena::Arena;
+    use super::*;
+
+    /// The bug that it defends against lost committed records for a moment: it needs a reader that
+    /// is held up between two loads, so the test stands in that place itself.
+    #[test]
+    fn a_reader_held_up_while_a_child_is_split_chooses_again() {
+        let (_arena, writer) = Arena::new();
+        let record = |key: &[u8]| (head_of(key), Record::place(&writer, 1, key));
+        let leaf = |keys: &[&[u8]]| writer.place(Leaf::of(1, keys.iter().map(|key| record(key))));
+        let branch = |key: &[u8], child| {
+            let (head, separator) = record(key);
+            Branch { head: (1, head), separator, child: Child::One(child) }
+        };
+        let (whole, other) = (leaf(&[b"b", b"d"]), leaf(&[b"k"]));
+        let inner = writer.place(Inner::of(Child::One(whole), &[branch(b"k", other)]));
+        let came_with = inner.order();
+        let probe = Probe::at(1, b"d");
+        assert!(inner.look(came_with, &probe).is_some_and(|node| node.is(Child::One(whole))));
+
+        let (left, right) = (leaf(&[b"b"]), leaf(&[b"d"]));
+        inner.insert(0, &branch(b"d", right));
+        inner.replace(came_with, 0, Child::One(left));
+        assert!(inner.look(came_with, &probe).is_none(), "it would look for d in the left part");
+        assert!(std::ptr::eq(leaf_for(Child::Other(inner), &probe), right));
     }
 }

@@ -1,6 +1,8 @@
 //! The delta against a model that shares nothing with it: a `BTreeMap` of all versions.
 
 use super::super::{Change, Lsn, TableId};
+use super::arena::Child;
+use super::node::{Node, Probe, leaf_for};
 use super::{Delta, DeltaChange, DeltaWriter};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -241,6 +243,46 @@ fn every_record_of_a_large_load_is_found_in_whatever_order_it_came() {
             }
         }
     }
+}
+
+/// Stands in for readers that are held up in the middle of a search: wherever in the index one has
+/// come to, what was there at that time is found from there at any later time.
+#[test]
+fn from_every_node_a_reader_came_to_it_finds_what_was_there_then() {
+    // Scattered, ascending and descending: splits in the middle, behind all and before all.
+    let orders: [fn(u64) -> u64; 4] =
+        [|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15), |i| i, |i| u64::MAX - i, |i| i ^ 0xff];
+    for (which, order) in orders.into_iter().enumerate() {
+        let (delta, mut writer) = Delta::new();
+        let mut waiting = Vec::new();
+        for i in 0..4000 {
+            writer.insert(1, &order(i).to_be_bytes(), i + 1, DeltaChange::Put(b"there"));
+            // Now and then one reader for a key of old and one for the newest, at each level.
+            if i % 7 == 0 {
+                for n in [i, i / 2] {
+                    let key = order(n).to_be_bytes();
+                    let way = way_to(&delta, &key);
+                    waiting.extend(way.into_iter().map(|node| (key, node)));
+                }
+            }
+        }
+        for (key, node) in &waiting {
+            let probe = Probe::at(1, key);
+            let leaf = leaf_for(*node, &probe);
+            assert!(leaf.search(leaf.order(), &probe).1, "order {which}, key {key:?}");
+        }
+    }
+}
+
+/// All nodes on the way from the root to the leaf of a key.
+fn way_to<'a>(delta: &'a Delta, key: &[u8]) -> Vec<Node<'a>> {
+    let probe = Probe::at(1, key);
+    let mut way = vec![delta.root.get().expect("a delta with records has a root")];
+    while let Some(Child::Other(inner)) = way.last() {
+        let order = inner.order();
+        way.push(inner.child(order, inner.search(order, &probe)));
+    }
+    way
 }
 
 /// A generator without state to share: the value that record `n` has in round `round`.

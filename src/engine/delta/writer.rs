@@ -3,13 +3,16 @@
 //! Readers are never shown a state in which a record that was there is not reachable. What is new
 //! is built first and then linked from above: the branch to the right part is added before the left
 //! part takes the place of the node that was split, so between the two stores the old node answers
-//! for the left, complete. Sideways links are last, and lead to the same records in either state.
+//! for the left, complete; and readers tell before from after by the order word of the node that
+//! both stores change (see `node.rs`). Where that node is full, it is not changed at all: new ones
+//! take its place. Sideways links are last, and lead to the same records in either state.
 
 use super::super::{Lsn, TableId};
 use super::arena::{ArenaWriter, Child, Link, prefetch};
 use super::node::{Branch, Inner, Leaf, Node, Probe, SLOTS};
 use super::record::{Record, RecordLink, Version};
 use super::{Delta, DeltaChange};
+use std::array;
 use std::cell::Cell;
 use std::cmp::Ordering as Cmp;
 use std::sync::Arc;
@@ -112,10 +115,18 @@ impl DeltaWriter {
             parent.replace(order, at, left);
             self.finger.keep();
         } else if at == order.len() {
+            // Behind all. If the last child stays as it is, so does the node.
             let right = self.arena.place(Inner::of(branch.child, &[]));
             let up = Branch { child: Child::Other(right), ..branch };
-            self.branch_off(Child::Other(parent), up, probe);
-            parent.replace(order, at, left);
+            let low = if parent.child(order, at).is(left) {
+                parent
+            } else {
+                let mut all: [Branch<'_>; SLOTS] =
+                    array::from_fn(|place| parent.branch(order, place));
+                all[SLOTS - 1].child = left;
+                self.arena.place(Inner::of(parent.child(order, 0), &all))
+            };
+            self.branch_off(Child::Other(low), up, probe);
         } else {
             let mut all = [branch; SLOTS + 1];
             for place in 0..SLOTS {
@@ -198,7 +209,7 @@ impl Level {
 impl Finger {
     fn new() -> Finger {
         let level = || Level { inner: Link::none(), low: Bound::none(), high: Bound::none() };
-        Finger { levels: std::array::from_fn(|_| level()), depth: Cell::new(0) }
+        Finger { levels: array::from_fn(|_| level()), depth: Cell::new(0) }
     }
 
     /// The leaf that `probe` leads to; afterwards the finger holds all inner nodes above it.
