@@ -1,4 +1,4 @@
-//! What the commands put into the journal of the store that they work on.
+//! What the commands put into the books of the store that they work on: journal and history.
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ pub(crate) fn begin(folder: &Path) -> ByHand {
     ByHand::begin(RealDisk::new(), folder, Origin::Manual)
 }
 
-/// A journal that cannot be written fails nobody's work; it is told.
+/// Books that cannot be written fail nobody's work; it is told.
 pub(crate) fn tell(written: Result<()>) {
     if let Err(error) = written {
-        eprintln!("note: this is not in the journal: {error}");
+        eprintln!("note: this does not stand in all of the books: {error}");
     }
 }

@@ -68,11 +68,11 @@ impl Follow {
         Ok(())
     }
 
-    /// Each integration stands in the mirror's journal; what is only waited for does not.
+    /// Each integration stands in the books of the mirror; what is only waited for does not.
     fn put_down(&self, event: &FollowEvent) {
         if let FollowEvent::Integrated(report) = event {
             let act = by_hand::begin(&self.store);
-            by_hand::tell(act.integrated(std::slice::from_ref(&self.folder), Ok(report)));
+            by_hand::tell(act.followed(&self.folder, report));
         }
     }
 }

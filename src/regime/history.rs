@@ -143,20 +143,17 @@ impl History {
     ///
     /// # Errors
     /// As [`History::load`].
-    pub fn record(&self, mut operation: Operation, keep: Option<u32>) -> Result<()> {
-        self.settle(&mut operation);
-        self.change(Some(&operation.clone()), |operations| {
-            // A crash came after the archive had its name, and it was listed from that already.
-            let same = |o: &Operation| {
-                o.rebuilt && operation.is_backup() && o.seal.is_some() && o.seal == operation.seal
-            };
-            operations.retain(|listed| !same(listed));
-            operations.push(operation);
-            if let Some(keep) = keep {
-                retention::trim(operations, keep, &|part| self.stands(part));
-            }
-            Ok(())
-        })
+    pub fn record(&self, operation: Operation, keep: Option<u32>) -> Result<()> {
+        self.add(operation, keep, false)
+    }
+
+    /// The same for one integration of many: it becomes part of the last operation where that was such
+    /// a one, of the same logs by the same hand, and both went well.
+    ///
+    /// # Durability, Errors
+    /// As [`History::record`].
+    pub(super) fn record_next(&self, operation: Operation, keep: Option<u32>) -> Result<()> {
+        self.add(operation, keep, true)
     }
 
     /// What retention would delete now. Changes nothing.
@@ -190,6 +187,25 @@ impl History {
             Ok(())
         })?;
         Ok(lines)
+    }
+
+    fn add(&self, mut operation: Operation, keep: Option<u32>, joins: bool) -> Result<()> {
+        self.settle(&mut operation);
+        self.change(Some(&operation.clone()), |operations| {
+            if joins && operations.last_mut().is_some_and(|last| last.takes_in(&operation)) {
+                return Ok(());
+            }
+            // A crash came after the archive had its name, and it was listed from that already.
+            let same = |o: &Operation| {
+                o.rebuilt && operation.is_backup() && o.seal.is_some() && o.seal == operation.seal
+            };
+            operations.retain(|listed| !same(listed));
+            operations.push(operation);
+            if let Some(keep) = keep {
+                retention::trim(operations, keep, &|part| self.stands(part));
+            }
+            Ok(())
+        })
     }
 
     /// The operations on this store: another one whose archives have the same name, or one that was here

@@ -14,7 +14,7 @@ use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
 use super::pour::{bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
 use crate::archive::Progress;
-use crate::engine::{Engine, Lsn};
+use crate::engine::{Engine, Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Contents;
 use crate::store::TablePaper;
@@ -82,8 +82,15 @@ pub struct RestoreReport {
     pub dir: PathBuf,
     /// The commit that the store is at.
     pub lsn: Lsn,
+    /// The timeline of that commit; `None` where it is no store or one of its own: of chosen tables, or of
+    /// the structure alone.
+    pub timeline: Option<Timeline>,
     /// The commit that the archive was at.
     pub archive_lsn: Lsn,
+    /// The number of the backup that the archive is.
+    pub number: u32,
+    /// Whether records are in the archive.
+    pub data: bool,
     /// Commits that were applied from logs.
     pub commits: u64,
     /// Operations in them.
@@ -276,7 +283,12 @@ impl<'a> RestoreBuilder<'a> {
         let job = Job::of(self.archive, &self.choice)?;
         let logs = self.open_logs()?;
         let roll = self.roll(&job, &logs)?;
-        let archive_lsn = self.archive.header().lsn;
+        let header = self.archive.header();
+        let (archive_lsn, number, data) = (header.lsn, header.number, header.data);
+        let whole = matches!(job.part, Part::Whole(_));
+        let timeline = |rolled: &Rolled| {
+            whole.then(|| rolled.timeline.unwrap_or_else(|| header.timeline.into()))
+        };
         let mut rolled = Rolled { lsn: archive_lsn, ..Rolled::default() };
         let mut silent: Tell<'_> = Box::new(|_| ControlFlow::Continue(()));
         let mut tell = self.progress;
@@ -286,7 +298,10 @@ impl<'a> RestoreBuilder<'a> {
             let (done, rolled) = delta::run(&job, &self.dir, onward, self.workers, tell)?;
             return Ok(RestoreReport {
                 lsn: rolled.lsn,
+                timeline: timeline(&rolled),
                 archive_lsn,
+                number,
+                data,
                 commits: rolled.commits,
                 operations: rolled.operations,
                 bytes: done.bytes,
@@ -314,7 +329,10 @@ impl<'a> RestoreBuilder<'a> {
             Ok((files, bytes)) => Ok(RestoreReport {
                 dir: self.dir,
                 lsn: rolled.lsn,
+                timeline: timeline(&rolled),
                 archive_lsn,
+                number,
+                data,
                 commits: rolled.commits,
                 operations: rolled.operations,
                 bytes,

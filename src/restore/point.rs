@@ -96,6 +96,8 @@ pub(crate) struct Rolled {
     pub(crate) bytes: u64,
     /// The last commit that the store has now.
     pub(crate) lsn: Lsn,
+    /// Its timeline, once all was applied.
+    pub(crate) timeline: Option<Timeline>,
 }
 
 impl<'l> Roll<'l> {
@@ -159,6 +161,7 @@ impl<'l> Roll<'l> {
             step(&rolled)
         })?;
         engine.sync()?;
+        rolled.timeline = Some(engine.position().timeline);
         Ok(rolled)
     }
 

@@ -156,7 +156,7 @@ fn the_time_that_is_shown_of_a_commit_is_a_point_that_takes_it_in() {
 }
 
 #[test]
-fn what_is_done_by_hand_stands_in_the_journal_of_the_store_that_it_was_done_to() {
+fn what_is_done_by_hand_stands_in_the_books_of_the_store_that_it_was_done_to() {
     let shop = shop();
     let told = |store: &str, event: &str| shop.done(&["journal", store, "--event", event]);
     shop.done(&["restore", FIRST, "copy", "--log", LOG]);
@@ -173,6 +173,12 @@ fn what_is_done_by_hand_stands_in_the_journal_of_the_store_that_it_was_done_to()
     assert!(rolled.contains("the store as it was is"), "{rolled}");
     // Before it stood there, and was carried along.
     assert!(!told("s", "backup").is_empty());
+    // In the history too, and a copy that nobody backs up is not.
+    let history = std::fs::read_to_string(shop.path("b/backupHistory.json")).unwrap();
+    let history: Value = serde_json::from_str(&history).unwrap();
+    let rolled = history["s"].as_array().unwrap().last().unwrap();
+    assert_eq!((&rolled["operation"], &rolled["origin"]), (&json!("restore"), &json!("manual")));
+    assert_eq!(history.as_object().unwrap().len(), 1);
     // Where nothing came to be there is nothing to write into.
     shop.run(&["restore", "b/s[0009].tar.zst", "none"]);
     assert!(!shop.path("none").exists());

@@ -4,6 +4,7 @@
 //! Time is simulated: the tests move the disk's clock to the next moment when something is due and
 //! tick. Settings are files, as a person writes them.
 
+mod by_hand;
 mod elsewhere;
 mod failures;
 mod opening;

@@ -235,6 +235,20 @@ impl Operation {
         self
     }
 
+    /// Goes on with `next`, where both are integrations of the same logs into the same store, by the same
+    /// hand, that went well; otherwise nothing is changed, and the answer is no.
+    pub(super) fn takes_in(&mut self, next: &Operation) -> bool {
+        let same = [&*self, next].iter().all(|o| {
+            o.operation == OperationKind::Integration && o.status == OperationStatus::Complete
+        }) && (self.store_id, self.origin) == (next.store_id, next.origin)
+            && (&self.log_path, &self.log_files) == (&next.log_path, &next.log_files);
+        if same {
+            self.duration_micros = self.duration_micros.saturating_add(next.duration_micros);
+            (self.timeline, self.lsn) = (next.timeline, next.lsn);
+        }
+        same
+    }
+
     /// Whether it is a backup. Only those own the files that they name: what was restored or integrated
     /// is told of, and belongs to the backup that made it.
     pub(crate) fn is_backup(&self) -> bool {
