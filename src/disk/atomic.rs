@@ -62,7 +62,8 @@ fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync()
 }
 
-/// Creates the directory and those above it that are missing, durably.
+/// Creates the directory and those above it that are missing, durably. The name of the deepest one that
+/// is there is made durable too, as far as the folder that holds it may be opened.
 ///
 /// # Errors
 /// Those of the disk; `AlreadyExists` where something else than a directory has the name.
@@ -70,13 +71,16 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = path;
     // Links are followed: a link to a directory will do.
-    while let Err(e) = disk.canonical(at) {
-        if e.kind() != io::ErrorKind::NotFound {
-            return Err(e);
+    let there = loop {
+        match disk.canonical(at) {
+            Ok(there) => break there,
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Err(_) => missing.push(at),
         }
-        missing.push(at);
         at = parent(at);
-    }
+    };
+    // Whoever made it may have been killed before its name was durable.
+    sync_name(disk, &there)?;
     for dir in missing.into_iter().rev() {
         match disk.create_dir(dir) {
             // Somebody else was faster.
@@ -90,6 +94,22 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     Ok(())
+}
+
+/// Makes the name of a directory that others may have made durable. Where its folder is not ours to
+/// open, or no file system that can be synced, we gave it no name in there.
+fn sync_name(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    match disk.sync_dir(parent(dir)) {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 /// Removes what is at `path`, with everything under it; links themselves and not their targets.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod closing;
+mod faults;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -166,15 +167,6 @@ fn a_dropped_table_takes_its_records_along_and_its_number_never_comes_back() {
     drop(before);
     let engine = open(&sim).unwrap();
     assert!(engine.new_table_id() > short_lived, "a number was used twice");
-}
-
-#[test]
-fn a_store_made_in_a_folder_whose_name_was_not_durable_is_durable() {
-    let sim = SimDisk::new(1);
-    sim.create_dir(Path::new(DIR)).unwrap();
-    let disk: Arc<dyn Disk> = sim.clone();
-    super::open::create(&disk, Path::new(DIR), &small()).unwrap();
-    open(&sim.reboot(Survival::Nothing)).unwrap().close().unwrap();
 }
 
 #[test]

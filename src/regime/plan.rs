@@ -214,9 +214,10 @@ impl Plan {
     /// # Errors
     /// 1407 where it cannot be made.
     pub(crate) fn make_destination(&self, disk: &dyn Disk) -> Result<()> {
-        if !self.default_destination || disk.metadata(&self.destination).is_ok() {
+        if !self.default_destination {
             return Ok(());
         }
+        // Also where it is there: whoever made it may have been killed before its name was durable.
         create_dir_all(disk, &self.destination).map_err(|e| {
             Error::io("make the folder for the backups", &self.destination, e)
                 .with_code(code::DESTINATION)

@@ -241,3 +241,21 @@ fn a_backup_from_inside_a_hook_is_refused() {
     assert_eq!(regime.last_backup().unwrap().status.code, 0);
     inner.lock().take();
 }
+
+/// Whoever made the folder may have been killed before its name was durable.
+#[test]
+fn a_backup_in_the_folder_beside_the_store_is_durable_also_where_its_name_was_not() {
+    let shop = shop(&[]);
+    let path = Path::new(DIR).join("Settings/Backup.4DSettings");
+    let text = String::from_utf8(read_file(&shop.sim, &path)).unwrap();
+    write_file(&shop.sim, &path, text.replace(TO, "").as_bytes());
+    let shop = shop.again();
+    // The first segment of the log is made: from now on nothing else syncs the folder above.
+    shop.put(2);
+    let beside = Path::new("/shop backups");
+    shop.sim.create_dir(beside).unwrap();
+    let made = shop.regime.backup().run().unwrap();
+    assert!(made.archive.starts_with(beside), "{made:?}");
+    let after = shop.sim.reboot(Survival::Nothing);
+    Archive::open_on(after, made.archive).unwrap().verify().unwrap();
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{create, exists, outcomes, read};
 use crate::disk::atomic::write_atomically;
-use crate::disk::{Disk, OpenMode, SimDisk, Survival};
+use crate::disk::{Call, Disk, Fault, FaultPlan, OpenMode, SimDisk, Survival};
 
 fn sync_dir(disk: &SimDisk, path: &str) {
     disk.sync_dir(Path::new(path)).expect("a healthy disk syncs");
@@ -188,4 +188,24 @@ fn directories_made_with_their_parents_are_durable() {
     let disk = SimDisk::new(1);
     crate::disk::atomic::create_dir_all(&*disk, Path::new("a/b/c")).expect("the names are free");
     assert!(exists(&disk.reboot(Survival::Nothing), "a/b/c"));
+}
+
+#[test]
+fn a_directory_that_is_there_gets_a_durable_name_as_far_as_that_can_be() {
+    let disk = SimDisk::new(1);
+    disk.create_dir(Path::new("a")).expect("the name is free");
+    crate::disk::atomic::create_dir_all(&*disk, Path::new("a/b")).expect("the name is free");
+    assert!(exists(&disk.reboot(Survival::Nothing), "a/b"));
+    let disk = SimDisk::new(1);
+    disk.create_dir(Path::new("a")).expect("the name is free");
+    crate::disk::atomic::create_dir_all(&*disk, Path::new("a")).expect("it is there");
+    assert!(exists(&disk.reboot(Survival::Nothing), "a"));
+    for (fault, refused) in [(Fault::DENIED, false), (Fault::IO, true)] {
+        let disk = SimDisk::new(1);
+        disk.create_dir(Path::new("a")).expect("the name is free");
+        disk.fail(FaultPlan::once(Call::SyncDir, "/", fault));
+        let made = crate::disk::atomic::create_dir_all(&*disk, Path::new("a/b"));
+        assert_eq!(made.is_err(), refused, "{made:?}");
+        assert!(!disk.has_faults());
+    }
 }
