@@ -31,7 +31,7 @@ pub enum ErrorKind {
     Timeout,
     /// A wait was cancelled for a reason other than a backup.
     Cancelled,
-    /// A bounded queue is full. Slow down and try again.
+    /// A bounded queue is full, or the system is short of file handles. Slow down and try again.
     Busy,
     /// The store is used by another process or another handle of this one.
     InUse,

@@ -174,6 +174,14 @@ pub trait File: Send + Sync + 'static {
     }
 }
 
+/// Whether a call failed for a want that passes, of file handles or of memory. Where that happens while a
+/// file is opened, nothing has been done to it.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
+}
+
 fn read_only() -> io::Error {
     io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "it is read and never changed")
 }

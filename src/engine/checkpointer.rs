@@ -7,7 +7,8 @@
 //!    durable.
 //! 3. Log segments go only when the checkpoint that holds their commits is durable in both metas.
 //! 4. A full disk stops nothing but this thread's progress: it tries again, readers go on, writers
-//!    are refused once the active delta is full. Any other failure latches the store.
+//!    are refused once the active delta is full. A want of file handles while old segments are listed
+//!    leaves them to the next checkpoint. Any other failure latches the store.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use super::core::{Core, Sealed, closed};
 use super::delta::{Delta, DeltaCursor};
+use super::log::passes;
 use super::log_guard::unavailable;
 use super::pin::PinSlot;
 use super::tree::{ChangeSource, Checkpoint, CheckpointParams};
@@ -126,9 +128,17 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
         View { checkpoint: checkpoint.clone(), deltas: deltas.collect(), ..view.clone() }
     });
     core.durable_checkpoint.store(sealed.lsn, Ordering::Release);
-    core.upkeep.remove_before(sealed.lsn).map_err(unavailable)?;
-    core.enforce_log_cap(sealed.lsn).map_err(unavailable)?;
+    unless_later(core.upkeep.remove_before(sealed.lsn).map(drop))?;
+    unless_later(core.enforce_log_cap(sealed.lsn))?;
     Ok(checkpoint)
+}
+
+/// What of the log cannot be removed now, for a want that passes, is removed by the next checkpoint.
+fn unless_later(removed: Result<()>) -> Result<()> {
+    match removed {
+        Err(error) if passes(&error) => Ok(()),
+        result => result.map_err(unavailable),
+    }
 }
 
 fn done(core: &Core, slot: &PinSlot, checkpoint: Arc<Checkpoint>) {

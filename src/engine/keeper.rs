@@ -2,14 +2,15 @@
 //! within their bound.
 //!
 //! It works beside the commit line, not in it: a slow sync here delays nobody who did not ask for
-//! one. A full disk is no failure: the commit that finds no prepared segment is refused by itself.
+//! one. A full disk is no failure, nor are file handles that are short: it tries again at its next turn,
+//! and the commit that finds no segment meanwhile is refused by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::log::passes;
 use super::log_guard::unavailable;
-use crate::error::ErrorKind;
 
 pub(super) fn run(core: &Arc<Core>) {
     loop {
@@ -30,7 +31,7 @@ pub(super) fn run(core: &Arc<Core>) {
         // A failed sync latches the store by itself; whoever commits next is told.
         let _latched = core.sync_log_through(core.views.visible());
         match core.upkeep.prepare() {
-            Err(error) if error.kind() != ErrorKind::StorageFull => core.latch(unavailable(error)),
+            Err(error) if !passes(&error) => core.latch(unavailable(error)),
             _ => {}
         }
     }

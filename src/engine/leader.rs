@@ -15,7 +15,7 @@ use super::batch::{Batch, Payload};
 use super::core::{Core, Sealed};
 use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::line::{Outcome, outcome_unknown};
-use super::log::{Appended, Log, LogCommit, LogOp};
+use super::log::{Appended, Log, LogCommit, LogOp, passes};
 use super::log_guard::unavailable;
 use super::open::random_id;
 use super::options::Durability;
@@ -210,7 +210,8 @@ pub(super) fn log_ops(batch: &Batch) -> impl ExactSizeIterator<Item = LogOp<'_>>
 /// Judges an append that failed: where nothing of the group counts, there is nothing to mend.
 fn unwritten(core: &Core, error: Error) -> Error {
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::Limit => error,
+        ErrorKind::Limit => error,
+        _ if passes(&error) => error,
         _ => core.latch_unknown(unavailable(error)),
     }
 }

@@ -65,6 +65,9 @@ impl Fault {
     /// No permission (EACCES).
     pub const DENIED: Fault = Fault { error: rustix::io::Errno::ACCESS, bytes: 0 };
 
+    /// The process has as many files open as it may (EMFILE).
+    pub const NO_HANDLES: Fault = Fault { error: rustix::io::Errno::MFILE, bytes: 0 };
+
     /// A short transfer: the first `bytes` bytes take effect. A write then fails with the error; a
     /// read returns them, and fails where `bytes` is 0.
     pub const fn after_bytes(self, bytes: usize) -> Fault {

@@ -9,8 +9,8 @@
 //! - A segment that recovery has read is never changed again: the log goes on in a new one.
 //! - Nothing is created on disk before the first append.
 //! - A sync covers every segment with unsynced bytes, oldest first; also those found by recovery.
-//! - A full disk refuses an append and latches nothing; a failed sync or any other failed write
-//!   latches the log for good.
+//! - A full disk refuses an append and latches nothing, and so does a want of file handles while the next
+//!   segment is made; a failed sync or any other failed write latches the log for good.
 //!
 //! What it does not do: it groups nothing (the commit line does), it knows no tables and no values.
 
@@ -34,8 +34,8 @@ pub(crate) use group::{Context, LogCommit, LogOp};
 pub(crate) use keep::{ClosedSegment, Hold};
 pub(crate) use reader::{Group, SegmentReader, Step};
 pub(crate) use recovery::{Recovered, RecoveryBase, recover};
-pub(crate) use segment::has_segments;
 pub(crate) use segment::{SegmentInfo, is_segment_name, list_segments};
+pub(crate) use segment::{has_segments, passes};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use writer::{Appended, Log, LogParams};
 

@@ -5,8 +5,9 @@
 //! [`Supply::prepare`]; where it did not come in time, the writer makes the segment itself.
 //!
 //! Invariants: segments are put to use in the order of their numbers. A failure leaves nothing
-//! behind that matters (a blank segment means nothing to recovery) and latches nothing: the next
-//! call begins anew.
+//! behind that matters (a blank segment means nothing to recovery) and latches nothing here: the next
+//! call begins anew. A want that passes (of room, file handles, memory) is told apart from a medium
+//! that fails, since the store goes on after it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::segment::path_of;
+use super::segment::{met, path_of};
 use crate::disk::atomic::parent;
 use crate::disk::{Disk, File, OpenMode};
 use crate::{Error, Result};
@@ -68,7 +69,8 @@ impl Supply {
     /// Makes sure that a segment is ready.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::StorageFull`] where there is no room; a later call may succeed.
+    /// Where [`super::passes`] says so, for want of room, file handles or memory, a later call may
+    /// succeed.
     pub(crate) fn prepare(&self) -> Result<()> {
         let mut shelf = self.shelf.lock();
         if shelf.ready.is_none() {
@@ -116,7 +118,7 @@ impl Supply {
         let file = self
             .disk
             .open(&path, OpenMode::CreateNew)
-            .map_err(|e| Error::io("create a log segment", &path, e))?;
+            .map_err(|e| met("create a log segment", &path, e))?;
         shelf.next_number += 1;
         let made = self.fill(&*file, &path, capacity).and_then(|()| self.sync_dir(&self.dir));
         if let Err(e) = made {
@@ -129,8 +131,8 @@ impl Supply {
     }
 
     fn fill(&self, file: &dyn File, path: &Path, capacity: u64) -> Result<()> {
-        file.allocate(0, capacity).map_err(|e| Error::io("allocate a log segment", path, e))?;
-        file.sync().map_err(|e| Error::io("sync a new log segment", path, e))
+        file.allocate(0, capacity).map_err(|e| met("allocate a log segment", path, e))?;
+        file.sync().map_err(|e| met("sync a new log segment", path, e))
     }
 
     fn ensure_dir(&self, shelf: &mut Shelf) -> Result<()> {
@@ -139,7 +141,7 @@ impl Supply {
         }
         match self.disk.create_dir(&self.dir) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::io("create the folder of the log", &self.dir, e));
+                return Err(met("create the folder of the log", &self.dir, e));
             }
             _ => {}
         }
@@ -150,7 +152,7 @@ impl Supply {
         match self.disk.sync_dir(parent(store)) {
             // The store is in a folder that is not ours to open, so we gave it no name in there.
             Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
-            Err(e) => return Err(Error::io("sync the folder of the store", store, e)),
+            Err(e) => return Err(met("sync the folder of the store", store, e)),
             Ok(()) => {}
         }
         shelf.has_dir = true;
@@ -158,6 +160,6 @@ impl Supply {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.disk.sync_dir(dir).map_err(|e| Error::io("sync the folder of the log", dir, e))
+        self.disk.sync_dir(dir).map_err(|e| met("sync the folder of the log", dir, e))
     }
 }

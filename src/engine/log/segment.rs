@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::format::{Malformed, SEGMENT_HEADER, SegmentHeader, segment_chain};
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Disk, File, OpenMode, is_shortage};
 use crate::engine::Lsn;
-use crate::error::code;
+use crate::error::{ErrorKind, code};
 use crate::{Error, Result};
 
 /// What the first bytes of a segment are.
@@ -90,9 +90,28 @@ pub(crate) fn read_header(file: &dyn File, path: &Path, len: u64) -> Result<Head
     })
 }
 
+/// Whether an error of the log leaves everything as it was, so that the same may succeed later: no room,
+/// or no file handles or memory. A segment that is written to never fails for want of the latter: its
+/// errors are what they are.
+pub(crate) fn passes(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::Busy)
+}
+
+/// An error met before anything was written into a segment: of listing, opening or making one.
+pub(super) fn met(doing: &str, path: &Path, cause: std::io::Error) -> Error {
+    let short = is_shortage(&cause);
+    let error = Error::io(doing, path, cause);
+    if !short {
+        return error;
+    }
+    error.with_kind(ErrorKind::Busy).hint(
+        "Try again when other files are closed, or raise the limit of open files (ulimit -n).",
+    )
+}
+
 /// Opens the segment at `path` and tells its length.
 pub(crate) fn open(disk: &dyn Disk, path: &Path, mode: OpenMode) -> Result<(Arc<dyn File>, u64)> {
-    let file = disk.open(path, mode).map_err(|e| Error::io("open the log", path, e))?;
+    let file = disk.open(path, mode).map_err(|e| met("open the log", path, e))?;
     let len = file.len().map_err(|e| Error::io("read the length of the log", path, e))?;
     Ok((file, len))
 }
@@ -106,6 +125,7 @@ pub(crate) fn numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
             Ok(numbers)
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) if is_shortage(&e) => Err(met("list the log", dir, e)),
         Err(e) => Err(Error::io("list the log", dir, e)
             .with_code(code::LOG_UNAVAILABLE)
             .hint("See to the disk of the log, or open the store without it: accept_lost_log().")),

@@ -42,8 +42,8 @@ impl Upkeep {
     /// Makes the next segment ready, and cuts closed ones at their ends.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::StorageFull`] where there is no room: nothing is latched, and a later call
-    /// may succeed.
+    /// Those that [`super::passes`] where there is no room, or file handles are short: nothing is
+    /// latched, and a later call may succeed.
     pub(crate) fn prepare(&self) -> Result<()> {
         self.0.trim()?;
         self.0.supply.prepare()

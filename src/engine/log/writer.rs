@@ -189,8 +189,8 @@ impl Log {
     /// after [`Log::sync`].
     ///
     /// # Errors
-    /// [`ErrorKind::StorageFull`] and [`ErrorKind::Limit`] leave everything as it was. Any other
-    /// failed write latches the log: whether the commits are found again is unknown.
+    /// [`ErrorKind::StorageFull`], [`ErrorKind::Busy`] (there is no segment to be had now) and
+    /// [`ErrorKind::Limit`] leave everything as it was. Any other failed write latches the log: whether the commits are found again is unknown.
     pub(crate) fn append<C: LogCommit>(&mut self, commits: &[C], now: i64) -> Result<Appended> {
         self.shared.sync.check()?;
         let count = self.check(commits)?;
