@@ -155,6 +155,13 @@ impl Books {
         self.journal.append(&JournalItem::note(JournalEvent::Suspended, message))
     }
 
+    /// Something about the log of the store.
+    pub(super) fn log(&mut self, message: String) -> Result<()> {
+        let mut item = JournalItem::note(JournalEvent::Log, message);
+        item.origin = Some(Origin::Automatic);
+        self.journal.append(&item)
+    }
+
     pub(super) fn settings(&mut self, path: &Path, refused: Option<&Error>) -> Result<()> {
         let mut item = JournalItem::note(JournalEvent::Settings, "changed, and in force");
         item.path = Some(path.to_path_buf());

@@ -48,7 +48,7 @@ pub(crate) struct Secrets {
     pub(super) recipients: Option<Recipients>,
 }
 
-/// A second attempt that waits for its time.
+/// An attempt that waits for its time: a second one, or the first after a restore.
 #[derive(Clone)]
 pub(crate) struct Retry {
     /// By the monotonic clock: a wall clock that is set has no say in it.

@@ -38,10 +38,12 @@ pub(crate) struct Lineage {
 }
 
 impl Lineage {
-    /// The way that led to `now`, as far as `known` tells of it.
-    pub(crate) fn of(now: Timeline, known: &[Timeline]) -> Lineage {
+    /// The way that led to commit `end` of `now`, as far as `known` tells of it. Before its first own
+    /// commit a store that was rolled back stands on the timeline that it was on: what lies there
+    /// beyond its last commit is a future that it has left.
+    pub(crate) fn of(now: Timeline, end: Lsn, known: &[Timeline]) -> Lineage {
         let by_id: HashMap<u128, &Timeline> = known.iter().map(|t| (t.id, t)).collect();
-        let mut last = HashMap::from([(now.id, Lsn::MAX)]);
+        let mut last = HashMap::from([(now.id, end)]);
         let mut at = now;
         while at.parent != 0 && !last.contains_key(&at.parent) {
             last.insert(at.parent, at.fork);
@@ -115,7 +117,7 @@ pub(crate) fn reach(lineage: &Lineage, bases: &[Base], pieces: &[Piece]) -> Reac
 }
 
 /// What of `piece` lies on the way.
-fn cut(lineage: &Lineage, piece: &Piece) -> Option<Piece> {
+pub(crate) fn cut(lineage: &Lineage, piece: &Piece) -> Option<Piece> {
     let end = lineage.end(piece.timeline.id)?;
     let last = piece.last.min(end);
     let last_time = piece.last_time.filter(|_| last == piece.last);
@@ -155,14 +157,14 @@ mod tests {
 
     #[test]
     fn an_archive_and_the_logs_behind_it_reach_to_the_last_commit_without_a_gap() {
-        let way = Lineage::of(A, &[A]);
+        let way = Lineage::of(A, Lsn::MAX, &[A]);
         let found = reach(&way, &[base(A, 10), base(A, 30)], &[piece(A, 30, 44), piece(A, 10, 30)]);
         assert_eq!(found, Reach { oldest: point(10), newest: point(44), gaps: Vec::new() });
     }
 
     #[test]
     fn a_missing_log_is_a_gap_and_the_last_archive_before_a_log_is_no_help_behind_it() {
-        let way = Lineage::of(A, &[A]);
+        let way = Lineage::of(A, Lsn::MAX, &[A]);
         let found = reach(&way, &[base(A, 10), base(A, 30)], &[piece(A, 12, 20)]);
         assert_eq!(found.gaps, [Gap { after: 10, before: 30 }]);
         assert_eq!(found.newest, point(30));
@@ -172,13 +174,13 @@ mod tests {
 
     #[test]
     fn nothing_is_missing_between_neighbours() {
-        let way = Lineage::of(A, &[A]);
+        let way = Lineage::of(A, Lsn::MAX, &[A]);
         assert!(reach(&way, &[base(A, 10), base(A, 11)], &[]).gaps.is_empty());
     }
 
     #[test]
     fn a_branch_that_was_left_does_not_count() {
-        let way = Lineage::of(B, &[A, B]);
+        let way = Lineage::of(B, Lsn::MAX, &[A, B]);
         let found = reach(
             &way,
             &[base(A, 10), base(A, 60), base(B, 70)],
@@ -191,15 +193,24 @@ mod tests {
 
     #[test]
     fn what_was_cut_from_a_left_branch_has_no_known_time() {
-        let way = Lineage::of(B, &[A, B]);
+        let way = Lineage::of(B, Lsn::MAX, &[A, B]);
         let found = reach(&way, &[base(A, 10)], &[piece(A, 10, 60)]);
         assert_eq!(found.newest, Some(Point { lsn: 50, time: None }));
     }
 
     #[test]
+    fn what_lies_beyond_the_end_is_a_future_that_was_left() {
+        let way = Lineage::of(A, 20, &[A]);
+        let all = [base(A, 10), base(A, 30)];
+        let found = reach(&way, &all, &[piece(A, 10, 30), piece(A, 30, 44)]);
+        let newest = Some(Point { lsn: 20, time: None });
+        assert_eq!(found, Reach { oldest: point(10), newest, gaps: Vec::new() });
+    }
+
+    #[test]
     fn a_circle_of_forged_timelines_ends() {
         let forged = Timeline { id: 1, parent: 2, fork: 9 };
-        let way = Lineage::of(B, &[forged, B]);
+        let way = Lineage::of(B, Lsn::MAX, &[forged, B]);
         assert!(way.holds(1, 50) && !way.holds(1, 51));
     }
 }

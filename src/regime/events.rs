@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::journal::Origin;
+use crate::engine::Lsn;
 use crate::error::Error;
 
 /// How many events a listener may be behind.
@@ -84,6 +85,12 @@ pub enum RegimeEvent {
         archive: PathBuf,
         /// Where the damaged store was put.
         aside: PathBuf,
+    },
+    /// The store was restored or rolled back and has had no backup since: it keeps no log before that.
+    /// Where the schedule makes backups, the first is due at once.
+    Unprotected {
+        /// The commit that it is at.
+        lsn: Lsn,
     },
     /// A restore drill ended.
     DrillEnded {

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::core::Core;
-use super::coverage::{Base, Gap, Lineage, Piece, Point, reach};
+use super::coverage::{Base, Gap, Lineage, Piece, Point, cut, reach};
 use super::plan::Plan;
 use super::state::{Checked, LastBackup};
 use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, Listed, list_archives};
@@ -36,6 +36,9 @@ pub struct Coverage {
     pub newest_archived: Option<Point>,
     /// What lies between and cannot be restored.
     pub gaps: Vec<Gap>,
+    /// The store was restored or rolled back, and there was no backup of it since: it keeps no log, and
+    /// what is committed after this commit is a gap until the next backup. `None` where it is not so.
+    pub unprotected_after: Option<Lsn>,
     /// Archives of this store's history.
     pub archives: usize,
     /// Log archives of it.
@@ -97,7 +100,8 @@ impl Core {
     pub(super) fn lineage(&self, archives: &[Archive]) -> Lineage {
         let known: Vec<Timeline> =
             archives.iter().map(|archive| archive.header().timeline.into()).collect();
-        Lineage::of(self.store.inner().engine.position().timeline, &known)
+        let position = self.store.inner().engine.position();
+        Lineage::of(position.timeline, position.lsn, &known)
     }
 
     /// The newest backup of data on the way of the store.
@@ -106,8 +110,7 @@ impl Core {
         let way = self.lineage(&archives);
         let newest = archives
             .into_iter()
-            // Later commits than it has now are of a way that a rollback left.
-            .filter(|archive| archive.header().data && archive.header().lsn <= self.store.lsn())
+            .filter(|archive| archive.header().data)
             .filter(|archive| way.holds(archive.header().timeline.id, archive.header().lsn))
             .max_by_key(|archive| (archive.header().lsn, archive.header().started));
         // What cannot be opened says of itself nothing but its number. A drill of an older one would
@@ -167,7 +170,7 @@ impl Core {
             found.archives.iter().map(|archive| archive.header().timeline.into()).collect();
         let archived = pieces_of(&found.logs);
         known.extend(archived.iter().map(|piece| piece.timeline));
-        let way = Lineage::of(position.timeline, &known);
+        let way = Lineage::of(position.timeline, position.lsn, &known);
         let bases = bases_of(&found.archives);
         let mut all = archived.clone();
         all.extend(self.own_log(position.lsn)?);
@@ -175,6 +178,12 @@ impl Core {
         let on_way =
             |archive: &&Archive| way.holds(archive.header().timeline.id, archive.header().lsn);
         let ours = found.archives.iter().filter(on_way).count();
+        let leads_on = |log: &&LogHeader| {
+            let pieces = pieces_of(std::slice::from_ref(*log));
+            pieces.iter().any(|piece| cut(&way, piece).is_some())
+        };
+        let newest = with_log.newest.map_or(0, |point| point.lsn);
+        let unprotected_after = self.is_unprotected().then_some(newest);
         let state = self.desk.lock().state.clone();
         Ok(Coverage {
             lsn: position.lsn,
@@ -182,8 +191,9 @@ impl Core {
             newest: with_log.newest,
             newest_archived: safe.newest,
             gaps: with_log.gaps,
+            unprotected_after,
             archives: ours,
-            log_archives: found.logs.len(),
+            log_archives: found.logs.iter().filter(leads_on).count(),
             left_branches: found.archives.len() - ours,
             unusable: found.unusable,
             last_backup: state.last_backup,
@@ -194,9 +204,11 @@ impl Core {
         })
     }
 
-    /// The store's own log: what is closed, and what is still written to.
+    /// The store's own log: what is closed, and what is still written to. What is not kept is there until
+    /// the next checkpoint, and counts for nothing.
     fn own_log(&self, newest: Lsn) -> Result<Vec<Piece>> {
         let engine = &self.store.inner().engine;
+        let Some(kept) = engine.log_kept_from() else { return Ok(Vec::new()) };
         // Asked before the segments, so that one that is closed meanwhile is not left out.
         let position = engine.position();
         // What is written to begins behind what is closed, also where that is gone already.
@@ -204,6 +216,7 @@ impl Core {
         let mut pieces: Vec<Piece> = engine
             .closed_segments()?
             .into_iter()
+            .filter(|segment| segment.last > kept)
             .map(|segment| Piece {
                 timeline: segment.timeline,
                 after: segment.after,
@@ -211,8 +224,7 @@ impl Core {
                 last_time: None,
             })
             .collect();
-        let kept = engine.log_kept_from().is_some();
-        if kept && position.lsn > after {
+        if position.lsn > after {
             let after = after.max(position.timeline.fork);
             let last_time = (newest == position.lsn).then_some(position.time);
             let last = position.lsn;

@@ -32,6 +32,7 @@ mod schedule;
 mod settings;
 mod since;
 mod state;
+mod unprotected;
 
 pub use backup::{RegimeBackup, RegimeBackupHandle};
 pub use by_hand::ByHand;

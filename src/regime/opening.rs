@@ -27,7 +27,7 @@ use crate::archive::{Keys, list_archives};
 use crate::disk::atomic::{create_dir_all, parent, read_whole, remove_tree, write_atomically};
 use crate::disk::{Disk, EntryKind};
 use crate::engine::tree::is_of_other_format;
-use crate::engine::{DATA_FILE, DATA_RESTORING, LOG_DIR, Timeline};
+use crate::engine::{DATA_FILE, DATA_RESTORING, LOG_DIR, Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::restore::Archive;
 use crate::store::backup_state::BackupState;
@@ -316,5 +316,5 @@ fn lineage(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Lineage {
         .map(|segment| segment.timeline)
         .or_else(|| remembered.map(|base| base.timeline.into()))
         .or_else(|| newest.map(|archive| archive.header().timeline.into()));
-    now.map_or_else(Lineage::default, |now| Lineage::of(now, &known))
+    now.map_or_else(Lineage::default, |now| Lineage::of(now, Lsn::MAX, &known))
 }

@@ -151,6 +151,8 @@ pub(crate) struct State {
     pub(crate) last_restore: Option<RestoreInfo>,
     pub(crate) last_verified: Option<Checked>,
     pub(crate) last_drill: Option<Checked>,
+    /// Whether the journal has it that the store was restored and not backed up since.
+    pub(crate) unprotected: bool,
 }
 
 impl State {

@@ -9,6 +9,7 @@ mod elsewhere;
 mod failures;
 mod opening;
 mod proof;
+mod restored;
 mod schedule;
 mod year;
 
