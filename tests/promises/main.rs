@@ -12,6 +12,7 @@ mod p2_access_table;
 mod p2_hooks;
 mod p2_participants;
 mod p3_live;
+mod p3_readers;
 mod p4_never_stays_locked;
 mod p5_crash_at_every_call;
 mod p5_kill;

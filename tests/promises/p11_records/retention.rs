@@ -1,6 +1,6 @@
 //! Retention: which archives go, which stay whatever happens, and crashes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
 use stillpoint::regime::{History, JournalEvent, RetentionRule};
@@ -248,7 +248,7 @@ fn a_store_deletes_none_of_another_whose_archives_have_the_same_name() {
     let theirs = [sealed(&mut other), sealed(&mut other)];
     let own = [sealed(&mut one), sealed(&mut one), sealed(&mut one)];
     one.history().retire(&KEEP(2)).unwrap();
-    let is_there = |archive: &PathBuf| sim.metadata(archive).is_ok();
+    let is_there = |archive: &std::path::PathBuf| sim.metadata(archive).is_ok();
     assert_eq!(own.each_ref().map(is_there), [false, true, true]);
     assert_eq!(theirs.each_ref().map(is_there), [true, true]);
     other.history().retire(&KEEP(1)).unwrap();
