@@ -119,7 +119,7 @@ pub use restore::{
     Archive, ChainCheck, ChainLink, FollowEvent, Follower, IntegrateOptions, IntegrationReport,
     LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment, PlannedLog, Repair,
     Repaired, RestoreBuilder, RestorePlan, RestorePoint, RestoreReport, Rollback, RollbackReport,
-    StoreCheck, Strictness, TableCopy, verify_store,
+    StoreCheck, Strictness, TableCopy, verify_store, verify_store_with,
 };
 pub use store::{
     AsKey, AsPrefix, AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes,

@@ -66,5 +66,6 @@ pub use parity::{ArchiveRepair, Promise};
 pub(crate) use parts::Files;
 pub use reader::{ArchiveFile, Entry};
 pub use repair::repair;
+pub(crate) use verify::stopped;
 pub use verify::{Progress, Verified};
 pub use writer::{ArchiveOptions, ArchiveWriter, Finished};

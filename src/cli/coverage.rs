@@ -9,6 +9,7 @@ use stillpoint::regime::{self, Point, Status};
 use super::exit::Outcome;
 use super::keys::KeyArgs;
 use super::show::{Output, human};
+use super::stop::Stop;
 use super::stores;
 
 /// Say what can be restored, what cannot, when that was last proven, and whether there is room.
@@ -22,8 +23,9 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    pub(crate) fn run(&self, output: Output) -> Outcome {
-        let coverage = stores::open_with_regime(&self.store, self.keys.keys()?)?.coverage()?;
+    pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
+        let regime = stores::open_with_regime(&self.store, self.keys.keys()?)?;
+        let coverage = regime.coverage_with(|_| stop.flow())?;
         output.result(&as_json(&coverage), as_text(&coverage))
     }
 }

@@ -9,6 +9,7 @@ use stillpoint::Archive;
 use super::exit::Outcome;
 use super::keys::{ChainArgs, KeyArgs};
 use super::show::{Output, human};
+use super::stop::Stop;
 use super::stores;
 
 /// Copy a table, or one record, out of an archive into a store that is there.
@@ -40,11 +41,12 @@ pub(crate) struct Extract {
 }
 
 impl Extract {
-    pub(crate) fn run(&self, output: Output) -> Outcome {
+    pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
         let archive = Archive::open_with(&self.archive, &self.keys.keys()?)?;
         let archive = self.chain.apply(archive);
         let store = stores::open(&self.store)?;
         let table = &*self.table;
+        stop.check("Nothing was copied.")?;
         if let Some(key) = &self.key {
             archive.copy_record(&store, table, key)?;
             store.close()?;
@@ -52,7 +54,8 @@ impl Extract {
             return output.result(&object, format!("copied record {key} of \"{table}\""));
         }
         let as_name = self.as_name.as_deref().unwrap_or(table);
-        let records = archive.copy_table(&store, table, as_name).replace(self.replace).run()?;
+        let copy = archive.copy_table(&store, table, as_name).replace(self.replace);
+        let records = copy.on_progress(|_| stop.flow()).run()?;
         store.close()?;
         let object = json!({ "table": as_name, "records": records });
         let records = human::counted(records, "record");

@@ -95,10 +95,10 @@ impl Command {
             Command::Tables(command) => command.run(output),
             Command::Info(command) => command.run(output),
             Command::Backup(command) => command.run(output, stop),
-            Command::Coverage(command) => command.run(output),
+            Command::Coverage(command) => command.run(output, stop),
             Command::Drill(command) => command.run(output, stop),
             Command::Restore(command) => command.run(output, stop),
-            Command::Extract(command) => command.run(output),
+            Command::Extract(command) => command.run(output, stop),
             Command::Rollback(command) => command.run(output, stop),
             Command::Integrate(command) => command.run(output, stop),
             Command::Follow(command) => command.run(output, stop),
@@ -135,6 +135,7 @@ pub(crate) fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use stillpoint::{Store, TableDef};
 
     use super::*;
 
@@ -151,6 +152,37 @@ mod tests {
         assert!(Arguments::try_parse_from(scan).unwrap().json);
         let put = ["stillpoint", "put", "d", "t", "-3", "-1.5"];
         assert!(Arguments::try_parse_from(put).is_ok());
+    }
+
+    /// The button is pressed before they begin: they come to the first step that looks at it.
+    #[test]
+    fn commands_that_may_take_long_are_stopped_and_leave_nothing_half_done() {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = |name: &str| scratch.path().join(name).display().to_string();
+        let (dir, backups) = (place("s"), place("s backups"));
+        let store = Store::create(&dir).unwrap();
+        let numbers = TableDef::<u64, u64>::new("numbers");
+        store.transact(|write| write.table(numbers)?.put(&1, &1)).unwrap();
+        std::fs::create_dir(&backups).unwrap();
+        let archive = store.backup(&backups).run().unwrap().archive.display().to_string();
+        store.close().unwrap();
+        drop(store);
+        for words in [
+            &["verify", &dir][..],
+            &["verify", &archive],
+            &["extract", &archive, &dir, "numbers", "--as", "again"],
+            &["extract", &archive, &dir, "numbers", "1"],
+            &["coverage", &dir],
+            &["drill", &dir],
+        ] {
+            let parsed = Arguments::try_parse_from(["stillpoint"].iter().chain(words)).unwrap();
+            let ended = parsed.command.run(Output { json: true }, &Stop::pressed_already());
+            let exit = ended.expect_err("it is stopped").exit();
+            assert_eq!(exit, Exit::Stopped, "{words:?}");
+        }
+        let store = Store::open(&dir).unwrap();
+        assert_eq!(store.begin_read().unwrap().tables().unwrap().len(), 1);
+        assert!(!scratch.path().join("s.stillpoint-drill").exists());
     }
 
     #[test]

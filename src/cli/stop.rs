@@ -30,6 +30,12 @@ impl Stop {
         Ok(stop)
     }
 
+    /// A button that somebody pressed before the command began.
+    #[cfg(test)]
+    pub(crate) fn pressed_already() -> Stop {
+        Stop(Arc::new(AtomicBool::new(true)))
+    }
+
     /// Fails if it was pressed; `left` says what state things are in then.
     pub(crate) fn check(&self, left: &str) -> Outcome {
         if self.pressed() { Err(Failure::stopped(left)) } else { Ok(()) }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stillpoint::{Archive, ArchiveRepair, Error, ErrorKind, verify_store};
+use stillpoint::{Archive, ArchiveRepair, Error, ErrorKind, verify_store_with};
 
 use super::exit::Outcome;
 use super::keys::{ChainArgs, KeyArgs};
@@ -41,7 +41,7 @@ impl Verify {
                 let message = "a store has no parity: it is restored from an archive";
                 Err(Error::new(ErrorKind::Invalid, message).at(&self.what).into())
             }
-            true => self.store(output),
+            true => self.store(output, stop),
             false => self.archive(output, stop),
         }
     }
@@ -98,8 +98,13 @@ impl Verify {
         output.result(&object, text)
     }
 
-    fn store(&self, output: Output) -> Outcome {
-        let checked = verify_store(&self.what)?;
+    fn store(&self, output: Output, stop: &Stop) -> Outcome {
+        let thermometer = Thermometer::new(output.json);
+        let checked = verify_store_with(&self.what, |progress| {
+            thermometer.show_bytes("verifying", progress.done, progress.total);
+            stop.flow()
+        })?;
+        drop(thermometer);
         let object = json!({
             "kind": "store",
             "whole": true,

@@ -4,6 +4,8 @@
 //! by page, and compared with the archive: the tables and their records as the header counts them,
 //! and every record's bytes as the archive, read in place, holds them. Then the scratch goes.
 //!
+//! It ends where the regime is closed, or where whoever asked for it stops it, at its next step.
+//!
 //! Invariants: the store itself is neither read nor held, so a drill disturbs nobody but the disk;
 //! a scratch folder is removed whatever the drill finds, and one that a killed drill left is removed
 //! by the next.
@@ -16,12 +18,17 @@ use std::time::Duration;
 use super::core::Core;
 use super::events::RegimeEvent;
 use super::state::{Checked, Status};
-use crate::archive::Progress;
+use crate::archive::{Progress, stopped};
 use crate::disk::atomic::remove_tree;
 use crate::disk::{Disk, atomic};
 use crate::engine::{Lsn, Snapshot, inspect};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::{Archive, verify_store_on};
+
+/// After how many records the comparison asks whether to go on.
+const ASK_EVERY: u64 = 256;
+
+type Tell<'t> = &'t mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// What a restore drill found to be right.
 #[non_exhaustive]
@@ -45,10 +52,7 @@ pub struct DrillReport {
 
 impl Core {
     /// A restore drill of the newest backup, with its books.
-    pub(super) fn drill(
-        &self,
-        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<DrillReport> {
+    pub(super) fn drill(&self, tell: Tell<'_>) -> Result<DrillReport> {
         // They share a scratch folder.
         let _alone = self.drilling.lock();
         let plan = self.plan();
@@ -58,7 +62,12 @@ impl Core {
             Err(_) => plan.destination.clone(),
         };
         let folder = scratch(&self.dir);
-        let drilled = archive.and_then(|archive| drill(&self.disk, &archive, &folder, tell));
+        // Whoever closes does not wait for a restore of everything.
+        let mut tell = |progress| match self.bell.closing() {
+            true => ControlFlow::Break(()),
+            false => tell(progress),
+        };
+        let drilled = archive.and_then(|archive| drill(&self.disk, &archive, &folder, &mut tell));
         let error = drilled.as_ref().err().cloned();
         let checked = Checked {
             time: self.disk.now(),
@@ -89,12 +98,12 @@ pub(crate) fn scratch(store: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] (1411) where the archive cannot be restored to what it says it is; those
-/// of the disk.
+/// of the disk; [`ErrorKind::Stopped`] (1406).
 pub(crate) fn drill(
     disk: &Arc<dyn Disk>,
     archive: &Archive,
     scratch: &Path,
-    tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    tell: Tell<'_>,
 ) -> Result<DrillReport> {
     let began = disk.elapsed();
     let cleared = |doing: &str| {
@@ -105,7 +114,7 @@ pub(crate) fn drill(
     cleared("remove what an earlier drill left")?;
     let compared = archive.verify_chain_with(&mut *tell).and_then(|_| {
         let restored = archive.restore(scratch).on_progress(&mut *tell).run()?;
-        let (tables, records) = compare(disk, archive, scratch)?;
+        let (tables, records) = compare(disk, archive, scratch, restored.bytes, &mut *tell)?;
         Ok((restored.bytes, tables, records))
     });
     let removed = cleared("remove the drill's scratch folder");
@@ -122,10 +131,21 @@ pub(crate) fn drill(
     })
 }
 
-/// Compares the store in `dir` with the archive; how many tables and records are the same.
-fn compare(disk: &Arc<dyn Disk>, archive: &Archive, dir: &Path) -> Result<(usize, u64)> {
+/// Compares the store in `dir`, of `bytes` restored bytes, with the archive; how many tables and records
+/// are the same.
+fn compare(
+    disk: &Arc<dyn Disk>,
+    archive: &Archive,
+    dir: &Path,
+    bytes: u64,
+    tell: Tell<'_>,
+) -> Result<(usize, u64)> {
     let header = archive.header();
-    verify_store_on(disk, dir)?;
+    verify_store_on(disk, dir, &mut *tell)?;
+    let mut go_on = || match tell(Progress { done: bytes, total: bytes }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(stopped(dir)),
+    };
     let restored = inspect(disk, dir)?;
     if restored.lsn() != header.lsn {
         let message = format!("it is at LSN {}, and not at {}", restored.lsn(), header.lsn);
@@ -134,13 +154,13 @@ fn compare(disk: &Arc<dyn Disk>, archive: &Archive, dir: &Path) -> Result<(usize
     let in_place = archive.read()?;
     let mut records = 0;
     for table in &header.tables {
-        let found = fingerprint(&restored, table.id)?;
+        let found = fingerprint(&restored, table.id, &mut go_on)?;
         if found.0 != table.records {
             let message =
                 format!("table \"{}\" has {} records, not {}", table.name, found.0, table.records);
             return Err(differs(archive, &message));
         }
-        if found != fingerprint(in_place.snapshot(), table.id)? {
+        if found != fingerprint(in_place.snapshot(), table.id, &mut go_on)? {
             let message = format!("records of table \"{}\" are not those saved", table.name);
             return Err(differs(archive, &message));
         }
@@ -155,12 +175,19 @@ fn compare(disk: &Arc<dyn Disk>, archive: &Archive, dir: &Path) -> Result<(usize
 }
 
 /// How many records a table has, and what stands for all of them in their order.
-fn fingerprint(snapshot: &Snapshot, table: u32) -> Result<(u64, blake3::Hash)> {
+fn fingerprint(
+    snapshot: &Snapshot,
+    table: u32,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<(u64, blake3::Hash)> {
     let mut hasher = blake3::Hasher::new();
     let mut cursor = snapshot.cursor(table);
     let mut records = 0;
     cursor.first()?;
     while let (Some(key), Some(value)) = (cursor.key(), cursor.value()?) {
+        if records % ASK_EVERY == 0 {
+            go_on()?;
+        }
         hasher.update(&(key.len() as u64).to_le_bytes()).update(key);
         hasher.update(&(value.len() as u64).to_le_bytes()).update(&value);
         records += 1;

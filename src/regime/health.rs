@@ -4,13 +4,16 @@
 //! archive that is there counts, one that is only written down does not. It opens each archive and
 //! reads its header; that its content is whole is what `verify` and the drill are for.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::core::Core;
 use super::coverage::{Base, Gap, Lineage, Piece, Point, cut, reach};
 use super::plan::Plan;
 use super::state::{Checked, LastBackup};
-use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, Listed, list_archives};
+use crate::archive::{
+    ArchiveFile, ArchiveKind, ArchiveName, Listed, Progress, list_archives, stopped,
+};
 use crate::engine::{Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::Archive;
@@ -88,6 +91,8 @@ impl SpaceForecast {
     }
 }
 
+type Tell<'t> = &'t mut dyn FnMut(Progress) -> ControlFlow<()>;
+
 /// What lies in the destination.
 struct Found {
     archives: Vec<Archive>,
@@ -106,7 +111,8 @@ impl Core {
 
     /// The newest backup of data on the way of the store.
     pub(super) fn newest_archive(&self, plan: &Plan) -> Result<Archive> {
-        let Found { archives, unusable, .. } = self.look(plan)?.0;
+        let Found { archives, unusable, .. } =
+            self.look(plan, &mut |_| ControlFlow::Continue(()))?.0;
         let way = self.lineage(&archives);
         let newest = archives
             .into_iter()
@@ -128,7 +134,7 @@ impl Core {
         })
     }
 
-    fn look(&self, plan: &Plan) -> Result<(Found, Vec<Listed>)> {
+    fn look(&self, plan: &Plan, tell: Tell<'_>) -> Result<(Found, Vec<Listed>)> {
         let mut found = Found { archives: Vec::new(), logs: Vec::new(), unusable: Vec::new() };
         // A folder of ours that no backup has made yet is an empty one.
         if plan.default_destination && self.disk.metadata(&plan.destination).is_err() {
@@ -136,7 +142,8 @@ impl Core {
         }
         let listed = list_archives(&*self.disk, &plan.destination, Some(&plan.set))?;
         let id = self.store.inner().engine.store_id();
-        for item in &listed {
+        for (item, done) in listed.iter().zip(0..) {
+            ask(tell, done, listed.len(), plan)?;
             if item.name.kind() == ArchiveKind::Log {
                 match self.log_header(item.path()) {
                     Ok(header) if header.store_id == id => found.logs.push(header),
@@ -161,9 +168,9 @@ impl Core {
     }
 
     /// The account.
-    pub(super) fn coverage(&self) -> Result<super::health::Coverage> {
+    pub(super) fn coverage(&self, tell: Tell<'_>) -> Result<super::health::Coverage> {
         let plan = self.plan();
-        let (found, listed) = self.look(&plan)?;
+        let (found, listed) = self.look(&plan, &mut *tell)?;
         let engine = &self.store.inner().engine;
         let position = engine.position();
         let mut known: Vec<Timeline> =
@@ -171,7 +178,8 @@ impl Core {
         let archived = pieces_of(&found.logs);
         known.extend(archived.iter().map(|piece| piece.timeline));
         let way = Lineage::of(position.timeline, position.lsn, &known);
-        let bases = bases_of(&found.archives);
+        let bases =
+            bases_of(&found.archives, &mut || ask(tell, listed.len(), listed.len(), &plan))?;
         let mut all = archived.clone();
         all.extend(self.own_log(position.lsn)?);
         let (safe, with_log) = (reach(&way, &bases, &archived), reach(&way, &bases, &all));
@@ -254,15 +262,25 @@ impl Core {
 }
 
 /// The archives that can be restored from what lies there: an incremental one needs its parents.
-fn bases_of(archives: &[Archive]) -> Vec<Base> {
-    archives
-        .iter()
-        .filter(|archive| archive.header().data && archive.chain().is_ok())
-        .map(|archive| {
-            let header = archive.header();
-            Base { timeline: header.timeline.into(), lsn: header.lsn, time: header.commit_time }
-        })
-        .collect()
+fn bases_of(archives: &[Archive], go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Base>> {
+    let mut bases = Vec::new();
+    for archive in archives {
+        go_on()?;
+        let header = archive.header();
+        if header.data && archive.chain().is_ok() {
+            let (lsn, time) = (header.lsn, header.commit_time);
+            bases.push(Base { timeline: header.timeline.into(), lsn, time });
+        }
+    }
+    Ok(bases)
+}
+
+/// Tells that `done` of `all` archives were looked at.
+fn ask(tell: Tell<'_>, done: usize, all: usize, plan: &Plan) -> Result<()> {
+    match tell(Progress { done: done as u64, total: all as u64 }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(stopped(&plan.destination)),
+    }
 }
 
 fn pieces_of(logs: &[LogHeader]) -> Vec<Piece> {

@@ -27,7 +27,7 @@ use super::state::{LastBackup, RestoreInfo, State};
 use crate::archive::{Keys, Progress, Recipients};
 use crate::backup::BackupStart;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Store, StoreBuilder};
+use crate::store::{Participant, Registered, Store, StoreBuilder};
 
 /// An open store whose backups, second attempts, retention, journal and drills go by its settings.
 ///
@@ -68,6 +68,7 @@ pub struct RegimeBuilder {
     store: StoreBuilder,
     hooks: Hooks,
     secrets: Secrets,
+    participants: Vec<Registered>,
     thread: bool,
 }
 
@@ -95,6 +96,18 @@ impl RegimeBuilder {
         self
     }
 
+    /// Lets `participant` take part in every backup of the store from the first one on: also in one that is
+    /// due at once, which [`Store::register_participant`] may come too late for. From the opening on it is
+    /// registered as though by that.
+    pub fn participant(
+        mut self,
+        name: impl Into<String>,
+        participant: impl Participant + 'static,
+    ) -> Self {
+        self.participants.push(Registered::new(name, participant));
+        self
+    }
+
     /// What opens the archives, where they are encrypted: for drills, automatic restores, incremental
     /// backups, and the account of what is covered. Keys are never in the settings.
     pub fn keys(mut self, keys: Keys) -> Self {
@@ -119,7 +132,7 @@ impl RegimeBuilder {
     /// it is damaged, a run of the schedule that was missed.
     ///
     /// # Errors
-    /// Those of [`StoreBuilder::open`]; wrong settings ([`ErrorKind::Invalid`], 2007): a store whose
+    /// Those of [`StoreBuilder::open`]; [`ErrorKind::Exists`] for two participants of one name; wrong settings ([`ErrorKind::Invalid`], 2007): a store whose
     /// regime is not known is opened with [`Store::open`], if at all.
     pub fn open(self) -> Result<Regime> {
         self.start(false)
@@ -160,6 +173,9 @@ impl RegimeBuilder {
             }
             Ok(store) => store,
         };
+        for participant in self.participants {
+            store.inner().participants.register(participant)?;
+        }
         let events = Events::default();
         let state = State::load(&*disk, &dir).unwrap_or_else(|error| {
             events.tell(RegimeEvent::Trouble { error });
@@ -199,7 +215,8 @@ impl Regime {
 
     /// Options for a store that `store` would open.
     pub fn builder(store: StoreBuilder) -> RegimeBuilder {
-        RegimeBuilder { store, hooks: Hooks::default(), secrets: Secrets::default(), thread: true }
+        let (hooks, secrets) = (Hooks::default(), Secrets::default());
+        RegimeBuilder { store, hooks, secrets, participants: Vec::new(), thread: true }
     }
 
     /// The store.
@@ -276,7 +293,19 @@ impl Regime {
     /// # Errors
     /// When the destination cannot be read.
     pub fn coverage(&self) -> Result<Coverage> {
-        self.core.coverage()
+        self.coverage_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// The same, telling `progress` how many archives it has looked at, of how many; it may stop it
+    /// (1406).
+    ///
+    /// # Errors
+    /// As [`Regime::coverage`].
+    pub fn coverage_with(
+        &self,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Coverage> {
+        self.core.coverage(&mut progress)
     }
 
     /// Proves the newest backup by restoring it into a scratch folder beside the store and comparing.
@@ -300,7 +329,7 @@ impl Regime {
     }
 
     /// Ends the regime's thread and closes the store. A scheduled backup that it is making is
-    /// stopped.
+    /// stopped, and so is a drill, whoever asked for it.
     ///
     /// # Errors
     /// Those of [`Store::close`].

@@ -363,7 +363,8 @@ fn fill(job: &Job<'_>, target: &mut Target, workers: usize, tell: &mut Tell<'_>)
             })?;
             let path = target.end_data_file(data)?;
             if !chain.is_single() {
-                check_pages(&**disk, &path, archive.header())?;
+                let mut poured = |_, _| tell(Progress { done: before, total: before + entries });
+                check_pages(&**disk, &path, archive.header(), &mut poured)?;
             }
         }
         Part::Tables(tables) => {

@@ -226,7 +226,9 @@ impl Chain {
             before += link.file.bytes();
         }
         let path = self.newest().file.path();
-        let report = self.checkpoint()?.verify()?.into_result(path)?;
+        let report =
+            self.checkpoint()?.verify_with(&mut |_, _| tell(Progress { done: total, total }))?;
+        let report = report.into_result(path)?;
         Ok(ChainCheck {
             links: self.links.iter().map(Link::told).collect(),
             live_pages: report.live_pages,

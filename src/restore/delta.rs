@@ -330,7 +330,8 @@ fn fill(
     })?;
     sink.clear_between(pieces, chain)?;
     let written = sink.end(job.data_bytes())?;
-    check_pages(&**disk, &path, archive.header())?;
+    let mut poured = |_, _| tell(Progress { done: pages, total });
+    check_pages(&**disk, &path, archive.header(), &mut poured)?;
     archive.file().extract(|entry| job.takes(entry), workers, target, &mut |progress| {
         tell(Progress { done: pages + progress.done, total })
     })?;

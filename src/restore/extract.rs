@@ -4,7 +4,12 @@
 //! A table arrives whole or not at all: it is written under a name of its own in many commits, and
 //! the last one, of the structure, gives it its name (and drops the table that it replaces).
 
+use std::fmt;
+use std::ops::ControlFlow;
+
 use super::archive::Archive;
+use super::builder::Tell;
+use crate::archive::{Progress, stopped};
 use crate::engine::random_id;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{DynTable, Store, StructureHandle};
@@ -15,13 +20,23 @@ const BATCH_RECORDS: usize = 10_000;
 
 /// A copy of a table; [`run`](TableCopy::run) it.
 #[must_use = "nothing is copied before it is run"]
-#[derive(Debug)]
 pub struct TableCopy<'a> {
     archive: &'a Archive,
     store: &'a Store,
     name: &'a str,
     as_name: &'a str,
     replace: bool,
+    progress: Option<Tell<'a>>,
+}
+
+impl fmt::Debug for TableCopy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableCopy")
+            .field("archive", self.archive)
+            .field("name", &self.name)
+            .field("as_name", &self.as_name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Archive {
@@ -33,7 +48,7 @@ impl Archive {
         name: &'a str,
         as_name: &'a str,
     ) -> TableCopy<'a> {
-        TableCopy { archive: self, store, name, as_name, replace: false }
+        TableCopy { archive: self, store, name, as_name, replace: false, progress: None }
     }
 
     /// Copies one record, with the key typed as `key`, out of the archive's table `table` into that
@@ -78,10 +93,17 @@ impl Archive {
     }
 }
 
-impl TableCopy<'_> {
+impl<'a> TableCopy<'a> {
     /// Whether a table of that name in the store is replaced. By default it is an error.
     pub fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
+        self
+    }
+
+    /// Told how many records are copied, of how many; `Break` stops it (1406), and the store then has no
+    /// more tables than before.
+    pub fn on_progress(mut self, tell: impl FnMut(Progress) -> ControlFlow<()> + 'a) -> Self {
+        self.progress = Some(Box::new(tell));
         self
     }
 
@@ -94,12 +116,12 @@ impl TableCopy<'_> {
     /// # Errors
     /// [`ErrorKind::NotFound`] where the archive has no such table; [`ErrorKind::Exists`] where the
     /// store has one of the new name, which is not to be replaced; those of [`Archive::read`] and of
-    /// the transactions. The store then has no more tables than before.
+    /// the transactions; [`ErrorKind::Stopped`] (1406). The store then has no more tables than before.
     ///
     /// # Locks
     /// Its transactions wait while a backup holds the data; the last one also for all write handles
     /// that have the replaced table open.
-    pub fn run(self) -> Result<u64> {
+    pub fn run(mut self) -> Result<u64> {
         let read = self.archive.read()?;
         let source =
             read.dyn_table(self.name)?.ok_or_else(|| self.archive.lacks_table(self.name))?;
@@ -116,7 +138,8 @@ impl TableCopy<'_> {
             let (key, value) = (description.key_type.clone(), description.value_type);
             structure.create_table(&interim, key, value)
         })?;
-        let copied = self.fill(&source, &interim).and_then(|records| {
+        let mut tell = self.progress.take();
+        let copied = self.fill(&source, &interim, &mut tell).and_then(|records| {
             self.change(|structure| {
                 let there = structure.tables()?;
                 if self.replace && there.iter().any(|table| table.name == self.as_name) {
@@ -139,10 +162,21 @@ impl TableCopy<'_> {
         structure.commit().map(drop)
     }
 
-    fn fill(&self, source: &DynTable<'_>, interim: &str) -> Result<u64> {
+    fn fill(
+        &self,
+        source: &DynTable<'_>,
+        interim: &str,
+        tell: &mut Option<Tell<'_>>,
+    ) -> Result<u64> {
+        let total = source.len()?;
         let mut records = source.iter()?;
         let mut copied = 0;
         loop {
+            if let Some(tell) = tell
+                && tell(Progress { done: copied, total }).is_break()
+            {
+                return Err(stopped(self.store.path()));
+            }
             let mut batch = Vec::new();
             let mut bytes = 0;
             while bytes < BATCH_BYTES && batch.len() < BATCH_RECORDS {

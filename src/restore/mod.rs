@@ -40,4 +40,4 @@ pub use point::RestorePoint;
 pub use repair::{Repair, Repaired};
 pub use rollback::{Rollback, RollbackReport};
 pub(crate) use verify::verify_store_on;
-pub use verify::{StoreCheck, verify_store};
+pub use verify::{StoreCheck, verify_store, verify_store_with};

@@ -13,7 +13,7 @@ use super::pour::Fresh;
 use crate::archive::{Entry, EntryKind, MANIFEST_NAME, Unpack};
 use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{self, Disk, File, OpenMode};
-use crate::engine::tree::verify_data_file;
+use crate::engine::tree::{Watch, verify_data_file};
 use crate::engine::{DATA_FILE, DirLock, LOCK_FILE, LOG_DIR, lock_dir};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{ATTACHMENTS, ArchiveRef, BackupHeader, BackupState};
@@ -284,8 +284,13 @@ pub(super) fn check_free_space(disk: &Arc<dyn Disk>, folder: &Path, bytes: u64) 
 
 /// Sees that the data file at `path`, which several archives made, is sound in every page and at the
 /// commit of the header.
-pub(super) fn check_pages(disk: &dyn Disk, path: &Path, header: &BackupHeader) -> Result<()> {
-    let report = verify_data_file(disk, path)?.into_result(path)?;
+pub(super) fn check_pages(
+    disk: &dyn Disk,
+    path: &Path,
+    header: &BackupHeader,
+    watch: Watch<'_>,
+) -> Result<()> {
+    let report = verify_data_file(disk, path, watch)?.into_result(path)?;
     let number = if header.checkpoint == 0 { report.checkpoint } else { header.checkpoint };
     match (report.lsn, report.checkpoint) == (header.lsn, number) {
         true => Ok(()),

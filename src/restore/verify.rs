@@ -3,9 +3,11 @@
 //! It takes the store's lock, reads with `read_at`, and writes nothing. A store that is open
 //! elsewhere in this process is checked at its newest checkpoint by `Store::verify` instead.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::archive::Progress;
 use crate::disk::{Disk, RealDisk};
 use crate::engine::tree::{TreeReport, verify_data_file};
 use crate::engine::{DATA_FILE, Lsn, Snapshot, inspect};
@@ -41,16 +43,35 @@ pub struct StoreCheck {
 /// # Errors
 /// The first damage, with file and place; what opening the store gives.
 pub fn verify_store(dir: impl AsRef<Path>) -> Result<StoreCheck> {
+    verify_store_with(dir, |_| ControlFlow::Continue(()))
+}
+
+/// The same, telling `progress` of the bytes of the data file (of those that are free it reads none),
+/// which may stop it (1406).
+///
+/// # Errors
+/// As [`verify_store`].
+pub fn verify_store_with(
+    dir: impl AsRef<Path>,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<StoreCheck> {
     let disk: Arc<dyn Disk> = RealDisk::new();
-    verify_store_on(&disk, dir.as_ref())
+    verify_store_on(&disk, dir.as_ref(), &mut progress)
 }
 
 /// The same on any disk.
-pub(crate) fn verify_store_on(disk: &Arc<dyn Disk>, dir: &Path) -> Result<StoreCheck> {
+pub(crate) fn verify_store_on(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<StoreCheck> {
     let snapshot = inspect(disk, dir)?;
     let path = dir.join(DATA_FILE);
-    let report = verify_data_file(&**disk, &path)?.into_result(&path)?;
-    Ok(StoreCheck::of(&snapshot, &report))
+    let page = snapshot.checkpoint().meta().page_size as u64;
+    let report = verify_data_file(&**disk, &path, &mut |read, pages| {
+        tell(Progress { done: read * page, total: pages * page })
+    })?;
+    Ok(StoreCheck::of(&snapshot, &report.into_result(&path)?))
 }
 
 impl Store {

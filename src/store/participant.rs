@@ -140,6 +140,20 @@ impl Participants {
     pub(crate) fn all(&self) -> Vec<Registered> {
         self.0.lock().clone()
     }
+
+    /// Puts `registered` behind the others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] where one has its name.
+    pub(crate) fn register(&self, registered: Registered) -> Result<()> {
+        let mut all = self.0.lock();
+        if all.iter().any(|other| other.name == registered.name) {
+            let message = format!("there is a participant called \"{}\"", registered.name);
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        all.push(registered);
+        Ok(())
+    }
 }
 
 impl Store {
@@ -158,14 +172,7 @@ impl Store {
         name: impl Into<String>,
         participant: impl Participant + 'static,
     ) -> Result<()> {
-        let registered = Registered::new(name, participant);
-        let mut all = self.inner().participants.0.lock();
-        if all.iter().any(|other| other.name == registered.name) {
-            let message = format!("there is a participant called \"{}\"", registered.name);
-            return Err(Error::new(ErrorKind::Exists, message));
-        }
-        all.push(registered);
-        Ok(())
+        self.inner().participants.register(Registered::new(name, participant))
     }
 
     /// Ends the registration of the participant `name`; `false` where there is none. A backup that

@@ -8,6 +8,7 @@ mod by_hand;
 mod elsewhere;
 mod failures;
 mod opening;
+mod participants;
 mod proof;
 mod restored;
 mod schedule;

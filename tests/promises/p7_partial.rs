@@ -1,11 +1,12 @@
 //! Chosen contents of an archive: some tables, the structure, the attachments; a table or a record
 //! into an open store.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use stillpoint::disk::{Disk, SimDisk};
-use stillpoint::{Archive, Contents, ErrorKind, Mode, Store, TableDef};
+use stillpoint::{Archive, Contents, ErrorKind, Mode, Store, TableDef, code};
 
 use crate::scene::{ITEMS, Scene, TO, all, files, get, open, put, read_file, records, write_file};
 
@@ -172,6 +173,31 @@ fn a_copy_of_a_table_that_fails_leaves_the_tables_as_they_were() {
     }
     assert!(midway > 0, "some had records already");
     assert_eq!(archive.copy_table(&scene.store, "items", "again").run().unwrap(), 60_000);
+}
+
+#[test]
+fn a_copy_of_a_table_that_is_stopped_leaves_the_tables_as_they_were() {
+    let scene = Scene::new(Mode::Server, 25_000);
+    let saved = scene.store.backup(TO).run().unwrap();
+    let archive = scene.archive(&saved.archive);
+    let mut told = Vec::new();
+    let copy = archive.copy_table(&scene.store, "items", "whole");
+    let copy = copy.on_progress(|progress| {
+        told.push((progress.done, progress.total));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(copy.run().unwrap(), 25_000);
+    assert!(told.len() > 2 && told.iter().is_sorted(), "{told:?}");
+    assert_eq!(told.last(), Some(&(25_000, 25_000)));
+    for last in 1..=told.len() {
+        let mut step = 0;
+        let copy = archive.copy_table(&scene.store, "items", "again").on_progress(|_| {
+            step += 1;
+            if step == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(copy.run().unwrap_err().code(), code::STOPPED);
+        assert_eq!(tables(&scene.store), ["items", "whole"]);
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use stillpoint::disk::{Disk, SimDisk};
-use stillpoint::{Access, Contents, Error, ErrorKind, Mode, Store, verify_store};
+use stillpoint::{
+    Access, Contents, Error, ErrorKind, Mode, Store, code, verify_store, verify_store_with,
+};
 
 use crate::scene::{ITEMS, Scene, TO, all, files, open, put, records, write_file};
 
@@ -167,6 +169,25 @@ fn plain_tar_makes_a_store_that_opens_and_equals() {
     assert!(dir.join("header.json").exists() && dir.join("manifest.json").exists());
     let check = verify_store(&dir).unwrap();
     assert_eq!((check.records, check.lsn), (5000, report.lsn));
+    let mut steps = 0;
+    let again = verify_store_with(&dir, |progress| {
+        steps += 1;
+        assert!(progress.done < progress.total);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(
+        (again.unwrap().records, steps + 2),
+        (5000, check.live_pages),
+        "each page but the metas"
+    );
+    for last in [1, steps / 2, steps] {
+        let mut step = 0;
+        let stopped = verify_store_with(&dir, |_| {
+            step += 1;
+            if step == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(stopped.unwrap_err().code(), code::STOPPED);
+    }
     assert!(dir.join("manifest.json").exists(), "a check changes nothing");
 
     let copy = Store::open(&dir).unwrap();

@@ -44,7 +44,7 @@ pub(crate) use file::{DataFile, DataParams};
 pub(crate) use free::PageSet;
 pub(crate) use meta::{is_of_other_format, is_page_size, store_of};
 pub(crate) use page::max_key_len;
-pub(crate) use verify::{TreeReport, verify_data_file};
+pub(crate) use verify::{TreeReport, Watch, verify_data_file};
 
 #[cfg(test)]
 use pointer::TableRoot;

@@ -4,7 +4,7 @@
 //! all of it, up to a bound. What is dead is not read: the report lists it, because a flipped bit
 //! there harms nothing and is not seen.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,10 +19,14 @@ use super::space::ListRef;
 use crate::disk::{Disk, OpenMode};
 use crate::engine::value::Value;
 use crate::engine::{Lsn, TableId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, code};
 
 /// Most damages that a report names.
 const MOST_DAMAGE: usize = 100;
+
+/// Told before each page, or part of a big value, how many pages were read and how many there are at most;
+/// it may stop the check.
+pub(crate) type Watch<'w> = &'w mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,9 +82,13 @@ impl TreeReport {
 /// may be writing the file.
 ///
 /// # Errors
-/// What the disk says, `Unsupported` and `Corrupt` where no meta can be read. Damage below a meta is
-/// no error but stands in the report.
-pub(crate) fn verify_data_file(disk: &dyn Disk, path: &Path) -> Result<TreeReport> {
+/// What the disk says, `Unsupported` and `Corrupt` where no meta can be read; `Stopped` (1406). Damage
+/// below a meta is no error but stands in the report.
+pub(crate) fn verify_data_file(
+    disk: &dyn Disk,
+    path: &Path,
+    watch: Watch<'_>,
+) -> Result<TreeReport> {
     let file =
         disk.open(path, OpenMode::Read).map_err(|e| Error::io("open the data file", path, e))?;
     let metas = Metas::read(&*file, path)?;
@@ -96,21 +104,32 @@ pub(crate) fn verify_data_file(disk: &dyn Disk, path: &Path) -> Result<TreeRepor
         };
         damage.push(Damage { page: page as u64, what });
     }
-    verify(&reader, meta, damage)
+    verify(&reader, meta, damage, watch)
 }
 
 impl Checkpoint {
     /// Checks everything that this checkpoint reaches, with `read_at`. Does not disturb others.
     ///
     /// # Errors
-    /// What the disk says. Damage is no error but stands in the report.
+    /// What the disk says; `Stopped` (1406). Damage is no error but stands in the report.
+    pub(crate) fn verify_with(self: &Arc<Self>, watch: Watch<'_>) -> Result<TreeReport> {
+        verify(&self.reader(), &self.meta, Vec::new(), watch)
+    }
+
+    /// The same without anybody who watches.
     pub(crate) fn verify(self: &Arc<Self>) -> Result<TreeReport> {
-        verify(&self.reader(), &self.meta, Vec::new())
+        self.verify_with(&mut |_, _| ControlFlow::Continue(()))
     }
 }
 
-fn verify(reader: &Reader, meta: &Meta, damage: Vec<Damage>) -> Result<TreeReport> {
-    let mut check = Check { reader, live: PageSet::default(), damage };
+fn verify(
+    reader: &Reader,
+    meta: &Meta,
+    damage: Vec<Damage>,
+    watch: Watch<'_>,
+) -> Result<TreeReport> {
+    let (live, pages) = (PageSet::default(), meta.page_count);
+    let mut check = Check { reader, live, damage, watch, read: 0, pages };
     let mut tables: Vec<(TableId, TableRoot)> = Vec::new();
     let mut malformed = false;
     check.tree(&meta.catalogue, meta.number, "the catalogue", &mut |key, value| match (
@@ -153,6 +172,10 @@ struct Check<'r> {
     reader: &'r Reader,
     live: PageSet,
     damage: Vec<Damage>,
+    watch: Watch<'r>,
+    /// Pages that were read, and how many there are.
+    read: u64,
+    pages: u64,
 }
 
 /// What a page says of those below it.
@@ -169,6 +192,17 @@ impl Check<'_> {
         if self.damage.len() < MOST_DAMAGE {
             self.damage.push(Damage { page, what: what.into() });
         }
+    }
+
+    /// `pages` more are about to be read.
+    fn tell(&mut self, pages: u64) -> Result<()> {
+        if (self.watch)(self.read, self.pages).is_break() {
+            return Err(Error::new(ErrorKind::Stopped, "stopped by the user")
+                .with_code(code::STOPPED)
+                .at(self.reader.path()));
+        }
+        self.read += pages;
+        Ok(())
     }
 
     /// Lets damage be noted, and other errors pass.
@@ -214,6 +248,7 @@ impl Check<'_> {
         if pointer.birth > bounds.birth {
             self.note(pointer.page, "it is younger than its parent");
         }
+        self.tell(1)?;
         let Some(page) = self.soften(pointer.page, self.reader.read_page(pointer, bounds.level))?
         else {
             return Ok(0);
@@ -296,6 +331,7 @@ impl Check<'_> {
         let Some(table) = self.soften(run.first, table)? else { return Ok(None) };
         for index in 0..shape.parts() {
             let part = shape.part(index);
+            self.tell(part.pages)?;
             let crc = u32_at(&table, index as usize * 4);
             let read = reader.read_part(run.first + part.page, part.pages, crc);
             self.soften(run.first + part.page, read)?;

@@ -1,6 +1,7 @@
 //! What was saved is proven to be restorable: drills, coverage, increments, encryption.
 
 use super::*;
+use std::ops::ControlFlow;
 
 #[test]
 fn a_drill_proves_the_newest_backup_and_leaves_nothing_behind() {
@@ -20,6 +21,76 @@ fn a_drill_proves_the_newest_backup_and_leaves_nothing_behind() {
     let last = shop.regime.coverage().unwrap().last_drill.unwrap();
     assert_eq!(last.status.code, code::CHECK);
     assert_eq!(shop.journal().matches("\tdrill\t").count(), 3);
+}
+
+/// What a drill is made of, each step of it: also the restored store is compared step by step.
+#[test]
+fn a_drill_can_be_stopped_at_every_step_and_leaves_nothing_behind() {
+    let shop = shop(&[]);
+    shop.regime.backup().run().unwrap();
+    shop.put(2);
+    shop.regime.backup().incremental(true).run().unwrap();
+    let names = shop.sim.list(Path::new("/")).unwrap();
+    let restored = Path::new("/shop.stillpoint-drill/store.data");
+    let (mut steps, mut comparing) = (0, 0);
+    shop.regime
+        .drill_with(|_| {
+            steps += 1;
+            comparing += u32::from(shop.sim.metadata(restored).is_ok());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    // The check of the restored pages, and a table here and there.
+    assert!(comparing > 2, "{comparing} of {steps}");
+    for last in 1..=steps {
+        let mut step = 0;
+        let stopped = shop.regime.drill_with(|_| {
+            step += 1;
+            if step == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(stopped.unwrap_err().code(), code::STOPPED, "step {last} of {steps}");
+        assert_eq!(shop.sim.list(Path::new("/")).unwrap(), names, "step {last} of {steps}");
+    }
+    assert_eq!(shop.regime.coverage().unwrap().last_drill.unwrap().status.code, code::STOPPED);
+}
+
+#[test]
+fn closing_the_regime_ends_a_drill_at_its_next_step() {
+    let shop = shop(&[]);
+    shop.regime.backup().run().unwrap();
+    let Shop { sim, regime, .. } = shop;
+    let mut steps = 0;
+    let stopped = regime.drill_with(|_| {
+        steps += 1;
+        regime.close().unwrap();
+        ControlFlow::Continue(())
+    });
+    assert_eq!((stopped.unwrap_err().code(), steps), (code::STOPPED, 1));
+    assert!(sim.metadata(Path::new("/shop.stillpoint-drill")).is_err());
+}
+
+/// Between any two archives, for each may lie on a slow disk.
+#[test]
+fn the_account_can_be_stopped_before_each_archive() {
+    let shop = shop(&[("Advanced/SetNumber/Value", "9")]);
+    for key in 2..4 {
+        shop.regime.backup().run().unwrap();
+        shop.put(key);
+    }
+    let mut steps = 0;
+    let all = shop.regime.coverage_with(|_| {
+        steps += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!((all.unwrap().archives, steps), (2, 5), "three files, and two archives' chains");
+    for last in 1..=steps {
+        let mut step = 0;
+        let stopped = shop.regime.coverage_with(|_| {
+            step += 1;
+            if step == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(stopped.unwrap_err().code(), code::STOPPED, "step {last}");
+    }
 }
 
 #[test]
