@@ -7,10 +7,11 @@
 //! encryption (`crypt`, `keys`) -> segments (`output`, `parts`) -> parity beside them (`parity`). What
 //! is not asked for is not there: a plain archive is one file.
 //!
-//! It knows no store: what an application has to say in header and manifest is opaque JSON. It
-//! neither renames, removes nor chooses files; the rooms that back up and restore do.
+//! It knows no store: what an application has to say in header and manifest is opaque JSON. Outside of
+//! `naming` and `claim` it neither renames nor removes files; the rooms that back up and restore do.
 
 mod assembly;
+mod claim;
 #[cfg(feature = "encryption")]
 mod crypt;
 #[cfg(not(feature = "encryption"))]
@@ -45,6 +46,7 @@ mod walk;
 mod writer;
 mod xxh64;
 
+pub use claim::Claim;
 pub use digest::Digest;
 pub use entry::{
     EntryKind, EntryMeta, EntryPath, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON,

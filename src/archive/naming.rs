@@ -15,9 +15,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::claim::{self, Claim};
 use super::layers::{ArchivePlace, WrittenFile};
 use super::names::{list_partials, numbered, partial, unfinished};
 use crate::disk::{Disk, EntryKind, OpenMode, atomic};
@@ -109,13 +111,24 @@ fn take_back(disk: &dyn Disk, files: &[WrittenFile]) {
 }
 
 /// Removes the unfinished archives that the store `store` left in `folder`, with those of their files
-/// that had got their names already.
+/// that had got their names already. Where somebody else than `own` writes there for that store,
+/// nothing is removed: it may be his.
 ///
 /// # Errors
 /// When the folder cannot be read or synced, or something cannot be removed. What is left then is
 /// recognised again.
-pub fn remove_unfinished(disk: &dyn Disk, folder: &Path, store: u128) -> Result<()> {
-    let found = list_partials(disk, folder, store)?;
+pub fn remove_unfinished(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    store: u128,
+    own: Option<&Claim>,
+) -> Result<()> {
+    // Before the claims: see there.
+    let mut found = list_partials(&**disk, folder, store)?;
+    found.retain(|path| !claim::is_claim(path));
+    // Those of the dead are there for as long as anything is that they left.
+    let Some(_claims) = claim::of_the_dead(disk, folder, store, own)? else { return Ok(()) };
+    let disk = &**disk;
     let (lists, files): (Vec<PathBuf>, Vec<PathBuf>) =
         found.into_iter().partition(|path| of_list(path).is_some());
     for list in &lists {

@@ -8,7 +8,8 @@ use super::builder::{BackupBuilder, Base};
 use super::foreign;
 use super::lineage::Lineage;
 use crate::archive::{
-    ArchiveKind, ArchiveName, ArchivePlace, Compression, next_number, partial, remove_unfinished,
+    ArchiveKind, ArchiveName, ArchivePlace, Claim, Compression, next_number, partial,
+    remove_unfinished,
 };
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::engine::LOG_DIR;
@@ -27,6 +28,8 @@ pub(super) struct Place {
     pub(super) listed: Vec<Listed>,
     /// What the archive goes on from.
     pub(super) lineage: Lineage,
+    /// Nobody else removes what is unfinished while it lives.
+    claim: Arc<Claim>,
 }
 
 impl Place {
@@ -45,10 +48,10 @@ impl Place {
         ArchivePlace { folder: self.folder.clone(), name, store: self.store }
     }
 
-    /// Removes what an unfinished backup leaves. What cannot be removed now is recognised by its name,
-    /// and removed by the next run.
-    pub(super) fn discard(&self, disk: &dyn Disk) {
-        let _left_over = remove_unfinished(disk, &self.folder, self.store);
+    /// Removes what an unfinished backup leaves. What cannot be removed now, or may be another's who
+    /// writes there for the same store, is recognised by its name, and removed by a later run.
+    pub(super) fn discard(&self, disk: &Arc<dyn Disk>) {
+        let _left_over = remove_unfinished(disk, &self.folder, self.store, Some(&self.claim));
     }
 }
 
@@ -61,7 +64,8 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     let listed = attachments::list(disk, engine.dir(), asked, &backup.participants);
     attachments::check(disk, &listed, engine.dir(), folder)?;
     let store_id = engine.store_id();
-    remove_unfinished(&**disk, folder, store_id).map_err(unusable)?;
+    let claim = Arc::new(Claim::new(disk, folder, store_id).map_err(unusable)?);
+    remove_unfinished(disk, folder, store_id, Some(&claim)).map_err(unusable)?;
     let set = match &backup.options.name {
         Some(name) => name.clone(),
         None => default_name(engine.dir()),
@@ -82,7 +86,7 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     let probe = format!("{}[{:04}].probe", name.set(), name.number());
     let probe = folder.join(partial(&probe, store_id));
     check_writable(&**disk, &probe).map_err(unusable)?;
-    Ok(Place { lineage, folder: folder.clone(), archive, store: store_id, name, listed })
+    Ok(Place { lineage, folder: folder.clone(), archive, store: store_id, name, listed, claim })
 }
 
 /// Where the log has failed, nobody can tell which commits a backup would have to hold.
@@ -153,11 +157,11 @@ fn check_folder(disk: &Arc<dyn Disk>, folder: &Path, store: &Path) -> Result<()>
 /// is told before anybody is asked to wait. What a crash leaves has the name of an unfinished archive.
 fn check_writable(disk: &dyn Disk, partial: &Path) -> Result<()> {
     let written = disk.open(partial, OpenMode::CreateNew).and_then(|file| {
-        file.write_at(&[0; 4096], 0)?;
-        file.sync()
+        let written = file.write_at(&[0; 4096], 0).and_then(|()| file.sync());
+        // What cannot be removed now is recognised by its name, and removed by the next run.
+        let _left_over = disk.remove_file(partial);
+        written
     });
-    // What cannot be removed now is recognised by its name, and removed by the next run.
-    let _left_over = disk.remove_file(partial);
     written.map_err(|e| Error::io("write into the destination", partial, e))
 }
 

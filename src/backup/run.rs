@@ -53,8 +53,10 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
         .unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
     shared.crew.lock().clear();
     if result.is_err() {
-        place.discard(&**inner.engine.disk());
+        place.discard(inner.engine.disk());
     }
+    // Whoever is told of the end finds nothing of it in the destination but archives.
+    drop(place);
     shared.cell.enter(Stage::Done, 0, shared.now());
     let code = match &result {
         Ok(report) => report.problems.first().map_or(0, Error::code),

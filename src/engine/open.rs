@@ -166,11 +166,14 @@ pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Snapshot> {
     Ok(Snapshot::new(core.views.current()))
 }
 
-/// Where the store in `dir` is, found as an opening would: log and all, and nothing is started.
-pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(StoreId, Position)> {
+/// Where the store in `dir` is, found as an opening would: log and all, and nothing is started. With it the
+/// lock of the folder: as long as that is held, it stays there.
+pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(StoreId, Position, DirLock)> {
     let core = open(disk.clone(), dir, EngineOptions::default(), None)?;
     let position = core.leader.lock().position();
-    Ok((core.store_id, position))
+    let lock = core.views.current().0.lock.clone();
+    let lock = lock.ok_or_else(|| Error::new(ErrorKind::Closed, "the store is closed").at(dir))?;
+    Ok((core.store_id, position, lock))
 }
 
 /// Why the store cannot be seen: it is not there, or the system does not let us look.

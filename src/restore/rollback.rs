@@ -17,7 +17,7 @@ use super::point::RestorePoint;
 use crate::archive::{ArchiveKind, Keys, Progress, list_archives};
 use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{Disk, EntryKind, OpenMode, RealDisk};
-use crate::engine::{LOG_DIR, Position, StoreId, locate, lock_dir};
+use crate::engine::{LOG_DIR, Position, StoreId, locate};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// What lies in the store's folder, is not part of its history, and goes with it.
@@ -109,13 +109,13 @@ impl Rollback {
             self.dir = whole.map_err(|e| Error::io("find the store", &self.dir, e))?;
         }
         self.put_back()?;
-        let (store, position) = locate(&self.disk, &self.dir)?;
+        // What is found holds as long as nobody else can write.
+        let (store, position, lock) = locate(&self.disk, &self.dir)?;
         if self.point.last() >= position.lsn && self.point.allows(position.time) {
             let why =
                 format!("the store is at LSN {}: there is nothing to roll back", position.lsn);
             return Err(Error::new(ErrorKind::Invalid, why).at(&self.dir));
         }
-        let lock = lock_dir(&self.disk, &self.dir)?;
         let new = self.beside("rolling-back");
         remove_tree(&*self.disk, &new)
             .map_err(|e| Error::io("remove an unfinished rollback", &new, e))?;

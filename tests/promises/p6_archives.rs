@@ -94,6 +94,55 @@ fn an_unfinished_archive_has_no_name_of_one_and_is_not_listed() {
     assert_eq!(list_archives(&*scene.sim, Path::new(TO), None).unwrap().len(), 1);
 }
 
+/// A mirror and its source, or a store and its copy: by their unfinished files nobody can tell them apart.
+#[test]
+fn two_stores_of_one_identity_leave_each_others_unfinished_archives_alone() {
+    let scene = Scene::new(Mode::Server, 300);
+    let first = scene.store.backup(TO).run().unwrap();
+    scene.archive(&first.archive).restore("/twin").run().unwrap();
+    let twin = scene.open("/twin").unwrap();
+    let (backup, still) = Still::at(Stage::Seal, scene.store.backup(TO));
+    let running = backup.start().unwrap();
+    still.reached();
+    // One beside it under another name, one under the same, and one that fails.
+    twin.backup(TO).run().unwrap();
+    twin.backup(TO).name("inventory").run().unwrap();
+    twin.backup(TO).name("inventory").on_startup(|_| Err(-4)).run().unwrap_err();
+    still.go_on();
+    let report = running.wait().unwrap();
+    scene.archive(&report.archive).verify().unwrap();
+    let names = scene.destination();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains("partial")), "{names:?}");
+    assert_eq!(list_archives(&*scene.sim, Path::new(TO), Some("inventory")).unwrap().len(), 3);
+}
+
+/// What a failed backup had to leave, since somebody else was there, goes with the next.
+#[test]
+fn what_is_left_beside_another_backup_goes_with_the_next() {
+    let scene = Scene::new(Mode::Server, 300);
+    let first = scene.store.backup(TO).run().unwrap();
+    scene.archive(&first.archive).restore("/twin").run().unwrap();
+    let twin = scene.open("/twin").unwrap();
+    let (backup, still) = Still::at(Stage::Copy, scene.store.backup(TO));
+    let running = backup.start().unwrap();
+    still.reached();
+    let (backup, others) = Still::at(Stage::Seal, twin.backup(TO));
+    let stopped = backup.start().unwrap();
+    others.reached();
+    stopped.stop();
+    others.go_on();
+    stopped.wait().unwrap_err();
+    still.go_on();
+    running.wait().unwrap();
+    let left = |scene: &Scene| {
+        let names = scene.destination();
+        names.iter().filter(|name| name.to_string_lossy().contains("partial")).count()
+    };
+    assert_eq!(left(&scene), 1, "{:?}", scene.destination());
+    scene.store.backup(TO).run().unwrap();
+    assert_eq!(left(&scene), 0);
+}
+
 #[test]
 fn a_partial_archive_says_so_and_what_is_missing() {
     let scene = Scene::new(Mode::Server, 40);

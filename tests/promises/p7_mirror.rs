@@ -276,6 +276,24 @@ fn a_store_goes_back_to_any_commit_and_is_never_lost() {
     }
 }
 
+/// Between a look at the store and a lock that is taken after it somebody else could write, or roll back.
+#[test]
+fn a_rollback_finds_out_where_the_store_is_under_the_lock_that_it_keeps() {
+    let scene = to_roll_back();
+    // A second lock of this folder would be the end of it.
+    let within = format!("{STORE}/");
+    scene.sim.fail(FaultPlan::once(Call::Lock, within, Fault::IO).skip(1));
+    assert_eq!(rollback(&scene.sim, RestorePoint::Lsn(5)).run().unwrap().restored.lsn, 5);
+    scene.sim.heal();
+    // And it keeps it: nobody opens the store as long as the new one is made.
+    let sim = scene.sim.clone();
+    let in_use = move |_| match open(&sim, STORE) {
+        Err(error) if error.kind() == ErrorKind::InUse => ControlFlow::Continue(()),
+        other => panic!("{other:?}"),
+    };
+    rollback(&scene.sim, RestorePoint::Lsn(3)).on_progress(in_use).run().unwrap();
+}
+
 #[test]
 fn a_rollback_needs_none_of_the_logs_that_do_not_lead_to_its_point() {
     let scene = to_roll_back();

@@ -17,6 +17,11 @@ fn names(disk: &SimDisk) -> BTreeSet<PathBuf> {
     names.into_iter().map(|name| Path::new("/").join(name)).collect()
 }
 
+fn clear_away(sim: &Arc<SimDisk>) -> Result<()> {
+    let disk: Arc<dyn Disk> = sim.clone();
+    remove_unfinished(&disk, Path::new("/"), 7, None)
+}
+
 fn finals(finished: &Finished) -> BTreeSet<PathBuf> {
     finished.files.iter().map(|file| file.path.clone()).collect()
 }
@@ -56,7 +61,7 @@ fn whatever_a_crash_among_the_renames_leaves_is_cleared_away_or_whole() {
         for survival in SURVIVALS {
             let after = sim.reboot(survival);
             let begun = names(&after).intersection(&finals(&finished)).count();
-            remove_unfinished(&*after, Path::new("/"), 7).expect("clears away");
+            clear_away(&after).expect("clears away");
             match assert_all_or_nothing(&after, &finished) {
                 true => whole += 1,
                 false => cleared += usize::from(begun > 0),
@@ -78,14 +83,14 @@ fn clearing_away_may_be_cut_off_anywhere_and_taken_up_again() {
     for call in 1.. {
         let sim = ground.image();
         sim.crash_at(call);
-        let cleared = remove_unfinished(&*sim, Path::new("/"), 7);
+        let cleared = clear_away(&sim);
         if !sim.crashed() {
             cleared.expect("clears away");
             break;
         }
         for survival in SURVIVALS {
             let after = sim.reboot(survival);
-            remove_unfinished(&*after, Path::new("/"), 7).expect("clears away");
+            clear_away(&after).expect("clears away");
             assert!(!assert_all_or_nothing(&after, &finished), "{call}, {survival:?}");
         }
     }
@@ -108,7 +113,7 @@ fn an_archive_whose_segment_was_moved_away_is_never_cleared_away() {
             let moved = &finished.files[2].path;
             after.create_dir(Path::new("/elsewhere")).expect("makes a folder");
             after.rename(moved, Path::new("/elsewhere/segment")).expect("moves");
-            remove_unfinished(&*after, Path::new("/"), 7).expect("there is no more than a list");
+            clear_away(&after).expect("there is no more than a list");
             let mut left = finals(&finished);
             left.remove(moved);
             left.insert(PathBuf::from("/elsewhere"));
@@ -135,7 +140,7 @@ fn the_archive_of_another_store_with_the_same_names_stays() {
         let other = after.open(&file.path, OpenMode::CreateNew).expect("creates");
         other.set_len(file.bytes).expect("is as long");
     }
-    remove_unfinished(&*after, Path::new("/"), 7).expect("clears away");
+    clear_away(&after).expect("clears away");
     let mut theirs = finals(&finished);
     theirs.remove(&finished.files[0].path);
     assert_eq!(names(&after), theirs);
@@ -156,8 +161,40 @@ fn a_list_that_names_files_of_another_number_or_folder_removes_none() {
             { "name": name, "bytes": 0 }, { "name": unfinished, "bytes": 0 },
         ]});
         file.write_at(content.to_string().as_bytes(), 0).expect("writes");
-        remove_unfinished(&*disk, Path::new("/"), 7).expect("clears away");
+        clear_away(&disk).expect("clears away");
         assert!(disk.metadata(&keep(name)).is_ok(), "{name}");
         assert!(disk.metadata(&list).is_err());
     }
+}
+
+/// Two stores of one identity write here at once: what lies there is only cleared away where nobody but
+/// the one who does it is alive.
+#[test]
+fn nothing_is_cleared_away_while_another_who_may_have_made_it_is_alive() {
+    let sim = SimDisk::new(5);
+    let disk: Arc<dyn Disk> = sim.clone();
+    let root = Path::new("/");
+    let clear = |own: Option<&Claim>| remove_unfinished(&disk, root, 7, own).expect("looks");
+    let other = Claim::new(&disk, root, 7).expect("claims");
+    let unfinished = root.join(partial("a[0001].tar.zst", 7));
+    disk.open(&unfinished, OpenMode::CreateNew).expect("creates");
+    let own = Claim::new(&disk, root, 7).expect("claims");
+    clear(Some(&own));
+    clear(None);
+    assert_eq!(names(&sim).len(), 3);
+    // Another store is nobody's business.
+    let stranger = Claim::new(&disk, root, 8).expect("claims");
+    drop(other);
+    clear(Some(&own));
+    assert!(disk.metadata(&unfinished).is_err());
+    drop((own, stranger));
+    assert!(names(&sim).is_empty(), "claims end with their values");
+    // The claim of a process that died says nothing, and goes.
+    let dead = Claim::new(&disk, root, 7).expect("claims");
+    disk.open(&unfinished, OpenMode::CreateNew).expect("creates");
+    let after = sim.image();
+    assert_eq!(names(&after).len(), 2);
+    clear_away(&after).expect("clears away");
+    assert!(names(&after).is_empty());
+    drop(dead);
 }
