@@ -99,7 +99,9 @@ impl BackupHandle {
     /// leaves nothing behind. Never waits, works from any thread, does nothing after the end.
     pub fn stop(&self) {
         self.shared.stop.set();
-        if let Some(token) = &*self.shared.hold.lock() {
+        // Those who waited may be woken right here, by code of the application: not under a lock.
+        let token = self.shared.hold.lock().clone();
+        if let Some(token) = token {
             token.release();
         }
         for line in &*self.shared.crew.lock() {

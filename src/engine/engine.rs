@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -40,6 +41,9 @@ struct Running {
 
 /// What the data file may be after an asked-for checkpoint, in per cent of what is in it.
 const TIDY_PERCENT: u64 = 120;
+
+/// How long a wait for a checkpoint lasts before it is begun again.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What one commit may hold: half of the longest group of the log, since others may stand with it.
 const MAX_COMMIT_BYTES: usize = MAX_GROUP / 2;
@@ -123,11 +127,11 @@ impl Engine {
     /// Commits `batch`; returns when it is acknowledged as `durability` says and published.
     pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<CommitInfo> {
         if batch.is_empty() {
+            let newest = self.newest();
             if durability == Durability::Immediate {
-                self.sync()?;
+                self.core.sync_log_through(newest.lsn)?;
             }
-            let time = self.core.leader.lock().last_time;
-            return Ok(CommitInfo { lsn: self.core.views.visible(), time });
+            return Ok(newest);
         }
         if let Some(latched) = self.core.latched() {
             return Err(latched);
@@ -139,6 +143,13 @@ impl Engine {
             Outcome::Committed { lsn, time } => Ok(CommitInfo { lsn, time }),
             _ => Err(line::outcome_unknown()),
         }
+    }
+
+    /// The newest published commit. Between the two looks no other is published: whoever publishes
+    /// has the leader's lock.
+    fn newest(&self) -> CommitInfo {
+        let leader = self.core.leader.lock();
+        CommitInfo { lsn: self.core.views.visible(), time: leader.last_time }
     }
 
     /// Applies a group of commits that another store made: they keep LSN, time and timeline, and
@@ -231,22 +242,16 @@ impl Engine {
     /// Turns everything committed so far into pages, and waits until that is durable.
     pub(crate) fn checkpoint(&self) -> Result<Lsn> {
         let pin = self.seal(false, None)?;
-        loop {
-            let patience = std::time::Duration::from_millis(500);
-            match pin.checkpoint(patience)? {
-                Some(checkpoint) => {
-                    let lsn = checkpoint.lsn();
-                    drop((pin, checkpoint));
-                    self.tidy();
-                    return Ok(lsn);
-                }
-                None => {
-                    if let Some(full) = self.core.pending.lock().full.clone() {
-                        return Err(full);
-                    }
-                }
+        // A full disk comes through the pin, too, and only where it is in the way of this checkpoint.
+        let checkpoint = loop {
+            if let Some(checkpoint) = pin.checkpoint(PATIENCE)? {
+                break checkpoint;
             }
-        }
+        };
+        let lsn = checkpoint.lsn();
+        drop((pin, checkpoint));
+        self.tidy();
+        Ok(lsn)
     }
 
     /// Waits until the data file has given back what room it can.
@@ -257,7 +262,9 @@ impl Engine {
         }
         pending.tidy = Some(TIDY_PERCENT);
         self.core.pending_changed.notify_all();
-        while pending.tidy.is_some() {
+        // Others commit meanwhile. What they sealed is written first, and on a full disk that may take
+        // for ever: the file is tidied afterwards then, and nobody waits for it.
+        while pending.tidy.is_some() && pending.full.is_none() {
             self.core.pending_changed.wait(&mut pending);
         }
     }
@@ -372,9 +379,10 @@ impl Engine {
     /// Finishes what is in the commit line, turns everything into pages and lets go of the folder.
     ///
     /// Open snapshots stay readable, and nobody can open the store while they do. Closing twice is
-    /// closing once.
+    /// closing once: who comes second waits until it is done.
     pub(crate) fn close(&self) -> Result<()> {
-        let Some(running) = self.running.lock().take() else { return Ok(()) };
+        let mut running = self.running.lock();
+        let Some(running) = running.take() else { return Ok(()) };
         let last = match self.core.latched() {
             None => self.checkpoint().map(drop),
             Some(_) => Ok(()),

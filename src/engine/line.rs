@@ -199,6 +199,8 @@ fn appoint_next(core: &Core) {
     let mut queue = core.queue.lock();
     match queue.waiting.front().cloned() {
         Some(next) => {
+            // It stays first in the queue meanwhile: only a leader takes from there, and until it is
+            // appointed there is none but this one.
             drop(queue);
             next.appoint();
         }

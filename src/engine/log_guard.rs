@@ -158,18 +158,13 @@ impl Core {
     /// is in it. Where the store cannot note what goes, nothing goes, and the next checkpoint tries
     /// again.
     pub(super) fn enforce_log_cap(&self, checkpoint: Lsn) -> Result<()> {
-        let surplus = self.log_surplus();
-        if surplus == 0 {
+        let Some(LogCap { bytes, policy: LogCapPolicy::DropOldest }) = self.log_cap.get() else {
             return Ok(());
-        }
-        let Some((after, last)) = self.upkeep.droppable(checkpoint, surplus) else { return Ok(()) };
-        if let Some(OnLogDrop(note)) = &self.options.on_log_drop
-            && note(after, last).is_err()
-        {
-            return Ok(());
-        }
-        self.upkeep.keep_from(Some(last));
-        self.upkeep.remove_before(checkpoint).map(drop)
+        };
+        let note = self.options.on_log_drop.as_ref();
+        self.upkeep.drop_oldest(checkpoint, bytes, |after, last| {
+            note.is_none_or(|OnLogDrop(note)| note(after, last).is_ok())
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod apply;
 mod closing;
 mod faults;
+mod races;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -64,6 +64,9 @@ impl Views {
     /// The current view and the visible LSN of the same instant.
     pub(crate) fn current(&self) -> (Arc<View>, Lsn) {
         let slot = &self.slots[slot_of_this_thread()];
+        // Whoever is held up between the loads meets another epoch: a visible LSN or a view that was
+        // put there after the first load brings along, by its Acquire or its mutex, the odd epoch
+        // from before it was put there.
         loop {
             let before = self.epoch.load(Ordering::Acquire);
             if before.is_multiple_of(2) {

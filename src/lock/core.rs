@@ -373,8 +373,8 @@ impl Core {
         self.lock().tick();
     }
 
-    pub(crate) fn end_hold(&self, lease: &Lease, why: Option<Expiry>) -> bool {
-        self.lock().end_hold(lease, why, self.now())
+    pub(crate) fn release_hold(&self, lease: &Lease) -> bool {
+        self.lock().end_hold(lease, None, self.now())
     }
 
     /// The holder goes, once of as many times as it came.

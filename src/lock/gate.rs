@@ -40,7 +40,8 @@ struct Slot<W> {
     /// How many owners the slot has had, shifted by [`TURN`]; while one is inside, that owner's
     /// number, which is the same with the slot's number and [`OCCUPIED`].
     word: W,
-    /// The thread that used the owner inside last.
+    /// The thread that used the owner inside last. 0 from the leaving of one owner until the next has
+    /// told: meanwhile nobody takes the next for one of the thread before.
     thread: W,
 }
 
@@ -109,7 +110,9 @@ impl<W: Word> Gate<W> {
     #[inline]
     pub(crate) fn leave(&self, owner: OwnerId) -> bool {
         let free = (owner.raw() & !(TURN - 1)).wrapping_add(TURN);
-        self.slot(owner).word.store(free, Ordering::Release);
+        let slot = self.slot(owner);
+        slot.thread.store(0, Ordering::Relaxed);
+        slot.word.store(free, Ordering::Release);
         !self.writes_open()
     }
 

@@ -241,7 +241,7 @@ impl HoldToken {
     /// Lets the others go on, however often the hold was entered. Returns whether this call did it;
     /// the token of a hold that has ended does nothing. Never waits.
     pub fn release(&self) -> bool {
-        self.core.end_hold(&self.lease, None)
+        self.core.release_hold(&self.lease)
     }
 
     /// Renews the lease, if `bytes` is more than none. Never waits.
@@ -253,8 +253,9 @@ impl HoldToken {
 
     /// Where the hold stands. A lease that has run out is ended by this look at it. Never waits.
     pub fn state(&self) -> HoldState {
-        if let Some(why) = self.lease.expiry(self.core.now()) {
-            self.core.end_hold(&self.lease, Some(why));
+        if self.lease.expiry(self.core.now()).is_some() {
+            // Looked at again under the mutex: it may have been entered anew, and so extended.
+            self.core.lock().tick();
         }
         self.lease.state()
     }

@@ -175,12 +175,15 @@ impl Inner {
     }
 
     pub(crate) fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        let is_first = !self.closed.swap(true, Ordering::AcqRel);
+        if is_first {
+            self.locks.close();
         }
-        self.locks.close();
+        // Whoever comes second waits here: what it was told of is done.
         let result = self.engine.close();
-        self.events.tell(|| StoreEvent::Closed);
+        if is_first {
+            self.events.tell(|| StoreEvent::Closed);
+        }
         result
     }
 }

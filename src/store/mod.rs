@@ -177,6 +177,10 @@ impl Store {
         Ok(StructureHandle::new(self.inner.clone(), owner))
     }
 
+    pub(crate) fn of(inner: &Arc<Inner>) -> Store {
+        Store { inner: inner.clone() }
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
@@ -288,7 +292,7 @@ impl Store {
     /// Closes the store, whatever clones and handles there are: waiting writes get
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), so does every later call and the commit of
     /// handles that are still open. Read handles go on, and until the last of them goes nobody can
-    /// open the store anew. Closing twice is closing once.
+    /// open the store anew. Closing twice is closing once; the second call waits for the first.
     ///
     /// # Errors
     /// What the last checkpoint met. The store is closed all the same, and what was acknowledged is

@@ -79,7 +79,6 @@ struct Slot<F, T> {
     ended: Condvar,
     waker: Mutex<Option<Waker>>,
     job: Option<Arc<Label>>,
-    store: Store,
 }
 
 enum State<F, T> {
@@ -168,12 +167,16 @@ impl<F, T> SubmitTicket<F, T> {
     }
 
     fn poll_end(&self, context: &Context<'_>) -> Option<Result<T, Rejected<F>>> {
+        // To copy or drop a waker is foreign code, so neither is done under a lock.
+        let waker = context.waker().clone();
         let mut state = self.slot.state.lock();
         match std::mem::replace(&mut *state, State::Spent) {
             State::Ended(end) => Some(end),
             other => {
                 *state = other;
-                *self.slot.waker.lock() = Some(context.waker().clone());
+                let former = self.slot.waker.lock().replace(waker);
+                drop(state);
+                drop(former);
                 None
             }
         }
@@ -233,12 +236,16 @@ where
                 None
             }
             Ok(handle) => Some(Box::new(move || {
-                let run = || self.store.run(handle, self.job.as_ref(), &mut work);
+                let store = handle.store();
+                let run = || store.run(handle, self.job.as_ref(), &mut work);
                 let end = match catch_unwind(AssertUnwindSafe(run)) {
                     Ok(Ok(value)) => Ok(value),
                     Ok(Err(error)) => Err(Rejected { error, work: Some(work) }),
                     Err(_) => Err(Rejected { error: panicked(), work: None }),
                 };
+                // Whoever waits for the end may open the store anew next, and must find nobody else
+                // holding it.
+                drop(store);
                 self.end(end);
             })),
         }
@@ -253,9 +260,8 @@ impl<F, T> Slot<F, T> {
     fn end(&self, end: Result<T, Rejected<F>>) {
         *self.state.lock() = State::Ended(end);
         self.ended.notify_all();
-        if let Some(waker) = self.waker.lock().take() {
-            waker.wake();
-        }
+        let waker = self.waker.lock().take();
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -383,7 +389,6 @@ impl Store {
             ended: Condvar::new(),
             waker: Mutex::new(None),
             job,
-            store: self.clone(),
         });
         queue.waiting.push_back(slot.clone());
         if let Err(error) = runners.summon(&mut queue) {

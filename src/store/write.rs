@@ -13,6 +13,7 @@
 //! A handle that was the victim of a deadlock is spent: every further call, and `commit`, gives the
 //! same error. It deliberately does not retry; [`Store::transact`](crate::Store::transact) does.
 
+use super::Store;
 use super::chunks::Chunks;
 use super::describe::{TableDescription, check_name, check_types};
 use super::dyn_table::DynWriteTable;
@@ -64,6 +65,11 @@ impl WriteHandle {
     pub(crate) fn new(store: Arc<Inner>, owner: Owner, job: Option<Arc<Label>>) -> WriteHandle {
         let state = State { durability: store.settings.durability, ..State::default() };
         WriteHandle { state: RefCell::new(state), store, job, owner }
+    }
+
+    /// The store that it writes to.
+    pub(crate) fn store(&self) -> Store {
+        Store::of(&self.store)
     }
 
     /// How the commit of this handle is acknowledged, instead of as the store was opened with.

@@ -1,9 +1,12 @@
 //! P4: a store never stays locked. Whatever a backup meets, at any stage and at any call of the disk,
 //! a write is granted afterwards, and meanwhile where the lease says so.
 
+use std::future::Future;
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -149,6 +152,30 @@ fn stop_lets_the_others_go_at_once_while_the_backup_itself_still_stands() {
             assert_free(&scene, &format!("stop at {stage:?}"));
         }
     }
+}
+
+/// A waker is code of the application, and Stop may be what calls it.
+#[test]
+fn what_stop_wakes_may_press_stop_itself() {
+    struct Presses<F>(F);
+    impl<F: Fn() + Send + Sync + Clone + 'static> Wake for Presses<F> {
+        fn wake(self: Arc<Self>) {
+            end(&aside(self.0.clone()));
+        }
+    }
+    let scene = Scene::new(Mode::Server, 10);
+    let (backup, still) = Still::at(Stage::Copy, scene.store.backup(TO));
+    let backup = backup.start().unwrap();
+    still.reached();
+    let stop = Arc::new(backup.stopper());
+    let waker = Waker::from(Arc::new(Presses(move || stop())));
+    let mut waits = scene.store.request_write().unwrap();
+    let mut poll = || Pin::new(&mut waits).poll(&mut Context::from_waker(&waker)).map(drop);
+    assert!(poll().is_pending());
+    backup.stop();
+    assert!(poll().is_ready());
+    still.go_on();
+    assert_eq!(backup.wait().unwrap_err().code(), 1406);
 }
 
 #[test]

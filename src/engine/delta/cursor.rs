@@ -3,7 +3,9 @@
 //! Of each record it shows the newest version that is not younger than its LSN, deletions included;
 //! records without such a version are passed over. It holds no lock. What is inserted while it
 //! moves has a higher LSN and does not disturb it: a leaf that was replaced under it still leads to
-//! all that was there when the cursor was placed.
+//! all that was there when the cursor was placed. For the links of leaves that are in use lead to
+//! leaves in use, and those of a replaced one to leaves that were in use when it was replaced; so
+//! whatever the cursor comes to was in use after it was placed, and no leaf ever loses a record.
 
 use super::super::{Change, Lsn, TableId};
 use super::Delta;

@@ -18,7 +18,7 @@ use super::reader::{SegmentReader, Step};
 use super::segment::{Header, open, path_of, read_header};
 use crate::disk::{Disk, OpenMode};
 use crate::engine::{Lsn, Timeline};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A segment that nothing will be written to any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,9 +159,10 @@ impl Keep {
         self.known.lock().from
     }
 
+    /// Never goes back, whoever comes late with an older number: what is before may be gone.
     pub(super) fn set_from(&self, from: Option<Lsn>) {
         let mut known = self.known.lock();
-        known.from = from;
+        known.from = from.map(|from| from.max(known.from.unwrap_or(0)));
         self.closed_bytes.store(known.kept_bytes(), Ordering::Relaxed);
     }
 
@@ -242,10 +243,11 @@ pub(super) fn closed_segments(
     let mut next = end;
     while let Some(end) = next.filter(|end| end.number > 0) {
         let path = path_of(dir, end.number);
-        if disk.metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-            break;
-        }
-        let (file, bytes) = open(disk, &path, OpenMode::Read)?;
+        let (file, bytes) = match open(disk, &path, OpenMode::Read) {
+            // It was removed, and so was all that is older.
+            Err(e) if e.kind() == ErrorKind::NotFound => break,
+            opened => opened?,
+        };
         let Header::Sound(header, _) = read_header(&*file, &path, bytes)? else {
             return Err(Error::corrupt(&path, "a log segment without a sound header"));
         };

@@ -145,7 +145,11 @@ pub(crate) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentIn
     let mut segments = Vec::new();
     for number in numbers(disk, dir)? {
         let path = path_of(dir, number);
-        let (file, len) = open(disk, &path, OpenMode::Read)?;
+        let (file, len) = match open(disk, &path, OpenMode::Read) {
+            // It was being prepared when the folder was listed, and found no room.
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
         let header = read_header(&*file, &path, len)?;
         segments.push(SegmentInfo { number, path, len, header, live: false, last_lsn: None });
     }

@@ -133,10 +133,42 @@ impl Upkeep {
     /// never found without a log.
     pub(crate) fn remove_before(&self, lsn: Lsn) -> Result<usize> {
         let holds = self.0.keep.removal.lock();
+        if *holds > 0 { Ok(0) } else { self.remove_unheld(lsn) }
+    }
+
+    /// Makes what is kept at most `cap` bytes long, as far as the checkpoint at `checkpoint` has what
+    /// goes: the oldest segments go once `note` has said yes to the commits after the first LSN, up to
+    /// the second. Nothing goes while segments are held.
+    ///
+    /// # Locks
+    /// That of removals, also around `note`: a [`Hold`] is had before, and nothing is noted, or
+    /// afterwards, when what was noted is gone.
+    pub(crate) fn drop_oldest(
+        &self,
+        checkpoint: Lsn,
+        cap: u64,
+        note: impl FnOnce(Lsn, Lsn) -> bool,
+    ) -> Result<()> {
+        let holds = self.0.keep.removal.lock();
+        let surplus = self.kept_bytes().saturating_sub(cap);
+        if *holds > 0 || surplus == 0 {
+            return Ok(());
+        }
+        match self.0.keep.droppable(checkpoint, surplus) {
+            Some((after, last)) if note(after, last) => {
+                self.keep_from(Some(last));
+                self.remove_unheld(checkpoint).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`Upkeep::remove_before`], for whoever has the lock of removals and sees no hold.
+    fn remove_unheld(&self, lsn: Lsn) -> Result<usize> {
         let lsn = self.0.keep.from().map_or(lsn, |from| from.min(lsn));
         let durable = self.durable_lsn();
         let mut removed = 0;
-        if *holds > 0 || self.0.keep.has_nothing_through(lsn) {
+        if self.0.keep.has_nothing_through(lsn) {
             return Ok(removed);
         }
         for segment in self.segments()? {

@@ -162,7 +162,8 @@ impl Checked {
         self.word(page).is_some_and(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 != 0)
     }
 
-    /// Notes that `page` was checked.
+    /// Notes that `page` was checked. Also a reader that was held up since says what is true: its pin
+    /// keeps the page from being written, and goes after this.
     pub(crate) fn insert(&self, page: u64) {
         let Some(chunk) = self.chunks.get((page / CHUNK_PAGES) as usize) else { return };
         chunk.get_or_init(|| (0..CHUNK_PAGES / 64).map(|_| AtomicU64::new(0)).collect());

@@ -204,3 +204,18 @@ fn reads_look_at_their_own_bit_only() {
     gate.freeze_reads(false);
     assert!(gate.reads_open());
 }
+
+/// It has the slot, and was held up before it could say whose it is.
+#[test]
+fn a_newcomer_is_not_taken_for_one_of_the_thread_before_it() {
+    let gate: Gate = Gate::with_slots(1);
+    let before = gate.enter(5).unwrap();
+    assert_eq!(gate.thread_of(before), Some(5));
+    gate.leave(before);
+    let word = &gate.slots[0].word;
+    let free = Word::load(word, Ordering::SeqCst);
+    let newcomer = OwnerId::from_raw(free | OCCUPIED);
+    assert!(Word::compare_exchange(word, free, newcomer.raw(), Ordering::SeqCst));
+    assert_ne!(gate.thread_of(newcomer), Some(5));
+    assert!(gate.inside().all(|(_, thread)| thread != 5));
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::code;
+use std::sync::Mutex;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -308,4 +309,46 @@ fn the_longest_wait_counts_reads_writes_and_cancelled_ones() {
     drop(hold);
     rig.advance(3 * SECOND);
     assert_eq!(token.longest_wait(), 4 * SECOND);
+}
+
+/// One thread finds that the lease has run out and is held up; the other came before it had, and
+/// enters the hold again.
+#[test]
+fn a_hold_that_is_entered_anew_is_not_ended_by_a_look_from_before() {
+    type Once = Option<Box<dyn FnOnce() + Send>>;
+    let (micros, hook) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Once::None)));
+    let (clock, called) = (micros.clone(), hook.clone());
+    let clock = Arc::new(move || {
+        let now = Duration::from_micros(clock.load(Ordering::SeqCst));
+        let once = called.lock().unwrap().take();
+        once.into_iter().for_each(|once| once());
+        now
+    });
+    let manager = LockManager::new(LockOptions::new(clock));
+    let hold = manager.hold_writes(10 * SECOND).unwrap();
+    micros.store(9_999_999, Ordering::SeqCst);
+    let (look, looks) = std::sync::mpsc::channel();
+    let (saw, seen) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let token = hold.token();
+        let looking = scope.spawn(move || {
+            looks.recv().unwrap();
+            token.state()
+        });
+        // Called by this thread below, under the mutex: the other one goes on as far as it can.
+        let next = hook.clone();
+        *hook.lock().unwrap() = Some(Box::new(move || {
+            micros.store(10_000_000, Ordering::SeqCst);
+            *next.lock().unwrap() = Some(Box::new(move || saw.send(()).unwrap()));
+            look.send(()).unwrap();
+            seen.recv().unwrap();
+            // Only so that the other one has gone on: the test is right without.
+            std::thread::sleep(Duration::from_millis(20));
+        }));
+        let again = manager.hold_writes(10 * SECOND).unwrap();
+        assert_eq!(looking.join().unwrap(), HoldState::Held);
+        assert_eq!(again.state(), HoldState::Held);
+        drop(again);
+    });
+    assert_eq!(hold.state(), HoldState::Held);
 }

@@ -1,9 +1,15 @@
 //! What handles side by side may and may not do to one another.
 
 use super::{COUNTS, get, put, store, until, waiting_for_locks};
-use crate::{Error, ErrorKind};
-use std::sync::Barrier;
+use crate::disk::SimDisk;
+use crate::{Error, ErrorKind, WriteHandle};
+use parking_lot::Mutex;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 const ROUNDS: u64 = 150;
@@ -205,4 +211,39 @@ fn a_lock_that_is_not_given_in_time_is_a_timeout_and_the_handle_lives_on() {
     counts.put("b", &2).unwrap();
     second.commit().unwrap();
     assert_eq!(get(&store, "b"), Some(2));
+}
+
+/// The runner stands where it has told of the end, and has not yet let go of anything.
+#[test]
+fn a_store_is_closed_with_its_last_handle_when_what_was_submitted_has_ended() {
+    struct Told {
+        come: SyncSender<()>,
+        go_on: Mutex<Receiver<()>>,
+    }
+    impl Wake for Told {
+        fn wake(self: Arc<Self>) {
+            self.come.send(()).unwrap();
+            let _gone = self.go_on.lock().recv();
+        }
+    }
+    let disk = SimDisk::new(1);
+    let store = super::builder(&disk).create().unwrap();
+    let (begin, begun) = sync_channel::<()>(0);
+    let ((come, has_come), (go_on, goes_on)) = (sync_channel(0), sync_channel::<()>(0));
+    let waker = Waker::from(Arc::new(Told { come, go_on: Mutex::new(goes_on) }));
+    let mut context = Context::from_waker(&waker);
+    let begun = Mutex::new(begun);
+    let work = move |write: &WriteHandle| {
+        begun.lock().recv().unwrap();
+        write.table(COUNTS)?.put("a", &1)
+    };
+    let mut ticket = store.submit(work).unwrap();
+    assert!(Pin::new(&mut ticket).poll(&mut context).is_pending());
+    begin.send(()).unwrap();
+    has_come.recv().unwrap();
+    assert!(matches!(Pin::new(&mut ticket).poll(&mut context), Poll::Ready(Ok(()))));
+    drop((ticket, store));
+    let again = super::builder(&disk).open();
+    drop(go_on);
+    assert_eq!(get(&again.unwrap(), "a"), Some(1));
 }

@@ -124,3 +124,80 @@ fn segments_that_are_gone_end_the_list_of_closed_ones() {
     disk.remove_file(&segment::path_of(&dir(), 2)).expect("there");
     assert_eq!(spans(&log.upkeep().closed().expect("sound")), [(3, 4, 6)]);
 }
+
+/// The last segment was being prepared, and found no room; the first is removed by its age.
+#[test]
+fn segments_that_go_while_they_are_looked_at_are_not_missed() {
+    let disk = new_disk(1);
+    let log = three(&disk);
+    let upkeep = log.upkeep();
+    upkeep.prepare().expect("healthy");
+    // Under this name of the folder nothing hangs.
+    disk.symlink(&dir(), Path::new("/alias")).expect("healthy");
+    for (number, looks) in [(4, 1), (1, 2)] {
+        let segment = segment::path_of(&dir(), number);
+        let hang = disk.hang(segment.to_str().expect("plain"));
+        std::thread::scope(|scope| {
+            let looking: Vec<_> = (0..looks)
+                .map(|look| {
+                    let upkeep = &upkeep;
+                    scope.spawn(move || match look {
+                        0 => upkeep.segments().map(|found| found.len()),
+                        _ => upkeep.closed().map(|found| found.len()),
+                    })
+                })
+                .collect();
+            while hang.caught().len() < looks {
+                std::thread::yield_now();
+            }
+            disk.remove_file(&segment::path_of(Path::new("/alias"), number)).expect("there");
+            drop(hang);
+            let left = if number == 4 { 3 } else { 2 };
+            for found in looking {
+                assert_eq!(found.join().expect("no panic").expect("nothing is damaged"), left);
+            }
+        });
+    }
+}
+
+#[test]
+fn what_the_cap_takes_is_noted_and_gone_before_anybody_holds_the_log() {
+    let disk = new_disk(1);
+    let log = three(&disk);
+    let upkeep = log.upkeep();
+    upkeep.keep_from(Some(2));
+    let held = upkeep.hold();
+    upkeep.drop_oldest(6, 1, |_, _| panic!("somebody reads it")).expect("healthy");
+    drop(held);
+    let kept = upkeep.kept_bytes();
+    upkeep.drop_oldest(6, kept, |_, _| panic!("there is room")).expect("healthy");
+    upkeep.drop_oldest(6, 1, |_, _| false).expect("healthy");
+    assert_eq!(upkeep.kept_from(), Some(2), "it could not be noted");
+    let note = |after, last| {
+        assert_eq!((after, last), (2, 4));
+        assert!(upkeep.0.keep.removal.try_lock().is_none(), "a backup would read what is noted");
+        true
+    };
+    upkeep.drop_oldest(6, kept - 1, note).expect("healthy");
+    assert_eq!(upkeep.kept_from(), Some(4));
+    assert_eq!(spans(&upkeep.closed().expect("sound")), [(3, 4, 6)]);
+}
+
+#[test]
+fn whoever_comes_late_with_an_older_number_does_not_have_gone_segments_kept() {
+    let disk = new_disk(1);
+    let log = three(&disk);
+    let upkeep = log.upkeep();
+    upkeep.keep_from(Some(2));
+    // A backup has ended meanwhile.
+    let note = |_, _| {
+        upkeep.keep_from(Some(6));
+        true
+    };
+    // One segment is too much, and not all that there are.
+    upkeep.drop_oldest(6, upkeep.kept_bytes() - 1, note).expect("healthy");
+    assert_eq!(upkeep.kept_from(), Some(6));
+    assert_eq!(upkeep.kept_bytes(), 0);
+    upkeep.keep_from(None);
+    assert_eq!(upkeep.kept_from(), None);
+}
