@@ -113,14 +113,20 @@ impl Verify {
             "tables": checked.tables,
             "records": checked.records,
             "pages": checked.live_pages,
+            "unlocked": checked.unlocked,
         });
-        let text = format!(
+        let mut text = format!(
             "whole: {} with {} in {}, the log up to LSN {}",
             human::counted(checked.live_pages, "page"),
             human::counted(checked.records, "record"),
             human::counted(checked.tables, "table"),
             human::count(checked.lsn),
         );
+        if checked.unlocked {
+            text.push_str(
+                "\n  without a lock, since its folder cannot be written: nobody may have had it open",
+            );
+        }
         output.result(&object, text)
     }
 }

@@ -53,6 +53,12 @@ impl Drop for Locked {
     }
 }
 
+/// Whether another owner has the lock file at `path`, as far as whoever may only read it can tell.
+fn is_held(path: &Path) -> bool {
+    let held = |file: fs::File| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
+    fs::File::open(path).is_ok_and(held)
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
@@ -161,7 +167,12 @@ impl Disk for RealDisk {
     fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>> {
         let mut options = fs::OpenOptions::new();
         // The note of the present owner is not touched before the lock is ours.
-        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        let opened = options.read(true).write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|e| match is_held(path) {
+            // More to the point than that it may not be written.
+            true => io::ErrorKind::WouldBlock.into(),
+            false => e,
+        })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
@@ -336,6 +347,18 @@ impl RealFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_may_only_read_a_lock_file_sees_whether_it_is_held() {
+        let scratch = tempfile::tempdir().expect("a scratch folder can be made");
+        let path = scratch.path().join("lock");
+        assert!(!is_held(&path), "there is none");
+        let guard = RealDisk::new().lock(&path, "somebody").expect("it is free");
+        assert!(is_held(&path));
+        drop(guard);
+        assert!(!is_held(&path));
+        RealDisk::new().lock(&path, "another").expect("looking at it holds nothing");
+    }
 
     #[test]
     fn the_substitute_for_renaming_without_replacing_never_replaces() {

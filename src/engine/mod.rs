@@ -41,7 +41,8 @@ pub use log_guard::LogCapPolicy;
 pub(crate) use log_guard::{LogCap, OnLogDrop};
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{
-    DATA_FILE, DATA_RESTORING, DirLock, LOCK_FILE, LOG_DIR, inspect, locate, lock_dir, random_id,
+    DATA_FILE, DATA_RESTORING, DirLock, Inspected, LOCK_FILE, LOG_DIR, inspect, locate, lock_dir,
+    random_id,
 };
 pub use options::Durability;
 pub(crate) use options::{EngineOptions, OnOpen};

@@ -147,23 +147,51 @@ pub(super) fn open(
     options: EngineOptions,
     held: Option<DirLock>,
 ) -> Result<Arc<Core>> {
-    match disk.metadata(dir) {
-        Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
-        Ok(_) => {}
-        Err(e) => return Err(no_store(&disk, dir, e)),
-    }
     let data_path = dir.join(options.data_file);
-    disk.metadata(&data_path).map_err(|e| no_store(&disk, dir, e))?;
+    look_for(&disk, dir, &data_path)?;
     let lock = held.map_or_else(|| lock_dir(&disk, dir), Ok)?;
     let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
     let found = recover(&disk, dir, &options, data, checkpoint, lock)?;
     Ok(Arc::new(Core::new(disk, dir.to_path_buf(), options, found)))
 }
 
-/// Reads the store in `dir` as an opening would, log and all, and starts nothing: a check.
-pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Snapshot> {
-    let core = open(disk.clone(), dir, EngineOptions::default(), None)?;
-    Ok(Snapshot::new(core.views.current()))
+/// Sees that there is a store in `dir`.
+fn look_for(disk: &Arc<dyn Disk>, dir: &Path, data_path: &Path) -> Result<()> {
+    match disk.metadata(dir) {
+        Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
+        Ok(_) => {}
+        Err(e) => return Err(no_store(disk, dir, e)),
+    }
+    disk.metadata(data_path).map(drop).map_err(|e| no_store(disk, dir, e))
+}
+
+/// A store as it lies there, read and not opened.
+pub(crate) struct Inspected {
+    pub(crate) snapshot: Snapshot,
+    /// Nobody was kept out meanwhile: the folder cannot be written, so it cannot be locked either.
+    pub(crate) unlocked: bool,
+}
+
+/// Reads the store in `dir` as an opening would, log and all, writes nothing and starts nothing: a check.
+pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Inspected> {
+    let options = EngineOptions::default();
+    let data_path = dir.join(options.data_file);
+    look_for(disk, dir, &data_path)?;
+    let (lock, unlocked): (DirLock, bool) = match lock_dir(disk, dir) {
+        Err(error) if cannot_be_written(&error) => (Arc::new(()), true),
+        lock => (lock?, false),
+    };
+    let (data, checkpoint) = DataFile::open_to_read(&**disk, &data_path)?;
+    let found = recover(disk, dir, &options, data, checkpoint, lock)?;
+    Ok(Inspected { snapshot: Snapshot::new(found.views.current()), unlocked })
+}
+
+/// Whether it failed because its file lies where nothing can be written.
+fn cannot_be_written(error: &Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause
+        .is_some_and(|e: &std::io::Error| matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
 
 /// Where the store in `dir` is, found as an opening would: log and all, and nothing is started. With it the

@@ -146,7 +146,7 @@ fn compare(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(stopped(dir)),
     };
-    let restored = inspect(disk, dir)?;
+    let restored = inspect(disk, dir)?.snapshot;
     if restored.lsn() != header.lsn {
         let message = format!("it is at LSN {}, and not at {}", restored.lsn(), header.lsn);
         return Err(differs(archive, &message));

@@ -1,6 +1,7 @@
 //! The check of a whole store: every page of its data file, every group of its log.
 //!
-//! It takes the store's lock, reads with `read_at`, and writes nothing. A store that is open
+//! It takes the store's lock, reads with `read_at`, and writes nothing else. Where the lock cannot be made
+//! because nothing can be written there, it does without, and says so. A store that is open
 //! elsewhere in this process is checked at its newest checkpoint by `Store::verify` instead.
 
 use std::ops::ControlFlow;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use crate::archive::Progress;
 use crate::disk::{Disk, RealDisk};
 use crate::engine::tree::{TreeReport, verify_data_file};
-use crate::engine::{DATA_FILE, Lsn, Snapshot, inspect};
+use crate::engine::{DATA_FILE, Inspected, Lsn, Snapshot, inspect};
 use crate::error::Result;
 use crate::store::Store;
 
@@ -36,9 +37,13 @@ pub struct StoreCheck {
     pub live_pages: u64,
     /// Pages that are free: what is in them does not matter, and was not read.
     pub free_pages: u64,
+    /// Whether nobody was kept from the store meanwhile, since its folder cannot be written: a read-only
+    /// medium, or no permission. If somebody had it open, what was told may be of a store that changed.
+    pub unlocked: bool,
 }
 
-/// Checks the store in the folder `dir`, which nobody may have open.
+/// Checks the store in the folder `dir`, which nobody may have open. On a read-only medium, or without
+/// permission to write there, nobody can be kept out meanwhile: [`StoreCheck::unlocked`] says so.
 ///
 /// # Errors
 /// The first damage, with file and place; what opening the store gives.
@@ -65,13 +70,13 @@ pub(crate) fn verify_store_on(
     dir: &Path,
     tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<StoreCheck> {
-    let snapshot = inspect(disk, dir)?;
+    let Inspected { snapshot, unlocked } = inspect(disk, dir)?;
     let path = dir.join(DATA_FILE);
     let page = snapshot.checkpoint().meta().page_size as u64;
     let report = verify_data_file(&**disk, &path, &mut |read, pages| {
         tell(Progress { done: read * page, total: pages * page })
     })?;
-    Ok(StoreCheck::of(&snapshot, &report.into_result(&path)?))
+    Ok(StoreCheck { unlocked, ..StoreCheck::of(&snapshot, &report.into_result(&path)?) })
 }
 
 impl Store {
@@ -101,6 +106,10 @@ impl StoreCheck {
             pages: report.page_count,
             live_pages: report.live_pages,
             free_pages: report.dead.iter().map(|run| run.end - run.start).sum(),
+            unlocked: false,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,20 @@ impl DataFile {
         DataFile::open_with(file, path)
     }
 
+    /// The same for whoever only reads, also where nothing can be written.
+    ///
+    /// # Errors
+    /// As [`DataFile::open`].
+    pub(crate) fn open_to_read(
+        disk: &dyn Disk,
+        path: &Path,
+    ) -> Result<(Arc<DataFile>, Arc<Checkpoint>)> {
+        let file = disk
+            .open(path, OpenMode::Read)
+            .map_err(|e| Error::io("open the data file", path, e))?;
+        DataFile::open_with(file, path)
+    }
+
     /// [`DataFile::open`] for a file that is open already.
     pub(super) fn open_with(
         file: Arc<dyn File>,
