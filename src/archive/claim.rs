@@ -10,13 +10,16 @@
 //! lies there. Files are listed before claims, and claims are made before files: a file that is listed
 //! while its writer lives has its claim in the list. Whoever clears away has a claim, so there is only
 //! one who does, and each file is removed once: what another makes under its name meanwhile stays.
+//!
+//! Where the file system has no locks, nobody can be told from the dead, and all are taken for dead:
+//! backups go on there, and two stores of one identity must not be backed up at one time.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names::{list_partials, partial, unfinished};
-use crate::disk::Disk;
+use crate::disk::{Disk, has_no_locks};
 use crate::error::{Error, ErrorKind, Result};
 
 const BEGINNING: &str = "writing-";
@@ -48,6 +51,9 @@ impl Claim {
                 Ok(None) => continue,
                 Err(e) => return Err(failed(e)),
             };
+            if claim.lock.is_none() {
+                return Ok(claim);
+            }
             match disk.metadata(&claim.path) {
                 Ok(_) => return Ok(claim),
                 // It was cleared away before it was locked.
@@ -58,7 +64,7 @@ impl Claim {
         Err(Error::new(ErrorKind::Busy, "the destination cannot be claimed").at(folder))
     }
 
-    /// Takes the claim at `path`; `None` where somebody has it.
+    /// Takes the claim at `path`, without a lock where there are none; `None` where somebody has it.
     fn lock(disk: &Arc<dyn Disk>, path: PathBuf) -> io::Result<Option<Claim>> {
         let note = format!("process {}", std::process::id());
         let locked = disk.lock(&path, &note);
@@ -67,6 +73,7 @@ impl Claim {
         match locked {
             Ok(lock) => Ok(Some(claim(Some(lock)))),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) if has_no_locks(&e) => Ok(Some(claim(None))),
             Err(e) => {
                 drop(claim(None));
                 Err(e)

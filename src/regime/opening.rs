@@ -310,11 +310,23 @@ fn lineage(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Lineage {
     let own = rolling::own_segments(disk, dir);
     known.extend(own.iter().map(|segment| segment.timeline));
     let newest_segment = own.iter().max_by_key(|segment| segment.number);
-    let remembered = BackupState::load(&**disk, dir).ok().and_then(|state| state.base);
+    let BackupState { base, restored_to, .. } = BackupState::load(&**disk, dir).unwrap_or_default();
     let newest = found.iter().max_by_key(|archive| archive.header().started);
     let now = newest_segment
         .map(|segment| segment.timeline)
-        .or_else(|| remembered.map(|base| base.timeline.into()))
+        .or_else(|| base.as_ref().map(|base| base.timeline.into()))
+        .or_else(|| restored_to.map(|to| to.timeline.into()))
         .or_else(|| newest.map(|archive| archive.header().timeline.into()));
-    now.map_or_else(Lineage::default, |now| Lineage::of(now, Lsn::MAX, &known))
+    let Some(now) = now else { return Lineage::default() };
+    let end = match restored_to {
+        // No commit of its own since: what lies beyond all that it ever had here was left.
+        Some(to) if to.timeline.id == now.id => own
+            .iter()
+            .map(|segment| (segment.timeline.id, segment.last))
+            .chain(base.map(|base| (base.timeline.id, base.lsn)))
+            .filter_map(|(timeline, last)| (timeline == now.id).then_some(last))
+            .fold(to.lsn, Lsn::max),
+        _ => Lsn::MAX,
+    };
+    Lineage::of(now, end, &known)
 }

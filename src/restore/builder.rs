@@ -381,8 +381,8 @@ fn fill(job: &Job<'_>, target: &mut Target, workers: usize, tell: &mut Tell<'_>)
     archive.file().extract(|entry| job.takes(entry), workers, target, &mut |progress| {
         tell(Progress { done: before + progress.done, total: before + entries })
     })?;
-    match job.as_parent() {
-        Some(parent) => target.remember(parent),
+    match job.restored_to() {
+        Some(to) => target.remember(to, job.as_parent()),
         None => Ok(()),
     }
 }

@@ -335,8 +335,8 @@ fn fill(
     archive.file().extract(|entry| job.takes(entry), workers, target, &mut |progress| {
         tell(Progress { done: pages + progress.done, total })
     })?;
-    if let Some(parent) = job.as_parent() {
-        target.remember(parent)?;
+    if let Some(to) = job.restored_to() {
+        target.remember(to, job.as_parent())?;
     }
     let (files, bytes) = target.settle()?;
     Ok(Done { files: files + 1, bytes: bytes + written, kept: job.data_bytes() - written })

@@ -17,10 +17,10 @@ use super::log_file::LogFile;
 use super::point::{Logs, RestorePoint, Roll, Start};
 use super::repair::{Repair, Repairer, Way};
 use crate::archive::Keys;
-use crate::engine::{Lsn, Timeline};
+use crate::engine::{Lsn, Position, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Contents, Hold, HoldKind, HoldRequest, roots};
-use crate::store::{Inner, Store};
+use crate::store::{Inner, RestoredTo, Store};
 
 /// What an integration does about a log that does not fit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -185,8 +185,19 @@ pub(super) fn exclusively(
     work(&hold, start, &mut report)?;
     let position = inner.engine.position();
     (report.lsn, report.timeline) = (position.lsn, position.timeline);
+    remember(inner, position)?;
     report.duration = inner.now().saturating_sub(began);
     Ok(report)
+}
+
+/// A restored store that was brought further, and has no commit of its own yet, remembers to where.
+fn remember(inner: &Inner, position: Position) -> Result<()> {
+    let now = RestoredTo { lsn: position.lsn, timeline: position.timeline.into() };
+    let known = inner.backup_state().restored_to;
+    if position.foreign && known.is_some_and(|known| known != now) {
+        inner.update_backup_state(|state| state.restored_to = Some(now))?;
+    }
+    Ok(())
 }
 
 /// Where the store is now.

@@ -12,7 +12,7 @@ use crate::archive::{ArchiveName, Entry, HEADER_NAME, MANIFEST_NAME, PAGES, PAGE
 use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Contents;
-use crate::store::{ATTACHMENTS, ArchiveRef, CATALOGUE_FILE, TablePaper};
+use crate::store::{ATTACHMENTS, ArchiveRef, CATALOGUE_FILE, RestoredTo, TablePaper};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -121,6 +121,13 @@ impl<'a> Job<'a> {
             }
             Part::Structure(_) | Part::Nothing => 0,
         }
+    }
+
+    /// The commit that a whole store is at when it comes out of the archive.
+    pub(super) fn restored_to(&self) -> Option<RestoredTo> {
+        let header = self.archive.header();
+        let is_whole = matches!(self.part, Part::Whole(_));
+        is_whole.then_some(RestoredTo { lsn: header.lsn, timeline: header.timeline })
     }
 
     /// What the restored data file can be the parent's of: its archive, by place and seal.

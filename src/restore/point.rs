@@ -12,6 +12,7 @@ use super::log_file::{Course, LogFile, Place, Segment, check_chain, check_kin};
 use crate::archive::Progress;
 use crate::engine::{Engine, EngineOptions, ForeignGroup, Lsn, StoreId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::{BackupState, RestoredTo};
 
 /// How far a store is brought forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -165,7 +166,8 @@ impl<'l> Roll<'l> {
         Ok(rolled)
     }
 
-    /// Applies it to the store of a restore in `dir`, which `open` opens, and closes that.
+    /// Applies it to the store of a restore in `dir`, which `open` opens, closes that, and lets it
+    /// remember where it is.
     ///
     /// # Errors
     /// As [`Roll::run`]; `Stopped` (1406) when `tell` says so.
@@ -190,7 +192,11 @@ impl<'l> Roll<'l> {
                 }
             }
         })?;
+        let (disk, end) = (engine.disk().clone(), engine.position());
         engine.close()?;
+        let mut state = BackupState::load(&*disk, dir)?;
+        state.restored_to = Some(RestoredTo { lsn: end.lsn, timeline: end.timeline.into() });
+        state.save(&*disk, dir)?;
         Ok(rolled)
     }
 

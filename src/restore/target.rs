@@ -16,7 +16,7 @@ use crate::disk::{self, Disk, File, OpenMode};
 use crate::engine::tree::{Watch, verify_data_file};
 use crate::engine::{DATA_FILE, DirLock, LOCK_FILE, LOG_DIR, lock_dir};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{ATTACHMENTS, ArchiveRef, BackupHeader, BackupState};
+use crate::store::{ATTACHMENTS, ArchiveRef, BackupHeader, BackupState, RestoredTo};
 
 /// Pieces of an entry are gathered to writes of about this size.
 const WRITE_BYTES: usize = 1 << 20;
@@ -200,10 +200,11 @@ impl Target {
         self.disk.remove_dir(&store).map_err(|e| Error::io("remove", &store, e))
     }
 
-    /// Lets the restored store remember that `archive` holds pages of its data file.
-    pub(super) fn remember(&mut self, archive: ArchiveRef) -> Result<()> {
-        let mut state = BackupState::default();
-        state.add_parent(archive);
+    /// Lets the restored store remember that it is at the commit `to`, and that `archive` holds pages of
+    /// its data file.
+    pub(super) fn remember(&mut self, to: RestoredTo, archive: Option<ArchiveRef>) -> Result<()> {
+        let mut state = BackupState { restored_to: Some(to), ..BackupState::default() };
+        archive.into_iter().for_each(|archive| state.add_parent(archive));
         state.save(&*self.disk, &self.partial)
     }
 

@@ -2,8 +2,8 @@
 //!
 //! The file says from which commit on the log is kept (that of the last successful backup of data),
 //! which archives were made from this very data file (only they can be parents of an incremental
-//! backup, which goes by physical pages), and which commits the log no longer has because of its
-//! cap. It is never part of an archive: a restored store begins with a state of its own.
+//! backup, which goes by physical pages), which commits the log no longer has because of its cap, and
+//! to which commit the store was restored. It is never part of an archive: a restored store begins with a state of its own.
 //!
 //! Invariants: the file is replaced as a whole, after what it tells of is durable and before
 //! anything is removed that it no longer asks for; so after a crash it asks for too much of the log
@@ -63,6 +63,13 @@ pub(crate) struct LogGap {
     pub(crate) time: i64,
 }
 
+/// The commit that a store was brought to out of archives and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestoredTo {
+    pub(crate) lsn: Lsn,
+    pub(crate) timeline: TimelinePaper,
+}
+
 /// The file as it stands.
 #[derive(Serialize, Deserialize)]
 struct Stored<S> {
@@ -84,6 +91,10 @@ pub(crate) struct BackupState {
     /// What the cap took, oldest first.
     #[serde(default)]
     pub(crate) gaps: Vec<LogGap>,
+    /// Where restore, rollback and integration left the store. Its next commit of its own begins a new
+    /// timeline; what lies on this one beyond the commit is a future that somebody chose to leave.
+    #[serde(default)]
+    pub(crate) restored_to: Option<RestoredTo>,
 }
 
 impl BackupState {

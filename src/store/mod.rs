@@ -41,7 +41,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use backup_state::{ArchiveRef, BackupState, LogGap};
+pub(crate) use backup_state::{ArchiveRef, BackupState, LogGap, RestoredTo};
 pub use builder::StoreBuilder;
 pub use bytes::Bytes;
 pub use describe::TableDescription;

@@ -67,6 +67,8 @@ impl Fault {
 
     /// The process has as many files open as it may (EMFILE).
     pub const NO_HANDLES: Fault = Fault { error: rustix::io::Errno::MFILE, bytes: 0 };
+    /// The file system has no locks (ENOLCK).
+    pub const NO_LOCKS: Fault = Fault { error: rustix::io::Errno::NOLCK, bytes: 0 };
 
     /// A short transfer: the first `bytes` bytes take effect. A write then fails with the error; a
     /// read returns them, and fails where `bytes` is 0.

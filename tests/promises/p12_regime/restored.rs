@@ -4,6 +4,7 @@
 use stillpoint::{RestorePoint, Rollback};
 
 use super::*;
+use crate::scene::files;
 
 /// A store with commits 1 to 4 and three backups, at 1, 3 and 4, rolled back to commit `lsn`.
 fn rolled_back(values: &[(&str, &str)], lsn: u64) -> Shop {
@@ -99,6 +100,37 @@ fn a_store_that_is_new_or_was_restored_by_itself_is_told_apart() {
     shop.regime.tick();
     assert_eq!((shop.archives().len(), shop.status()), (2, 0));
     assert_eq!(shop.regime.coverage().unwrap().unprotected_after, None);
+}
+
+/// With the log that tells of its timeline, and where that is lost too; before and after a backup, and
+/// after a while.
+#[test]
+fn damage_after_a_rollback_brings_back_nothing_of_the_future_that_was_left() {
+    let cases = [(false, false), (false, true), (true, false), (true, true)];
+    for ((backed_up, loses_log), goes_on) in
+        cases.into_iter().flat_map(|case| [(case, false), (case, true)])
+    {
+        let shop = rolled_back(&AUTOMATIC, 2);
+        if backed_up {
+            shop.regime.backup().run().unwrap();
+        }
+        if goes_on {
+            shop.put(5);
+        }
+        let sim = shop.closed();
+        ruin(&sim);
+        if loses_log {
+            for (path, bytes) in files(&sim, &format!("{DIR}/log")) {
+                (0..bytes.unwrap().len() as u64).step_by(64).for_each(|offset| {
+                    sim.corrupt(&path, offset, 3).unwrap();
+                });
+            }
+        }
+        let shop = Shop::open(sim);
+        let info = shop.regime.restore_info().expect("it was restored");
+        let kept = goes_on && !loses_log;
+        assert_eq!(shop.regime.store().lsn(), 2 + u64::from(kept), "{info:?}");
+    }
 }
 
 #[test]

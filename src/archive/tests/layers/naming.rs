@@ -1,7 +1,7 @@
 //! A crash between two renames, and what may and may not be cleared away after it.
 
 use super::*;
-use crate::disk::Survival;
+use crate::disk::{Call, Fault, FaultPlan, Survival};
 use std::collections::BTreeSet;
 
 /// A disk with an archive in segments with parity that has yet to get its names.
@@ -197,4 +197,18 @@ fn nothing_is_cleared_away_while_another_who_may_have_made_it_is_alive() {
     clear_away(&after).expect("clears away");
     assert!(names(&after).is_empty());
     drop(dead);
+}
+
+/// Nobody can be told from the dead there; before there were claims it was so everywhere.
+#[test]
+fn where_the_file_system_has_no_locks_archives_are_written_and_cleared_away_all_the_same() {
+    let sim = SimDisk::new(5);
+    let disk: Arc<dyn Disk> = sim.clone();
+    sim.fail(FaultPlan::always(Call::Lock, "writing-", Fault::NO_LOCKS));
+    let own = Claim::new(&disk, Path::new("/"), 7).expect("goes without");
+    let unfinished = Path::new("/").join(partial("a[0001].tar.zst", 7));
+    disk.open(&unfinished, OpenMode::CreateNew).expect("creates");
+    remove_unfinished(&disk, Path::new("/"), 7, Some(&own)).expect("clears away");
+    drop(own);
+    assert!(names(&sim).is_empty());
 }
