@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::integrate::{IntegrateOptions, IntegrationReport, apply, exclusively, here};
 use super::log_file::{LogFile, Place, Segment, check_kin, is_log};
 use super::point::{Logs, RestorePoint, Roll};
-use crate::archive::{Keys, partial};
+use crate::archive::{Claim, Keys, partial, remove_unfinished};
 use crate::disk::{Disk, OpenMode};
 use crate::engine::{ClosedSegment, Lsn};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -57,8 +57,9 @@ impl Store {
         let disk = &**engine.disk();
         let there = shipped(engine.disk(), folder)?;
         let rest = unshipped(&closed, &there, base.lsn)?;
-        let suffix = format!("{ENDING}.{:032x}.partial", engine.store_id());
-        remove_unfinished(disk, folder, &suffix)?;
+        // Another process may have a store of this identity, and ship into this folder too.
+        let claim = Claim::new(engine.disk(), folder, engine.store_id())?;
+        remove_unfinished(engine.disk(), folder, engine.store_id(), Some(&claim))?;
         let mut newest = None;
         for segment in rest {
             let number = next_number(disk, folder, &base.set, base.number)?;
@@ -117,19 +118,6 @@ fn unshipped<'c>(
         }
         _ => Ok(rest),
     }
-}
-
-/// Removes what a killed run left behind.
-fn remove_unfinished(disk: &dyn Disk, folder: &Path, suffix: &str) -> Result<()> {
-    let names =
-        disk.list(folder).map_err(|e| Error::io("list the folder of the mirror", folder, e))?;
-    for path in names.into_iter().map(|name| folder.join(name)) {
-        if path.to_string_lossy().ends_with(suffix) {
-            disk.remove_file(&path)
-                .map_err(|e| Error::io("remove what is unfinished", &path, e))?;
-        }
-    }
-    Ok(())
 }
 
 /// One above the highest number that a shipped segment of backup `backup` has in the folder.

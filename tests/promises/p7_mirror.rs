@@ -12,7 +12,9 @@ use stillpoint::{
     Store,
 };
 
-use crate::scene::{STORE, Scene, TO, all, files, get, open, put, read_file, write_file};
+use crate::scene::{
+    STORE, Scene, TO, all, aside, end, files, get, open, put, read_file, until, write_file,
+};
 
 const SHIP: &str = "/ship";
 
@@ -146,6 +148,23 @@ fn a_mirror_can_be_the_source_of_another_mirror() {
     let own = scene.store.new_log_file(SHIP).unwrap().unwrap();
     second.integrate(&[own], IntegrateOptions::default()).unwrap();
     assert_eq!(all(&second), all(&scene.store));
+}
+
+#[test]
+fn two_stores_of_one_identity_ship_into_one_folder_and_leave_each_others_files_alone() {
+    let (scene, twin) = pair();
+    twin.backup(TO).run().unwrap();
+    put(&scene.store, 1, "new").unwrap();
+    put(&twin, 1, "other").unwrap();
+    let hang = scene.sim.hang("inventory[0001-0001].log.");
+    let source = scene.store.clone();
+    let shipping = aside(move || source.new_log_file(SHIP));
+    until("a copy is under way", || !hang.caught().is_empty());
+    let shipped = end(&aside(move || twin.new_log_file(SHIP)));
+    assert!(shipped.unwrap().is_some());
+    drop(hang);
+    assert!(end(&shipping).unwrap().is_some());
+    assert_eq!(names(&scene.sim, SHIP), ["inventory[0001-0001].log", "mirror[0001-0001].log"]);
 }
 
 #[test]
