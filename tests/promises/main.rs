@@ -11,6 +11,7 @@ mod p1_together;
 mod p2_access_table;
 mod p2_hooks;
 mod p2_participants;
+mod p2_queue;
 mod p3_live;
 mod p3_readers;
 mod p4_never_stays_locked;
@@ -29,6 +30,7 @@ mod p7_mirror;
 mod p7_partial;
 mod p7_points;
 mod p7_restores;
+mod p7_rollback;
 mod p8_bad_input;
 mod p9_settings;
 

@@ -1,21 +1,20 @@
 //! P4: a store never stays locked. Whatever a backup meets, at any stage and at any call of the disk,
 //! a write is granted afterwards, and meanwhile where the lease says so.
 
+mod callbacks;
+mod limits;
+
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Wake, Waker};
-use std::time::Duration;
 
-use crossbeam_channel::bounded;
 use stillpoint::disk::{Call, Fault, FaultPlan};
-use stillpoint::{
-    Access, AtLimit, BackupBuilder, Error, ErrorKind, Mode, Stage, StoreEvent, TicketState,
-};
+use stillpoint::{Access, Error, ErrorKind, Mode, Stage, StoreEvent, TicketState};
 
-use crate::scene::{ITEMS, STORE, Scene, Still, TO, all, aside, end, get, open, put, until};
+use crate::scene::{STORE, Scene, Still, TO, all, aside, end, get, open, put, until};
 
 const STAGES: [Stage; 6] =
     [Stage::StartupHook, Stage::Quiesce, Stage::Pin, Stage::Copy, Stage::Verify, Stage::Seal];
@@ -194,102 +193,6 @@ fn stop_ends_the_wait_for_open_handles() {
     assert_free(&scene, "stop while waiting for handles");
 }
 
-/// Lets the destination hang, waits until a writer waits, and moves the clock on.
-fn hang_and_pass(
-    scene: &Scene,
-    backup: BackupBuilder,
-    time: Duration,
-) -> stillpoint::Result<stillpoint::BackupReport> {
-    let hang = scene.sim.hang(".tar.zst.");
-    let backup = backup.start().unwrap();
-    // Its commit is pinned: a hold that ends before that is no harm, but another commit.
-    until("the copy hangs", || !hang.caught().is_empty());
-    let ticket = scene.store.request_write().unwrap();
-    assert_eq!(ticket.state(), TicketState::Waiting);
-    scene.sim.advance(time);
-    ticket.wait().unwrap().commit().unwrap();
-    put(&scene.store, 1, "while it hangs").unwrap();
-    assert!(!scene.store.locked() && !backup.is_finished());
-    drop(hang);
-    backup.wait()
-}
-
-#[test]
-fn a_hanging_destination_thaws_by_stall_limit_and_by_hold_limit_with_both_outcomes() {
-    type Options = fn(BackupBuilder) -> BackupBuilder;
-    let limits: [(Option<AtLimit>, Options, Duration); 4] = [
-        (None, |b| b, Duration::from_secs(61)),
-        (None, |b| b.stall_limit(Duration::from_secs(5)), Duration::from_secs(6)),
-        (
-            Some(AtLimit::ContinueLive),
-            |b| b.hold_limit(Duration::from_secs(10), AtLimit::ContinueLive),
-            Duration::from_secs(11),
-        ),
-        (
-            Some(AtLimit::Abort),
-            |b| b.hold_limit(Duration::from_secs(10), AtLimit::Abort),
-            Duration::from_secs(11),
-        ),
-    ];
-    for mode in [Mode::Server, Mode::SingleUser] {
-        for (outcome, options, time) in limits {
-            let scene = Scene::new(mode, 3000);
-            let before = all(&scene.store);
-            let result = hang_and_pass(&scene, options(scene.store.backup(TO)), time);
-            match outcome {
-                Some(AtLimit::Abort) => {
-                    let error = result.unwrap_err();
-                    assert_eq!((error.kind(), error.code()), (ErrorKind::BackupFailed, 2003));
-                    assert!(scene.destination().is_empty());
-                }
-                _ => {
-                    let report = result.unwrap();
-                    assert!(report.went_live && report.longest_wait > Duration::ZERO);
-                    let saved = scene.archive(&report.archive);
-                    saved.verify().unwrap();
-                    // What came after the thaw is not in it: it went on from the same commit.
-                    let read = saved.read().unwrap();
-                    assert_eq!(crate::scene::records(&read), before);
-                    assert!(saved.results().went_live);
-                }
-            }
-            assert_free(&scene, "after a hanging destination");
-        }
-    }
-}
-
-#[test]
-fn a_stalled_backup_that_may_not_go_on_live_fails_with_2003() {
-    let scene = Scene::new(Mode::Server, 3000);
-    let backup = scene
-        .store
-        .backup(TO)
-        .stall_limit(Duration::from_secs(5))
-        .hold_limit(Duration::from_secs(3600), AtLimit::Abort);
-    let error = hang_and_pass(&scene, backup, Duration::from_secs(6)).unwrap_err();
-    assert_eq!(error.code(), 2003, "{error}");
-    assert_free(&scene, "after a stall");
-}
-
-#[test]
-fn a_hold_that_ends_in_the_last_step_of_the_copy_still_fails_where_it_was_to_abort() {
-    let scene = Scene::new(Mode::Server, 100);
-    let clock = scene.sim.clone();
-    let backup =
-        scene.store.backup(TO).hold_limit(Duration::from_secs(10), AtLimit::Abort).on_progress(
-            move |progress| {
-                clock.advance(Duration::from_millis(60));
-                if progress.stage == Stage::Copy && progress.bytes_done == progress.bytes_total {
-                    clock.advance(Duration::from_secs(11));
-                }
-                ControlFlow::Continue(())
-            },
-        );
-    let error = backup.run().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::BackupFailed, 2003), "{error}");
-    assert_free(&scene, "after the limit");
-}
-
 #[test]
 fn a_backup_whose_handle_was_dropped_runs_to_its_end_and_thaws() {
     let scene = Scene::new(Mode::SingleUser, 300);
@@ -331,94 +234,6 @@ fn a_store_that_is_closed_during_a_backup_refuses_who_waits_and_opens_again() {
         assert_eq!(all(&again), before);
         put(&again, 1, "open again").unwrap();
     }
-}
-
-/// What an operation from inside a callback is answered with.
-type Answer = (&'static str, Result<(), i32>);
-
-/// Does everything that would wait for the backup.
-fn try_all(store: &stillpoint::Store, read: &stillpoint::ReadHandle) -> Vec<Answer> {
-    let code = |error: Error| error.code();
-    let submitted = store
-        .submit(|write| write.table(ITEMS)?.put(&1, &"submitted".into()))
-        .map_err(|rejected| rejected.error)
-        .and_then(|ticket| ticket.wait().map_err(|rejected| rejected.error));
-    vec![
-        ("begin_write", store.begin_write().map(drop).map_err(code)),
-        ("put", put(store, 1, "x").map_err(code)),
-        ("request_write", store.request_write().and_then(|t| t.wait()).map(drop).map_err(code)),
-        ("transact", store.transact(|_| Ok(())).map_err(code)),
-        ("submit", submitted.map_err(code)),
-        ("begin_structure", store.begin_structure().map(drop).map_err(code)),
-        ("hold_writes", store.hold_writes(Duration::from_secs(1)).map(drop).map_err(code)),
-        ("begin_read", store.begin_read().map(drop).map_err(code)),
-        ("old handle", read.table(ITEMS).unwrap().get(&1).map(drop).map_err(code)),
-        ("backup", store.backup(TO).run().map(drop).map_err(code)),
-    ]
-}
-
-#[test]
-fn an_operation_from_inside_a_callback_that_would_wait_for_the_backup_is_refused_with_2005() {
-    for mode in [Mode::Server, Mode::SingleUser] {
-        let scene = Scene::new(mode, 300);
-        let store = scene.store.clone();
-        let read = store.begin_read().unwrap();
-        let (tell, told) = bounded(1);
-        let (inside, seen) = (store.clone(), tell.clone());
-        let backup = scene.store.backup(TO).on_progress(move |progress| {
-            if progress.stage == Stage::Copy {
-                let _ = seen.try_send(try_all(&inside, &read));
-                // What never waits is let through.
-                assert!(inside.locked() && inside.stats().locked);
-                assert!(inside.pending_writes().is_empty());
-                assert!(!inside.locks().owners.is_empty());
-            }
-            ControlFlow::Continue(())
-        });
-        let done = end(&aside(move || backup.run()));
-        done.unwrap();
-        let waits_too = mode == Mode::SingleUser;
-        for (what, answer) in told.try_recv().unwrap() {
-            let reads = matches!(what, "begin_read" | "old handle");
-            let expected = if reads && !waits_too { Ok(()) } else { Err(2005) };
-            assert_eq!(answer, expected, "{mode:?}: {what}");
-        }
-        drop(tell);
-        assert_free(&scene, "callbacks");
-        assert_eq!(get(&store, 1).as_deref(), Some("item 1"), "nothing was performed");
-    }
-}
-
-#[test]
-fn a_backup_from_inside_any_hook_is_refused_with_2005() {
-    let scene = Scene::new(Mode::Server, 50);
-    let (tell, told) = bounded(3);
-    let again = |tell: &crossbeam_channel::Sender<i32>| {
-        let (store, tell) = (scene.store.clone(), tell.clone());
-        move || {
-            let code = store.backup(TO).run().map_or_else(|error| error.code(), |_| 0);
-            let _full = tell.try_send(code);
-        }
-    };
-    let (first, second, last) = (again(&tell), again(&tell), again(&tell));
-    let backup = scene
-        .store
-        .backup(TO)
-        .on_startup(move |_| {
-            first();
-            Ok(())
-        })
-        .on_progress(move |progress| {
-            if progress.stage == Stage::Seal {
-                second();
-            }
-            ControlFlow::Continue(())
-        })
-        .on_shutdown(move |_| last());
-    backup.run().unwrap();
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [2005; 3]);
-    assert_free(&scene, "backups in hooks");
-    scene.store.backup(TO).run().unwrap();
 }
 
 #[test]
