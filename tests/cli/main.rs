@@ -12,6 +12,7 @@ mod regime;
 mod rows;
 mod settings;
 mod stopping;
+mod tools;
 mod wrong;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +59,13 @@ impl Shop {
     fn run(&self, arguments: &[&str]) -> Ended {
         let output = self.command(arguments).output().expect("the binary runs");
         Ended::of(output)
+    }
+
+    /// Runs a line of the shell in the scratch folder.
+    fn shell(&self, line: &str) -> Ended {
+        let mut shell = Command::new("bash");
+        let output = shell.args(["-c", line]).current_dir(self.folder.path()).output();
+        Ended::of(output.expect("the shell runs"))
     }
 
     /// Runs a command that must succeed, and gives what it printed.
