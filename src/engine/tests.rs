@@ -1,16 +1,16 @@
-//! The engine as a whole, on the simulated disk, against a model.
+//! The engine as a whole, on the simulated disk.
 
 mod apply;
+mod checkpoints;
 mod closing;
 mod faults;
+mod model;
 mod races;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
@@ -281,107 +281,6 @@ fn what_is_acknowledged_while_the_store_closes_is_there_afterwards() {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Commit { changes: Vec<(u8, Option<u16>)>, durable: bool },
-    Checkpoint,
-    Reopen,
-    Crash { survival: u64 },
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let change = (any::<u8>(), prop::option::weighted(0.8, 0..2000u16));
-    let step = prop_oneof![
-        12 => (prop::collection::vec(change, 1..12), any::<bool>())
-            .prop_map(|(changes, durable)| Step::Commit { changes, durable }),
-        2 => Just(Step::Checkpoint),
-        1 => Just(Step::Reopen),
-        2 => any::<u64>().prop_map(|survival| Step::Crash { survival }),
-    ];
-    prop::collection::vec(step, 1..60)
-}
-
-type Model = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// History as the model knows it: what the table held after each commit, and what is surely there.
-struct History {
-    states: Vec<(Lsn, Model)>,
-    durable: Lsn,
-}
-
-impl History {
-    fn last(&self) -> &Model {
-        &self.states.last().unwrap().1
-    }
-
-    /// After a crash the store must be at one of the commits, not before the last durable one. What
-    /// was found is not made durable by having been found: the next crash may take it.
-    fn settle_on(&mut self, lsn: Lsn, found: &Model) {
-        assert!(lsn >= self.durable, "commit {} was durable, found {lsn}", self.durable);
-        let at = self.states.iter().position(|(l, _)| *l == lsn).expect("a commit that was made");
-        assert_eq!(&self.states[at].1, found, "the store at commit {lsn}");
-        self.states.truncate(at + 1);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_history_with_crashes_ends_at_one_of_its_commits(steps in steps(), seed in any::<u64>()) {
-        let mut sim = SimDisk::new(seed);
-        let mut engine = create(&sim);
-        let items = define(&engine, "items");
-        let mut history = History { states: vec![(1, Model::new())], durable: 1 };
-        for step in steps {
-            match step {
-                Step::Commit { changes, durable } => {
-                    let mut next = history.last().clone();
-                    let changes: BTreeMap<u8, Option<u16>> = changes.into_iter().collect();
-                    let mut batch = Batch::default();
-                    for (key, value) in changes {
-                        let value = value.map(|len| vec![key ^ len as u8; usize::from(len)]);
-                        match &value {
-                            Some(value) => next.insert(vec![key], value.clone()),
-                            None => next.remove(&vec![key]),
-                        };
-                        batch.push(items, Box::new([key]), value.map(Into::into));
-                    }
-                    let durability =
-                        if durable { Durability::Immediate } else { Durability::Eventual };
-                    let lsn = engine.commit(batch, durability).unwrap().lsn;
-                    history.states.push((lsn, next));
-                    if durable {
-                        history.durable = lsn;
-                    }
-                }
-                Step::Checkpoint => {
-                    history.durable = engine.checkpoint().unwrap();
-                }
-                Step::Reopen => {
-                    engine.close().unwrap();
-                    engine = open(&sim).unwrap();
-                    history.durable = history.states.last().unwrap().0;
-                }
-                Step::Crash { survival } => {
-                    sim.crash_now();
-                    drop(engine);
-                    let survival = match survival % 4 {
-                        0 => Survival::Nothing,
-                        1 => Survival::Everything,
-                        _ => Survival::Random(survival),
-                    };
-                    sim = sim.reboot(survival);
-                    engine = open(&sim).unwrap();
-                    let found = contents(&engine.snapshot().unwrap(), items);
-                    history.settle_on(engine.visible_lsn(), &found);
-                }
-            }
-            prop_assert_eq!(&contents(&engine.snapshot().unwrap(), items), history.last());
-        }
-    }
-}
-
 #[test]
 fn a_store_is_not_opened_anew_while_a_snapshot_of_its_old_self_still_reads() {
     let sim = SimDisk::new(1);
@@ -394,92 +293,4 @@ fn a_store_is_not_opened_anew_while_a_snapshot_of_its_old_self_still_reads() {
     assert_eq!(snapshot.get(items, b"a").unwrap().as_deref(), Some(&b"1"[..]));
     drop(snapshot);
     open(&sim).unwrap();
-}
-
-fn open_with(sim: &Arc<SimDisk>, delta_bytes: usize) -> Result<Engine> {
-    let disk: Arc<dyn Disk> = sim.clone();
-    Engine::open(disk, Path::new(DIR), EngineOptions { delta_bytes, ..small() })
-}
-
-/// Flips a bit in the last group of the log, which then looks like a torn tail.
-fn tear_the_log(sim: &SimDisk) {
-    let path = Path::new(DIR).join(LOG_DIR).join("0000000000000001.log");
-    let bytes = crate::disk::atomic::read_whole(sim, &path, 1 << 20).unwrap();
-    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    sim.corrupt(&path, last as u64, 0).unwrap();
-}
-
-/// A replay may seal a delta that ends before the timeline of the last commit began. A checkpoint of
-/// it that claimed that timeline made the next opening take the store's own log for a foreign one.
-#[test]
-fn a_checkpoint_made_from_a_replay_is_on_the_timeline_of_its_own_commit() {
-    let sim = SimDisk::new(1);
-    create(&sim).close().unwrap();
-    let engine = open_with(&sim, 1 << 20).unwrap();
-    let items = define(&engine, "items");
-    for i in 0..40 {
-        let key = format!("{i:03}");
-        engine.commit(put(items, &key, &[i; 100]), Durability::Immediate).unwrap();
-    }
-    sim.crash_now();
-    drop(engine);
-    let sim = sim.reboot(Survival::Everything);
-    tear_the_log(&sim);
-    let engine = open_with(&sim, 1 << 20).unwrap();
-    assert_eq!(engine.visible_lsn(), 40);
-    engine.commit(put(items, "fork", b"!"), Durability::Immediate).unwrap();
-    sim.crash_now();
-    drop(engine);
-    let sim = sim.reboot(Survival::Everything);
-    for call in 1..150 {
-        let sim = sim.image();
-        sim.crash_at(call);
-        if let Ok(engine) = open_with(&sim, 512) {
-            while !sim.crashed() && engine.stats().deltas > 1 {
-                std::thread::yield_now();
-            }
-            sim.crash_now();
-        }
-        let sim = sim.reboot(Survival::Everything);
-        let engine = open_with(&sim, 512).unwrap_or_else(|e| panic!("call {call}: {e}"));
-        assert_eq!(contents(&engine.snapshot().unwrap(), items).len(), 40, "call {call}");
-    }
-}
-
-/// The newest meta may be one that a killed process wrote and did not sync. Log segments that were
-/// removed because of it left a store that could not be opened after a power cut.
-#[test]
-fn a_checkpoint_that_was_not_seen_durable_lets_no_segment_go() {
-    for call in 1..200 {
-        let sim = SimDisk::new(call);
-        create(&sim).close().unwrap();
-        let engine = open_with(&sim, 1 << 20).unwrap();
-        let items = define(&engine, "items");
-        for i in 0..3 {
-            engine.commit(put(items, &format!("{i}"), b"v"), Durability::Immediate).unwrap();
-            engine.end_segment().unwrap();
-        }
-        sim.crash_at(call);
-        let _crashed = engine.checkpoint();
-        let over = !sim.crashed();
-        sim.crash_now();
-        drop(engine);
-        // The process is killed, the next one opens the store as it stands in the cache, ...
-        let sim = sim.reboot(Survival::Everything);
-        let engine = open(&sim).unwrap();
-        engine.keep_log_from(Some(4));
-        engine.trim_log();
-        sim.crash_now();
-        drop(engine);
-        // ... and then the power goes: a removed name may be gone, and what was written not be there.
-        for seed in 0..16 {
-            let sim = sim.reboot(Survival::Random(seed));
-            let engine = open(&sim).unwrap_or_else(|error| panic!("call {call}: {error}"));
-            assert_eq!(contents(&engine.snapshot().unwrap(), items).len(), 3, "call {call}");
-        }
-        if over {
-            return;
-        }
-    }
-    panic!("the checkpoint was never let through");
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::document::{Document, SETTINGS};
-use super::table::{SettingKey, names};
+use super::key::{SettingKey, names};
 use super::tree::{Element, Fault};
 use super::types::Settings;
 use super::value::Kind;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::check::{self, Problem};
 use super::document::Document;
-use super::table::SettingKey;
+use super::key::{SettingKey, names};
 use super::types::Settings;
 use crate::disk::atomic::{create_dir_all, parent, read_whole, write_atomically};
 use crate::disk::{Disk, EntryKind};
@@ -140,7 +140,7 @@ impl SettingsFile {
     /// The line that says the value of `key`; `None` where the default holds.
     pub fn line_of(&self, key: &SettingKey) -> Option<u32> {
         let document = self.document.as_ref()?;
-        let also = key.also.map(super::table::names);
+        let also = key.also.map(names);
         let found = document.find(&key.names()).or_else(|| document.find(&also?));
         found.map(|element| element.line)
     }
@@ -233,7 +233,7 @@ fn set_one(
     key: &SettingKey,
     value: &str,
 ) -> std::result::Result<(), super::tree::Fault> {
-    let also = key.also.map(super::table::names).filter(|path| document.find(path).is_some());
+    let also = key.also.map(names).filter(|path| document.find(path).is_some());
     if let Some(path) = also {
         document.set(&path, value)?;
     }

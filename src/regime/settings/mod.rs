@@ -2,9 +2,10 @@
 //! writes, and the typed values that the regime goes by.
 //!
 //! The layers, each a file: `tree` (the text and where each element lies in it), `document` (finding
-//! and changing elements), `table` (every key: its path, its type, what is allowed, what it is for),
-//! `value` (how a type is written), `check` (a document against the table), `file` (which file is in
-//! force, and when it changed). `types` and `defaults` are what all of that comes to.
+//! and changing elements), `key` (a key, and finding one by its name), `table` (every key: its path,
+//! its type, what is allowed, what it is for), `value` (how a type is written), `check` (a document
+//! against the table), `file` (which file is in force, and when it changed). `types` and `defaults`
+//! are what all of that comes to.
 //!
 //! Invariants: reading changes nothing. Writing changes the text of what is set and nothing else:
 //! unknown elements, comments, order and white space stay, byte for byte. A file is taken whole or
@@ -14,6 +15,7 @@ mod check;
 mod defaults;
 mod document;
 mod file;
+mod key;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,7 +25,7 @@ mod value;
 
 pub use check::Problem;
 pub use file::{MAX_SETTINGS_BYTES, SETTINGS_FILE, SETTINGS_FOLDER, SettingsFile};
-pub use table::SettingKey;
+pub use key::SettingKey;
 pub use types::{
     Advanced, BackupFailure, DailySchedule, DrillSchedule, Frequency, General, HourlySchedule,
     MonthlySchedule, OwnSettings, Scheduler, SetNumber, Settings, Strictness, TransactionWait,

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::LogFile;
+use super::find::LOOKS;
 use super::tables::Tables;
-use super::{LOOKS, LogFile};
 use crate::disk::{Disk, OpenMode};
 use crate::engine::tree::open_read_only;
 use crate::engine::{DATA_FILE, LOG_DIR, catalogue_of};

@@ -1,6 +1,6 @@
 //! `docs/settings.md` tells every key, and nothing else.
 
-use super::super::table::SettingKey;
+use super::super::key::SettingKey;
 
 const GUIDE: &str = include_str!("../../../../docs/settings.md");
 

@@ -11,7 +11,7 @@ use jiff::civil::time;
 
 use super::document::Document;
 use super::file::{SETTINGS_FILE, SETTINGS_FOLDER, SettingsFile};
-use super::table::SettingKey;
+use super::key::SettingKey;
 use super::types::{Frequency, Settings};
 use super::{check, tree};
 use crate::archive::Compression;

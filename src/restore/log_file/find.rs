@@ -1,0 +1,119 @@
+//! The segments of a log where they lie: in a folder, in a file of their own, or in a log archive.
+//!
+//! The folder may be that of a store in use, which removes segments at any time: what it removes while
+//! they are looked for, it has no need of any more, and nobody misses it. What the headers of segments
+//! and archives say of each other is checked here; whether the segments follow each other is the
+//! business of `course`.
+
+use std::path::Path;
+
+use super::segment::{Segment, numbered};
+use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, EntryKind, Keys, list_archives};
+use crate::disk::{Disk, OpenMode};
+use crate::engine::log::{SegmentInfo, is_segment_name, list_segments};
+use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::papers::LogHeader;
+
+/// What the name of a segment ends with.
+const SEGMENT_ENDING: &str = "log";
+/// How often a folder is looked at whose files go away meanwhile.
+pub(super) const LOOKS: usize = 10;
+
+/// The segments of a folder: those of a log by the chain of their headers, others one by one. `bad` is
+/// asked about each file that cannot be read, and fails where that ends the work.
+pub(super) fn folder(
+    disk: &dyn Disk,
+    dir: &Path,
+    keys: &Keys,
+    bad: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    let mut take = |read: Result<Vec<Segment>>| {
+        segments.extend(match read {
+            Ok(read) => read,
+            Err(error) => return bad(error),
+        });
+        Ok(())
+    };
+    for found in list_anew(disk, dir)? {
+        // A discarded one, or one that was prepared and not used.
+        if !found.live {
+            continue;
+        }
+        let file = match disk.open(&found.path, OpenMode::Read) {
+            // Its store has no need of it any more, and has just removed it.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            file => file.map_err(|e| Error::io("open the log", &found.path, e))?,
+        };
+        take(Segment::open(file, &found.path, found.last_lsn, false).map(|one| vec![one]))?;
+    }
+    let names = disk.list(dir).map_err(|e| Error::io("list the log files", dir, e))?;
+    for path in names.into_iter().map(|name| dir.join(name)) {
+        let other = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
+        if other && !is_segment_name(&path) {
+            take(file(disk, &path, keys))?;
+        }
+    }
+    for listed in list_archives(disk, dir, None)? {
+        if listed.name.kind() == ArchiveKind::Log {
+            take(archive(disk, listed.path(), keys))?;
+        }
+    }
+    Ok(segments)
+}
+
+/// Whether a file of this name is a segment or a log archive.
+pub(crate) fn is_log(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let archive = name.and_then(ArchiveName::parse);
+    path.extension().is_some_and(|ending| ending == SEGMENT_ENDING)
+        || archive.is_some_and(|name| {
+            // Of an archive in segments the first one stands for all.
+            name.kind() == ArchiveKind::Log && name.segment().is_none_or(|segment| segment == 1)
+        })
+}
+
+/// The segments of a folder from which a store in use may remove one between two looks.
+fn list_anew(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentInfo>> {
+    for _ in 0..LOOKS {
+        match list_segments(disk, dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            listed => return listed,
+        }
+    }
+    list_segments(disk, dir)
+}
+
+/// The segments of one file: a segment or a log archive, as its first bytes say.
+pub(super) fn file(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segment>> {
+    let segment = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
+    if !segment {
+        return archive(disk, path, keys);
+    }
+    let opened = disk.open(path, OpenMode::Read);
+    let file = opened.map_err(|e| numbered(Error::io("open the log", path, e)))?;
+    Ok(vec![Segment::open(file, path, None, false)?])
+}
+
+fn archive(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segment>> {
+    let archive = ArchiveFile::open(disk, path, keys).map_err(numbered)?;
+    let header: LogHeader = serde_json::from_value(archive.header().app.clone()).map_err(|e| {
+        Error::new(ErrorKind::Unsupported, "the archive is no archive of a log").at(path).because(e)
+    })?;
+    let mut segments = Vec::new();
+    for paper in &header.segments {
+        let name = format!("{:016}.log", paper.number);
+        let wrong = |why: String| Error::corrupt(path, why).with_code(code::LOG_CHECK);
+        let entry = archive.find(&name).filter(|entry| entry.meta.kind == EntryKind::File);
+        let entry = entry.ok_or_else(|| wrong(format!("segment {name} is not in the archive")))?;
+        let content = archive.entry_file(entry).map_err(numbered)?;
+        let segment = Segment::open(content, &path.join(&name), Some(paper.last), true)?;
+        let stated = (header.store_id, paper.timeline.id, paper.after, paper.last);
+        let head = segment.header();
+        if stated != (head.store_id, head.timeline.id, segment.after(), segment.last()) {
+            return Err(wrong(format!("segment {name} is not what the archive's header says")));
+        }
+        segments.push(segment);
+    }
+    Ok(segments)
+}
