@@ -8,7 +8,8 @@
 //! is not asked for is not there: a plain archive is one file.
 //!
 //! It knows no store: what an application has to say in header and manifest is opaque JSON. Outside of
-//! `naming` and `claim` it neither renames nor removes files; the rooms that back up and restore do.
+//! `naming`, `claim` and the repair of a parity file it neither renames nor removes files; the rooms
+//! that back up and restore do.
 
 mod assembly;
 mod claim;

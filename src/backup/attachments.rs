@@ -3,10 +3,10 @@
 //! A relative path counts from the folder that the store's own folder lies in, so that an application
 //! may be moved with its store. A folder is taken with its tree; a symbolic link is saved as a link and
 //! never followed, also where it has taken the place of a file or folder since the plan was made: so no
-//! way leads in a circle, and nothing is saved that nobody asked for. What is missing or unreadable does not stop the backup:
-//! it makes it partial, with an error for each. The store's own files are refused: they are in the
-//! archive already, at the pinned commit. So are archives in the destination; where the destination lies
-//! within an attachment it is left out, and the report says so.
+//! way leads in a circle, and nothing is saved that nobody asked for. What is missing or unreadable does
+//! not stop the backup: it makes it partial, with an error for each. The store's own files are refused:
+//! they are in the archive already, at the pinned commit. So are archives in the destination; where the
+//! destination lies within an attachment it is left out, and the report says so.
 //!
 //! Invariants: each listed path has a name of its own in the archive; what the plan holds fits into a
 //! manifest, whatever lies in the folders.

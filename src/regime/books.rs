@@ -1,7 +1,8 @@
 //! The books of a store: its journal, and the history in the destination.
 //!
 //! Everything that the regime does and finds goes through here, so that each act stands in the
-//! journal in one way only. What is deleted by retention is put down too.
+//! journal in one way only. What is deleted by retention is put down too. What somebody does by hand
+//! where no regime may be open is put down by `by_hand`.
 //!
 //! It decides nothing, and an error to write is the caller's to tell: no backup fails for its books.
 

@@ -1,5 +1,5 @@
-//! What is done when its time has come: settings that changed, second attempts, runs of the schedule,
-//! drills.
+//! What is done when its time has come: settings that changed, runs of the schedule, second attempts and
+//! the first backup after a restore, drills; and what was claimed by a clock that was wrong is given up.
 //!
 //! [`tick`] does all of it and gives the next moment when there is something to do; the keeper's
 //! thread calls it and sleeps in between, and a test in simulated time calls it without a thread.

@@ -4,7 +4,8 @@
 //! It stands above backup and restore and uses them as an application would; nothing below knows it.
 //! [`Regime`] is what an application opens instead of a [`Store`](crate::Store); `docs/backup.md` says how
 //! it decides. [`Settings`] come from a file, [`Schedule`] and the failure policy are pure and have no
-//! clock, [`Journal`] and [`History`] are its books, [`Coverage`] and drills say what they are worth.
+//! clock, [`Journal`] and [`History`] are its books, into which [`ByHand`] puts what somebody does without
+//! it, [`Coverage`] and drills say what the backups are worth.
 
 mod backup;
 mod books;

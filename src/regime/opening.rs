@@ -4,11 +4,12 @@
 //! done, by every opening. This is about a store that cannot be opened because bytes on its disk are
 //! damaged or gone. The newest archive of its own history that verifies is restored beside it; the
 //! logs that follow are integrated where the settings say so; then the damaged folder gets another
-//! name, for good, and the restored one takes its place.
+//! name, for good, and the restored one takes its place. Its own history is what it stood in: a future
+//! that it had left by a restore to an earlier point is none of it.
 //!
-//! Invariants: nothing of the damaged store is deleted or written to; only its data is brought back,
-//! not its attachments, and its settings and logs of operations are copied over; a crash at any
-//! moment leaves either the damaged store in its place, or the restored one, or neither and the
+//! Invariants: nothing of the damaged store's data is deleted or changed (that the restore was tried
+//! stands in its books and its state); only its data is brought back, not its attachments, and its
+//! settings, its journal and what the regime remembers are copied over; a crash at any moment leaves either the damaged store in its place, or the restored one, or neither and the
 //! restored one beside it, whose way is then ended by the next opening.
 
 use std::path::{Path, PathBuf};

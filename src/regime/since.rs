@@ -1,7 +1,8 @@
 //! What is known of the last backup: whether the next one goes on from it, and whether anything was
 //! changed since.
 //!
-//! Invariant: where it is not known, the next backup is a full one, and something was changed.
+//! Invariant: where it is not known, the next backup is a full one, unless somebody asked for another,
+//! and something was changed.
 
 use std::ops::ControlFlow;
 use std::path::Path;

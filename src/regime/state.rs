@@ -1,9 +1,11 @@
 //! What the regime remembers from one opening of the store to the next: `regime-state.json`.
 //!
 //! It lies in the store's folder and is written with every act that it tells of, atomically. It is
-//! no authority on archives: those speak for themselves. Lost or damaged, it costs the answers to
-//! `last_backup()` and `restore_info()` and makes no run of the schedule count as missed; a damaged
-//! one is told and then treated as lost. It is never part of an archive.
+//! no authority on archives: those speak for themselves. Lost or damaged, it costs what is known of the
+//! last backup, restore, check and drill, makes no run of the schedule count as missed, and lets an
+//! automatic restore guess by the archives whose store this was: where they are of several, it is
+//! refused. A damaged one is told and then treated as lost. It is never part of an archive, but goes
+//! with a store that is restored by itself or rolled back.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

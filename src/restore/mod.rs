@@ -1,7 +1,8 @@
 //! From an archive to a store: opening it, looking into it, checking it, making a store of it.
 //!
-//! Invariants: a restore goes into a new folder only, which has its name when everything is in it and
-//! durable; an unfinished one is never taken for a store. What comes out of an archive is checked
+//! Invariants: a restore goes into a new folder, which has its name when everything is in it and
+//! durable, or, where that is asked for, into the folder of an older copy (`delta`); an unfinished one
+//! is never taken for a store. What comes out of an archive is checked
 //! against its digests before it counts. A restored store begins a timeline of its own with its
 //! first commit, so that its history is never taken for that of its source.
 //!

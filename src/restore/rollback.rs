@@ -1,9 +1,12 @@
 //! Rollback: a store goes back to an earlier commit of its own history.
 //!
-//! The newest archive before the point is restored beside the store and brought forward through log
-//! archives and the store's own segments; then the two folders change their names. Invariants: the
-//! store's folder is never written to, and is kept under another name; between the two renames of the
-//! end, the next run puts it back.
+//! The newest archive from which logs lead to the point is restored beside the store and brought
+//! forward through log archives and the store's own segments, along the way that the store came; where
+//! it is damaged, an older one does. Then the two folders change their names.
+//!
+//! Invariants: the store is locked from the look at where it is to the end; but for that lock nothing
+//! in its folder is written, and it is kept under another name. After a crash between the two renames
+//! of the end the next run puts it back.
 
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
