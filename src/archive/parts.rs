@@ -44,7 +44,7 @@ impl Files {
     /// # Errors
     /// [`ErrorKind::NotFound`]; what the disk reports.
     pub(crate) fn find(disk: &dyn Disk, path: &Path) -> Result<Files> {
-        let missing = |cause| Error::io("open", path, cause);
+        let missing = |cause| Error::io("open the archive", path, cause);
         let name = path.file_name().and_then(|name| name.to_str()).and_then(ArchiveName::parse);
         let Some(name) = name else {
             disk.canonical(path).map_err(missing)?;
@@ -294,7 +294,13 @@ impl Part {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 Ok(Part { path, file: None, len: len.unwrap_or_default(), actual: 0 })
             }
-            Err(cause) => Err(Error::io("open", &path, cause)),
+            Err(cause) if cause.kind() == io::ErrorKind::IsADirectory => {
+                let message = "an archive is a file, and this is a folder";
+                Err(Error::new(ErrorKind::Invalid, message)
+                    .at(path)
+                    .hint("Name the archive in it: NAME[0001].tar.zst, or its first segment."))
+            }
+            Err(cause) => Err(Error::io("open the archive", &path, cause)),
         }
     }
 }

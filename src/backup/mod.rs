@@ -39,6 +39,7 @@ mod tests;
 pub use builder::{BackupBuilder, BackupStart};
 pub use handle::BackupHandle;
 pub(crate) use outcome::Outcome;
+pub(crate) use preflight::{check_folder, within_store};
 pub use progress::{Progress, Stage};
 pub use report::{BackupReport, LogArchiveReport, ParticipantReport, SavedFile};
 pub use together::{Together, TogetherHandle, backup_together};

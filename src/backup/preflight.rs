@@ -59,7 +59,7 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     check_log(backup)?;
     let engine = &backup.inner.engine;
     let (disk, folder) = (engine.disk(), &backup.destination);
-    check_folder(disk, folder, engine.dir())?;
+    check_folder(&**disk, folder, engine.dir())?;
     let asked = &backup.options.attachments;
     let listed = attachments::list(disk, engine.dir(), asked, &backup.participants);
     attachments::check(disk, &listed, engine.dir(), folder)?;
@@ -128,7 +128,11 @@ fn missing(folder: &Path, cause: std::io::Error) -> Error {
     }
 }
 
-fn check_folder(disk: &Arc<dyn Disk>, folder: &Path, store: &Path) -> Result<()> {
+/// Sees that archives of the store in `store` can go into `folder`, without writing there.
+///
+/// # Errors
+/// 1407: it is missing, no folder, or lies within the store.
+pub(crate) fn check_folder(disk: &dyn Disk, folder: &Path, store: &Path) -> Result<()> {
     let found =
         disk.metadata(folder).and_then(|found| disk.canonical(folder).map(|path| (found, path)));
     let (found, real) = found.map_err(|e| missing(folder, e))?;
@@ -140,10 +144,7 @@ fn check_folder(disk: &Arc<dyn Disk>, folder: &Path, store: &Path) -> Result<()>
         let error = Error::new(ErrorKind::BackupFailed, "the destination is not a folder");
         return Err(unusable(error.at(folder)));
     }
-    let store = disk.canonical(store).map_err(|e| Error::io("find the store", store, e))?;
-    // The log may lie elsewhere, at the end of a link.
-    let log = disk.canonical(&store.join(LOG_DIR));
-    if real.starts_with(&store) || log.is_ok_and(|log| real.starts_with(&log)) {
+    if within(disk, &real, store)? {
         let error = Error::new(ErrorKind::BackupFailed, "the destination lies within the store")
             .with_code(code::DESTINATION)
             .at(folder)
@@ -151,6 +152,18 @@ fn check_folder(disk: &Arc<dyn Disk>, folder: &Path, store: &Path) -> Result<()>
         return Err(error);
     }
     Ok(())
+}
+
+/// Whether `folder` is a folder of the store in `store`, where nobody but the store writes.
+pub(crate) fn within_store(disk: &dyn Disk, folder: &Path, store: &Path) -> bool {
+    disk.canonical(folder).is_ok_and(|real| within(disk, &real, store).unwrap_or(false))
+}
+
+fn within(disk: &dyn Disk, real: &Path, store: &Path) -> Result<bool> {
+    let store = disk.canonical(store).map_err(|e| Error::io("find the store", store, e))?;
+    // The log may lie elsewhere, at the end of a link.
+    let log = disk.canonical(&store.join(LOG_DIR));
+    Ok(real.starts_with(&store) || log.is_ok_and(|log| real.starts_with(&log)))
 }
 
 /// Writes where the archive will be written, and takes it back: a destination that cannot be written

@@ -73,6 +73,7 @@ fn as_table(operations: &[Operation]) -> String {
         let size: u64 = operation.backup_files.iter().map(|file| file.bytes).sum();
         let path = operation.backup_path.as_ref().or(operation.log_path.as_ref());
         let kept = !operation.backup_files.is_empty();
+        let wait = Duration::from_micros(operation.longest_wait_micros);
         table.row([
             operation.backup_number.map_or(String::new(), |number| number.to_string()),
             kind(operation),
@@ -80,7 +81,7 @@ fn as_table(operations: &[Operation]) -> String {
             human::duration(Duration::from_micros(operation.duration_micros)),
             status(operation),
             operation.access.map_or(String::new(), |access| AccessName::of(access).to_owned()),
-            human::duration(Duration::from_micros(operation.longest_wait_micros)),
+            operation.access.map_or(String::new(), |_| human::duration(wait)),
             operation.lsn.map_or(String::new(), human::count),
             if kept { human::count(operation.saved_files.len() as u64) } else { String::new() },
             if kept { human::bytes(size) } else { String::new() },

@@ -39,7 +39,9 @@ fn micros(text: &str) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_microsecond());
     }
-    let local: DateTime = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let local: DateTime = text
+        .parse()
+        .map_err(|_| "a time is such as 2025-03-01T14:30:00Z, or local time without a zone")?;
     let zoned = local.to_zoned(TimeZone::system()).map_err(|error| error.to_string())?;
     Ok(zoned.timestamp().as_microsecond())
 }

@@ -1,9 +1,11 @@
 //! `stillpoint restore`: a store from an archive, brought forward through logs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use stillpoint::disk::RealDisk;
+use stillpoint::regime::SettingsFile;
 use stillpoint::{Archive, RestoreBuilder, RestorePlan, RestoreReport};
 
 use super::by_hand;
@@ -137,5 +139,17 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
         let commits = human::counted(report.commits, "commit");
         text.push_str(&format!(", with {commits} from the log"));
     }
+    if without_settings(&report.dir) {
+        text.push_str(
+            "\n  settings: all by default, for archives hold none; \
+             `stillpoint settings DIR import FILE` takes over others",
+        );
+    }
     output.result(&object, text)
+}
+
+/// Whether no settings hold for the store in `folder`. A file that cannot be read is told by those who
+/// need it.
+fn without_settings(folder: &Path) -> bool {
+    SettingsFile::open(&*RealDisk::new(), folder).is_ok_and(|file| !file.is_there())
 }

@@ -126,7 +126,11 @@ fn check(file: &SettingsFile, output: Output) -> Outcome {
     if !problems.is_empty() {
         return Err(refused(file.path(), problems.iter().map(ToString::to_string)).into());
     }
-    told(file, "nothing is wrong", output)
+    let done = match file.unknown().len() as u64 {
+        0 => "nothing is wrong".to_owned(),
+        count => format!("no wrong value, {}", human::counted(count, "unknown key")),
+    };
+    told(file, &done, output)
 }
 
 fn refused(path: &Path, problems: impl Iterator<Item = String>) -> Error {
@@ -147,7 +151,7 @@ fn told(file: &SettingsFile, done: &str, output: Output) -> Outcome {
         text.push_str(&format!("\nstill wrong: {problem}"));
     }
     for (key, line) in &unknown {
-        text.push_str(&format!("\nunknown and kept: {key} in line {line}"));
+        text.push_str(&format!("\nunknown, kept and without effect: {key} in line {line}"));
     }
     let unknown: Vec<&String> = unknown.iter().map(|(key, _)| key).collect();
     let path = file.is_there().then(|| path.to_string());

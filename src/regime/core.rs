@@ -19,7 +19,7 @@ use super::run::Order;
 use super::settings::{Settings, SettingsFile};
 use super::state::{LastBackup, State};
 use crate::archive::{Keys, Recipients};
-use crate::backup::{BackupReport, BackupStart, foreign};
+use crate::backup::{BackupReport, BackupStart, foreign, within_store};
 use crate::disk::Disk;
 use crate::engine::LogCap;
 use crate::error::{Error, ErrorKind, Result, code};
@@ -190,8 +190,12 @@ impl Core {
         }
     }
 
-    /// Puts an attempt into the history.
+    /// Puts an attempt into the history. The store's own folders are no destination and get none.
     pub(super) fn record(&self, order: &Order, last: &LastBackup, report: Option<&BackupReport>) {
+        let dir = self.store.inner().engine.dir();
+        if within_store(&*self.disk, &order.plan.destination, dir) {
+            return;
+        }
         let written = self.books.lock().record(order, last, report);
         if let Err(error) = written {
             self.trouble(error);

@@ -21,7 +21,7 @@ use super::journal::Origin;
 use super::plan::Plan;
 use super::policy::{Attempt, Ending, Verdict};
 use super::state::{Checked, LastBackup, Status, timestamp};
-use crate::backup::{BackupHandle, BackupReport, Progress};
+use crate::backup::{BackupHandle, BackupReport, Progress, check_folder};
 use crate::engine::DirLock;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::roots;
@@ -92,6 +92,8 @@ fn start(
     let contents_roots = roots(plan.contents, plan.access_in(core.store.mode()));
     core.store.inner().locks.check_own_handles(&contents_roots)?;
     plan.make_destination(&*core.disk)?;
+    // Before the history is written there: nothing is left where no archive can go.
+    check_folder(&*core.disk, &plan.destination, core.store.inner().engine.dir())?;
     begun.number = core.next_number(&plan)?;
     core.books(|books| books.rotate());
     let incremental = core.is_incremental(&plan);

@@ -63,5 +63,26 @@ fn a_foreign_file_is_taken_over_byte_for_byte() {
     let taken = shop.json(&["settings", "s", "import", "foreign.xml"]);
     assert_eq!(taken["unknown"][0], "Advanced/New");
     assert_eq!(std::fs::read_to_string(shop.path(FILE)).unwrap(), foreign);
-    assert!(shop.done(&["settings", "s", "check"]).contains("unknown and kept: Advanced/New"));
+    let checked = shop.done(&["settings", "s", "check"]);
+    assert!(checked.contains("no wrong value, 1 unknown key"), "{checked}");
+    assert!(checked.contains("unknown, kept and without effect: Advanced/New"), "{checked}");
+}
+
+#[test]
+fn a_restore_tells_that_the_new_store_has_no_settings_yet() {
+    let shop = shop();
+    let told = |text: &str| text.contains("settings: all by default");
+    shop.done(&["backup", "s"]);
+    let archive = "s backups/s[0001].tar.zst";
+    assert!(told(&shop.done(&["restore", archive, "alone"])));
+    // Those in the folder above hold for it, and those that it has already.
+    shop.done(&["settings", "alone", "set", "Scheduler/Frequency", "Daily"]);
+    assert!(!told(&shop.done(&["restore", archive, "alone", "--delta"])));
+    std::fs::create_dir(shop.path("Settings")).unwrap();
+    std::fs::copy(
+        shop.path("alone/Settings/Backup.4DSettings"),
+        shop.path("Settings/Backup.4DSettings"),
+    )
+    .unwrap();
+    assert!(!told(&shop.done(&["restore", archive, "beside"])));
 }

@@ -97,3 +97,43 @@ fn a_path_that_is_no_utf_8_is_as_good_as_any() {
     assert_eq!((got.code, got.out.trim()), (0, r#"{"id":"1"}"#));
     assert_eq!(run(&[word("get"), folder, word("t"), word("2")]).code, 4);
 }
+
+#[test]
+fn a_destination_that_cannot_be_used_is_told_as_such_and_nothing_is_left_in_the_store() {
+    let shop = Shop::new();
+    let file = shop.file("a.csv", "id\n1\n");
+    shop.done(&["import", "s", "t", file, "--key", "id"]);
+    for (to, said) in [
+        ("none", "cannot use the destination"),
+        (file, "the destination is not a folder"),
+        ("s", "the destination lies within the store"),
+        ("s/log", "the destination lies within the store"),
+    ] {
+        let error = shop.fails(1, &["backup", "s", "--to", to]);
+        assert_eq!((&error["code"], &error["message"]), (&1407.into(), &said.into()), "{error}");
+        assert!(error["path"].as_str().unwrap().ends_with(to), "{error}");
+    }
+    for folder in ["s", "s/log"] {
+        let names = shop.names(folder);
+        assert!(!names.iter().any(|name| name.contains("backupHistory")), "{names:?}");
+    }
+    shop.done(&["verify", "s"]);
+}
+
+#[test]
+fn a_folder_is_no_archive_and_a_log_that_is_missing_is_told_as_a_log() {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "t", shop.file("a.csv", "id\n1\n"), "--key", "id"]);
+    shop.done(&["backup", "s"]);
+    let error = shop.fails(2, &["restore", "s backups", "copy"]);
+    assert!(error["message"].as_str().unwrap().contains("this is a folder"), "{error}");
+    let archive = "s backups/s[0001].tar.zst";
+    let error = shop.fails(4, &["restore", archive, "copy", "--log", "none"]);
+    assert_eq!(
+        (&error["code"], &error["hint"]),
+        (&1412.into(), &"Check the path of the log.".into())
+    );
+    let error = shop.run(&["restore", archive, "copy", "--to-time", "yesterday"]).err;
+    assert!(error.contains("2025-03-01T14:30:00Z"), "{error}");
+    assert!(!shop.path("copy").exists());
+}

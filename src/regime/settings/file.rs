@@ -77,7 +77,9 @@ impl SettingsFile {
         let file = SettingsFile::at(disk, vec![path.to_path_buf()])?;
         match file.document {
             Some(_) => Ok(file),
-            None => Err(Error::io("read the settings", path, io::ErrorKind::NotFound.into())),
+            None => {
+                Err(Error::new(ErrorKind::NotFound, "there is no such file of settings").at(path))
+            }
         }
     }
 

@@ -214,7 +214,11 @@ fn batch(ops: &[LogOp<'_>]) -> Result<Batch, Malformed> {
 pub(super) fn numbered(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Corrupt => error.with_code(code::LOG_CHECK),
-        ErrorKind::NotFound => error.with_code(code::LOG_ARCHIVE_MISSING),
+        ErrorKind::NotFound => {
+            let advised = error.advice().is_some();
+            let error = error.with_code(code::LOG_ARCHIVE_MISSING);
+            if advised { error } else { error.hint("Check the path of the log.") }
+        }
         _ => error,
     }
 }
