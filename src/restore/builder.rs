@@ -286,8 +286,19 @@ impl<'a> RestoreBuilder<'a> {
         let header = self.archive.header();
         let (archive_lsn, number, data) = (header.lsn, header.number, header.data);
         let whole = matches!(job.part, Part::Whole(_));
-        let timeline = |rolled: &Rolled| {
-            whole.then(|| rolled.timeline.unwrap_or_else(|| header.timeline.into()))
+        let report = |rolled: &Rolled, (files, bytes, kept_bytes)| RestoreReport {
+            dir: self.dir.clone(),
+            lsn: rolled.lsn,
+            timeline: whole.then(|| rolled.timeline.unwrap_or_else(|| header.timeline.into())),
+            archive_lsn,
+            number,
+            data,
+            commits: rolled.commits,
+            operations: rolled.operations,
+            bytes,
+            kept_bytes,
+            files,
+            duration: disk.elapsed().saturating_sub(start),
         };
         let mut rolled = Rolled { lsn: archive_lsn, ..Rolled::default() };
         let mut silent: Tell<'_> = Box::new(|_| ControlFlow::Continue(()));
@@ -296,20 +307,7 @@ impl<'a> RestoreBuilder<'a> {
         if self.delta {
             let onward = roll.as_ref().map(|roll| (roll, logs.bytes()));
             let (done, rolled) = delta::run(&job, &self.dir, onward, self.workers, tell)?;
-            return Ok(RestoreReport {
-                lsn: rolled.lsn,
-                timeline: timeline(&rolled),
-                archive_lsn,
-                number,
-                data,
-                commits: rolled.commits,
-                operations: rolled.operations,
-                bytes: done.bytes,
-                kept_bytes: done.kept,
-                files: done.files,
-                duration: disk.elapsed().saturating_sub(start),
-                dir: self.dir,
-            });
+            return Ok(report(&rolled, (done.files, done.bytes, done.kept)));
         }
         let needed = job.data_bytes() + job.entry_bytes() + logs.bytes();
         let mut target = Target::begin(&disk, &self.dir, needed)?;
@@ -326,20 +324,7 @@ impl<'a> RestoreBuilder<'a> {
             })
             .and_then(|()| target.finish());
         match restored {
-            Ok((files, bytes)) => Ok(RestoreReport {
-                dir: self.dir,
-                lsn: rolled.lsn,
-                timeline: timeline(&rolled),
-                archive_lsn,
-                number,
-                data,
-                commits: rolled.commits,
-                operations: rolled.operations,
-                bytes,
-                kept_bytes: 0,
-                files,
-                duration: disk.elapsed().saturating_sub(start),
-            }),
+            Ok((files, bytes)) => Ok(report(&rolled, (files, bytes, 0))),
             Err(error) => {
                 target.give_up();
                 Err(error)
