@@ -25,20 +25,14 @@ use super::restored::{Restored, Source};
 use super::rolling;
 use super::state::{RestoreInfo, STATE_FILE, State, Status, timestamp};
 use crate::archive::{Keys, list_archives};
-use crate::disk::atomic::{create_dir_all, parent, read_whole, remove_tree, write_atomically};
-use crate::disk::{Disk, EntryKind};
+use crate::disk::Disk;
+use crate::disk::atomic::{parent, remove_tree};
 use crate::engine::tree::is_of_other_format;
 use crate::engine::{DATA_FILE, DATA_RESTORING, LOG_DIR, Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result};
-use crate::restore::Archive;
+use crate::restore::{Archive, carry};
 use crate::store::backup_state::BackupState;
 use crate::store::{BackupKind, Store, StoreBuilder};
-
-/// What of a damaged store goes with the restored one, besides its data.
-const KEPT: [&str; 3] = ["Settings", "Logs", STATE_FILE];
-
-/// A journal that is far beyond its own bound is left with the damaged store.
-const MOST_COPIED: u64 = 64 << 20;
 
 /// What came of an opening, and what it took.
 pub(super) struct Opened {
@@ -218,35 +212,7 @@ fn source(archive: &Archive) -> Source {
 fn restore_one(disk: &Arc<dyn Disk>, dir: &Path, archive: &Archive, to: &Path) -> Result<()> {
     archive.verify_chain()?;
     archive.restore(to).attachments(false).run()?;
-    for name in KEPT {
-        let (from, copy) = (dir.join(name), to.join(name));
-        if disk.metadata(&from).is_ok() {
-            copy_tree(&**disk, &from, &copy)?;
-        }
-    }
-    disk.sync_dir(to).map_err(|e| Error::io("sync the restored store", to, e))
-}
-
-/// Copies a file, or a folder with all that is in it. What is neither is left where it is.
-fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
-    let mut todo = vec![(from.to_path_buf(), to.to_path_buf())];
-    while let Some((from, to)) = todo.pop() {
-        let failed = |e| Error::io("copy what goes with the restored store", &from, e);
-        match disk.metadata(&from).map_err(failed)?.kind {
-            EntryKind::Dir => {
-                create_dir_all(disk, &to).map_err(failed)?;
-                for name in disk.list(&from).map_err(failed)? {
-                    todo.push((from.join(&name), to.join(&name)));
-                }
-            }
-            EntryKind::File => {
-                let bytes = read_whole(disk, &from, MOST_COPIED).map_err(failed)?;
-                write_atomically(disk, &to, &bytes).map_err(failed)?;
-            }
-            EntryKind::Symlink | EntryKind::Other => {}
-        }
-    }
-    Ok(())
+    carry(&**disk, dir, to)
 }
 
 /// Gives the damaged store another name, which it keeps.

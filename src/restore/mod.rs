@@ -2,9 +2,9 @@
 //!
 //! Invariants: a restore goes into a new folder, which has its name when everything is in it and
 //! durable, or, where that is asked for, into the folder of an older copy (`delta`); an unfinished one
-//! is never taken for a store. What comes out of an archive is checked
-//! against its digests before it counts. A restored store begins a timeline of its own with its
-//! first commit, so that its history is never taken for that of its source.
+//! is never taken for a store. What comes out of an archive is checked against its digests before it
+//! counts. A restored store begins a timeline of its own with its first commit, so that its history is
+//! never taken for that of its source.
 //!
 //! Logs bring a store forward (`point`, `integrate`, `mirror`) and back (`rollback`): they are matched by
 //! store, timeline and LSN (`log_file`), and what is applied keeps all three.
@@ -14,6 +14,7 @@
 
 mod archive;
 mod builder;
+mod carried;
 mod chain;
 mod delta;
 mod extract;
@@ -32,6 +33,7 @@ mod verify;
 
 pub use archive::Archive;
 pub use builder::{PlannedLog, RestoreBuilder, RestorePlan, RestoreReport};
+pub(crate) use carried::carry;
 pub use chain::{ChainCheck, ChainLink};
 pub use extract::TableCopy;
 pub use integrate::{IntegrateOptions, IntegrationReport, Strictness};

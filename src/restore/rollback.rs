@@ -15,20 +15,17 @@ use std::sync::Arc;
 
 use super::archive::Archive;
 use super::builder::{RestoreBuilder, RestoreReport};
+use super::carried::carry;
 use super::log_file::Place;
 use super::point::RestorePoint;
 use crate::archive::{ArchiveKind, Keys, Progress, list_archives};
 use crate::disk::atomic::{parent, remove_tree};
-use crate::disk::{Disk, EntryKind, OpenMode, RealDisk};
+use crate::disk::{Disk, RealDisk};
 use crate::engine::{LOG_DIR, Position, StoreId, locate};
 use crate::error::{Error, ErrorKind, Result, code};
 
-/// What lies in the store's folder, is not part of its history, and goes with it.
-const CARRIED: [&str; 3] = ["Settings", "Logs", "regime-state.json"];
 /// What is added to the name of the store that is kept.
 const BEFORE: &str = "before-rollback";
-/// Bytes that are copied at once.
-const PIECE: usize = 256 << 10;
 
 /// A rollback of the store in a folder; [`run`](Rollback::run) it.
 #[must_use = "nothing is rolled back before it is run"]
@@ -122,12 +119,9 @@ impl Rollback {
         let new = self.beside("rolling-back");
         remove_tree(&*self.disk, &new)
             .map_err(|e| Error::io("remove an unfinished rollback", &new, e))?;
-        let made = self.restore(store, position, &new).and_then(|made| {
-            CARRIED
-                .iter()
-                .try_for_each(|name| copy_tree(&*self.disk, &self.dir.join(name), &new.join(name)))
-                .map(|()| made)
-        });
+        let made = self
+            .restore(store, position, &new)
+            .and_then(|made| carry(&*self.disk, &self.dir, &new).map(|()| made));
         if made.is_err() {
             // It may be what the disk has no room for.
             let _left_over = remove_tree(&*self.disk, &new);
@@ -285,48 +279,4 @@ impl Rollback {
         found.sort_by_key(|archive| std::cmp::Reverse(archive.header().lsn));
         Ok(found)
     }
-}
-
-/// Copies the folder at `from`, where there is one, durably; links and other things stay behind.
-fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
-    let mut todo = vec![(from.to_path_buf(), to.to_path_buf())];
-    while let Some((from, to)) = todo.pop() {
-        match disk.metadata(&from).map(|found| found.kind) {
-            Ok(EntryKind::Dir) => {
-                if disk.metadata(&to).is_err() {
-                    disk.create_dir(&to).map_err(|e| Error::io("create a folder", &to, e))?;
-                }
-                let names = disk.list(&from).map_err(|e| Error::io("list", &from, e))?;
-                todo.extend(names.into_iter().map(|name| (from.join(&name), to.join(&name))));
-            }
-            Ok(EntryKind::File) => copy_file(disk, &from, &to)?,
-            Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io("look at", &from, e)),
-        }
-        let above = parent(&to);
-        disk.sync_dir(above).map_err(|e| Error::io("sync a folder", above, e))?;
-    }
-    Ok(())
-}
-
-fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
-    let failed = |e| Error::io("copy", from, e);
-    let source = disk.open(from, OpenMode::Read).map_err(failed)?;
-    if disk.metadata(to).is_ok() {
-        disk.remove_file(to).map_err(failed)?;
-    }
-    let target = disk.open(to, OpenMode::CreateNew).map_err(failed)?;
-    let mut piece = vec![0; PIECE];
-    let mut at = 0;
-    loop {
-        match source.read_at(&mut piece, at).map_err(failed)? {
-            0 => break,
-            read => {
-                target.write_at(&piece[..read], at).map_err(failed)?;
-                at += read as u64;
-            }
-        }
-    }
-    target.sync().map_err(failed)
 }

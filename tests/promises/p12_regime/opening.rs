@@ -1,6 +1,7 @@
 //! A damaged store is restored when it is opened, if the settings say so, and nothing is lost by it.
 
 use super::*;
+use stillpoint::disk::OpenMode;
 use stillpoint::regime::{Operation, OperationKind, OperationStatus, Origin};
 use stillpoint::{LogFile, WriteHandle};
 
@@ -45,6 +46,20 @@ fn a_damaged_archive_is_passed_over_and_only_data_comes_back() {
     let first = Path::new(TO).join("shop[0001].tar.zst");
     assert_eq!(shop.regime.restore_info().unwrap().archive, Some(first));
     assert!(shop.sim.metadata(&Path::new(DIR).join("attachments")).is_err());
+}
+
+#[test]
+fn what_goes_with_a_restored_store_may_be_of_any_length() {
+    let shop = shop(&AUTOMATIC);
+    shop.regime.backup().run().unwrap();
+    let sim = shop.closed();
+    let long = Path::new(DIR).join("Logs/of somebody else");
+    let file = sim.open(&long, OpenMode::CreateNew).unwrap();
+    file.write_at(b"its end", 65 << 20).unwrap();
+    ruin(&sim);
+    let shop = Shop::open(sim);
+    assert!(shop.regime.restore_info().unwrap().aside.is_some());
+    assert_eq!(shop.sim.metadata(&long).unwrap().len, (65 << 20) + 7);
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! What lies in a store's folder, is not part of its history, and goes with the store that takes its
+//! place: after a rollback, and after an automatic restore.
+//!
+//! Invariants: what is copied is durable when the call returns; nothing is held whole in memory,
+//! however long a journal may have become. Links and other things stay where they are.
+
+use std::path::Path;
+
+use crate::disk::atomic::parent;
+use crate::disk::{Disk, EntryKind, OpenMode};
+use crate::error::{Error, Result};
+
+/// The settings, the journal, and what the regime remembers.
+const CARRIED: [&str; 3] = ["Settings", "Logs", "regime-state.json"];
+/// Bytes that are copied at once.
+const PIECE: usize = 256 << 10;
+
+/// Copies what goes with the store in the folder `from` into the folder `to`.
+///
+/// # Errors
+/// Those of the disk.
+pub(crate) fn carry(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    CARRIED.iter().try_for_each(|name| copy_tree(disk, &from.join(name), &to.join(name)))
+}
+
+/// Copies the folder at `from`, where there is one, durably; links and other things stay behind.
+fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    let mut todo = vec![(from.to_path_buf(), to.to_path_buf())];
+    while let Some((from, to)) = todo.pop() {
+        match disk.metadata(&from).map(|found| found.kind) {
+            Ok(EntryKind::Dir) => {
+                if disk.metadata(&to).is_err() {
+                    disk.create_dir(&to).map_err(|e| Error::io("create a folder", &to, e))?;
+                }
+                let names = disk.list(&from).map_err(|e| Error::io("list", &from, e))?;
+                todo.extend(names.into_iter().map(|name| (from.join(&name), to.join(&name))));
+            }
+            Ok(EntryKind::File) => copy_file(disk, &from, &to)?,
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("look at", &from, e)),
+        }
+        let above = parent(&to);
+        disk.sync_dir(above).map_err(|e| Error::io("sync a folder", above, e))?;
+    }
+    Ok(())
+}
+
+fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    let failed = |e| Error::io("copy", from, e);
+    let source = disk.open(from, OpenMode::Read).map_err(failed)?;
+    if disk.metadata(to).is_ok() {
+        disk.remove_file(to).map_err(failed)?;
+    }
+    let target = disk.open(to, OpenMode::CreateNew).map_err(failed)?;
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        match source.read_at(&mut piece, at).map_err(failed)? {
+            0 => break,
+            read => {
+                target.write_at(&piece[..read], at).map_err(failed)?;
+                at += read as u64;
+            }
+        }
+    }
+    target.sync().map_err(failed)
+}
