@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names::{list_partials, partial, unfinished};
-use crate::disk::{Disk, has_no_locks};
+use crate::disk::{Disk, OpenMode, has_no_locks};
 use crate::error::{Error, ErrorKind, Result};
 
 const BEGINNING: &str = "writing-";
@@ -46,11 +46,18 @@ impl Claim {
             let unique = u128::from_le_bytes(unique);
             let name = partial(&format!("{BEGINNING}{unique:032x}{ENDING}"), store);
             let failed = |e| Error::io("claim the destination", folder, e);
-            let claim = match Claim::lock(disk, folder.join(name)) {
-                Ok(Some(claim)) => claim,
-                Ok(None) => continue,
-                Err(e) => return Err(failed(e)),
+            let path = folder.join(name);
+            let lock = match disk.lock(&path, &note()) {
+                Ok(lock) => Some(lock),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(e) if has_no_locks(&e) => None,
+                Err(e) => {
+                    // It may have been made all the same, and its name is nobody else's.
+                    let _left_over = disk.remove_file(&path);
+                    return Err(failed(e));
+                }
             };
+            let claim = Claim { disk: disk.clone(), path, lock };
             if claim.lock.is_none() {
                 return Ok(claim);
             }
@@ -63,23 +70,10 @@ impl Claim {
         }
         Err(Error::new(ErrorKind::Busy, "the destination cannot be claimed").at(folder))
     }
+}
 
-    /// Takes the claim at `path`, without a lock where there are none; `None` where somebody has it.
-    fn lock(disk: &Arc<dyn Disk>, path: PathBuf) -> io::Result<Option<Claim>> {
-        let note = format!("process {}", std::process::id());
-        let locked = disk.lock(&path, &note);
-        // What could not be locked may have been made all the same, and goes with the value.
-        let claim = |lock| Claim { disk: disk.clone(), path, lock };
-        match locked {
-            Ok(lock) => Ok(Some(claim(Some(lock)))),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(e) if has_no_locks(&e) => Ok(Some(claim(None))),
-            Err(e) => {
-                drop(claim(None));
-                Err(e)
-            }
-        }
-    }
+fn note() -> String {
+    format!("process {}", std::process::id())
 }
 
 impl Drop for Claim {
@@ -104,16 +98,28 @@ pub(super) fn of_the_dead(
     own: Option<&Claim>,
 ) -> Result<Option<Vec<Claim>>> {
     let mut dead = Vec::new();
+    let has_locks = own.is_some_and(|own| own.lock.is_some());
     let is_own = |path: &PathBuf| own.is_some_and(|own| own.path == *path);
     for path in list_partials(&**disk, folder, store)? {
         if !is_claim(&path) || is_own(&path) {
             continue;
         }
-        match Claim::lock(disk, path.clone()) {
-            Ok(Some(claim)) => dead.push(claim),
-            Ok(None) => return Ok(None),
+        let lock = match disk.lock(&path, &note()) {
+            Ok(lock) => Some(lock),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            // There are locks, since one's own claim has one, and just now they are all in use.
+            Err(e) if has_no_locks(&e) && has_locks => return Ok(None),
+            Err(e) if has_no_locks(&e) => None,
+            // Another user's; whoever may read it would have seen that it is held.
+            Err(e) if is_denied(&e) && disk.open(&path, OpenMode::Read).is_ok() => None,
+            // It stays: somebody may be alive, whom nobody else must take for dead either.
             Err(e) => return Err(Error::io("see who writes into the destination", &path, e)),
-        }
+        };
+        dead.push(Claim { disk: disk.clone(), path, lock });
     }
     Ok(Some(dead))
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }

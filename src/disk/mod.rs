@@ -95,8 +95,8 @@ pub trait Disk: Send + Sync + 'static {
     /// either after a crash must look.
     fn set_attributes(&self, path: &Path, mode: u32, modified: i64) -> io::Result<()>;
     /// Takes the exclusive lock file at `path`, which is created where missing and holds `note`
-    /// (who has it). `Err(WouldBlock)` where another owner has it; the note of that owner can then be
-    /// read from the file. The lock goes with the guard and with the process.
+    /// (who has it) if there is room for that. `Err(WouldBlock)` where another owner has it; the note of
+    /// that owner can then be read from the file. The lock goes with the guard and with the process.
     fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>>;
     /// Free bytes on the file system that holds `path`.
     fn free_space(&self, path: &Path) -> io::Result<u64>;

@@ -59,6 +59,16 @@ fn is_held(path: &Path) -> bool {
     fs::File::open(path).is_ok_and(held)
 }
 
+/// Says in a lock file who has it. Where there is no room for that the lock is had all the same: who
+/// makes room needs it too.
+fn sign(file: &fs::File, note: &str) -> io::Result<()> {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    match file.write_all_at(note.as_bytes(), 0) {
+        Err(e) if matches!(e.kind(), StorageFull | QuotaExceeded) => Ok(()),
+        written => written.and_then(|()| file.set_len(note.len() as u64)),
+    }
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
@@ -178,8 +188,7 @@ impl Disk for RealDisk {
             Err(fs::TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
             Err(fs::TryLockError::Error(e)) => return Err(e),
         }
-        file.write_all_at(note.as_bytes(), 0)?;
-        file.set_len(note.len() as u64)?;
+        sign(&file, note)?;
         Ok(Box::new(Locked(file)))
     }
 
@@ -358,6 +367,16 @@ mod tests {
         drop(guard);
         assert!(!is_held(&path));
         RealDisk::new().lock(&path, "another").expect("looking at it holds nothing");
+    }
+
+    /// What a killed backup left may be what fills the destination, and is cleared away under a lock.
+    #[test]
+    fn a_lock_is_had_also_where_there_is_no_room_to_say_who_has_it() {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let full = full.expect("Linux has a device that is always full");
+        let refused = full.write_all_at(b"somebody", 0).expect_err("it is full");
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        sign(&full, "somebody").expect("it is only a note");
     }
 
     #[test]

@@ -212,3 +212,43 @@ fn where_the_file_system_has_no_locks_archives_are_written_and_cleared_away_all_
     drop(own);
     assert!(names(&sim).is_empty());
 }
+
+/// Whoever cannot see whether a claim is held takes nobody for dead, neither now nor later.
+#[test]
+fn a_claim_that_cannot_be_looked_at_stays_and_so_does_what_it_protects() {
+    let sim = SimDisk::new(5);
+    let disk: Arc<dyn Disk> = sim.clone();
+    let root = Path::new("/");
+    let other = Claim::new(&disk, root, 7).expect("claims");
+    let unfinished = root.join(partial("a[0001].tar.zst", 7));
+    disk.open(&unfinished, OpenMode::CreateNew).expect("creates");
+    let own = Claim::new(&disk, root, 7).expect("claims");
+    // There are locks here, since one's own claim has one: that they are all in use passes.
+    let faults = [(Fault::NO_HANDLES, false), (Fault::IO, false), (Fault::NO_LOCKS, true)];
+    for (fault, is_well) in faults {
+        sim.fail(FaultPlan::once(Call::Lock, "writing-", fault));
+        let looked = remove_unfinished(&disk, root, 7, Some(&own));
+        assert_eq!(looked.is_ok(), is_well, "{looked:?}");
+        assert!(!sim.has_faults());
+        clear_away(&sim).expect("somebody is alive");
+        assert!(disk.metadata(&unfinished).is_ok(), "it was taken for that of a dead one");
+    }
+    drop((other, own));
+    clear_away(&sim).expect("clears away");
+    assert!(names(&sim).is_empty());
+}
+
+/// Another user's: its lock would be seen by whoever may read it.
+#[test]
+fn the_claim_of_a_dead_one_that_may_only_be_read_is_in_nobodys_way() {
+    let sim = SimDisk::new(5);
+    let disk: Arc<dyn Disk> = sim.clone();
+    drop(disk.lock(&Path::new("/").join(partial("writing-1[0000]", 7)), "").expect("locks"));
+    let unfinished = Path::new("/").join(partial("a[0001].tar.zst", 7));
+    disk.open(&unfinished, OpenMode::CreateNew).expect("creates");
+    let own = Claim::new(&disk, Path::new("/"), 7).expect("claims");
+    sim.fail(FaultPlan::once(Call::Lock, "writing-1", Fault::DENIED));
+    remove_unfinished(&disk, Path::new("/"), 7, Some(&own)).expect("clears away");
+    drop(own);
+    assert!(names(&sim).is_empty());
+}
