@@ -97,8 +97,11 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 }
 
 /// Makes the name of a directory that others may have made durable. Where its folder is not ours to
-/// open, or no file system that can be synced, we gave it no name in there.
-fn sync_name(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+/// open, or on no file system that can be synced, we gave it no name in there.
+///
+/// # Errors
+/// Those of the disk but for these.
+pub fn sync_name(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     match disk.sync_dir(parent(dir)) {
         Err(e)
             if matches!(

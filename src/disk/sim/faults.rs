@@ -70,6 +70,10 @@ impl Fault {
     /// The file system has no locks (ENOLCK).
     pub const NO_LOCKS: Fault = Fault { error: rustix::io::Errno::NOLCK, bytes: 0 };
 
+    /// The call is not for this file (EINVAL): so fails the sync of a folder on a file system that is
+    /// never written.
+    pub const INVALID: Fault = Fault { error: rustix::io::Errno::INVAL, bytes: 0 };
+
     /// A short transfer: the first `bytes` bytes take effect. A write then fails with the error; a
     /// read returns them, and fails where `bytes` is 0.
     pub const fn after_bytes(self, bytes: usize) -> Fault {

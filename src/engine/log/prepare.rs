@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::segment::{met, path_of};
-use crate::disk::atomic::parent;
+use crate::disk::atomic::{parent, sync_name};
 use crate::disk::{Disk, File, OpenMode};
 use crate::{Error, Result};
 
@@ -149,12 +149,7 @@ impl Supply {
         // this folder, to the data file beside it, to the whole store) and making it durable.
         let store = parent(&self.dir);
         self.sync_dir(store)?;
-        match self.disk.sync_dir(parent(store)) {
-            // The store is in a folder that is not ours to open, so we gave it no name in there.
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
-            Err(e) => return Err(met("sync the folder of the store", store, e)),
-            Ok(()) => {}
-        }
+        sync_name(&*self.disk, store).map_err(|e| met("sync the folder of the store", store, e))?;
         shelf.has_dir = true;
         Ok(())
     }

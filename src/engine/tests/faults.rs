@@ -29,6 +29,18 @@ fn a_log_folder_elsewhere_whose_name_was_not_durable_is_durable() {
     assert_eq!(contents(&engine.snapshot().unwrap(), items).len(), 1);
 }
 
+/// A disk of its own under a root that is never written, and so cannot be synced either.
+#[test]
+fn a_store_whose_folder_was_given_its_name_elsewhere_takes_commits() {
+    let sim = SimDisk::new(1);
+    let engine = create(&sim);
+    // The folder of the log gets its name first, then that of the store is made durable.
+    sim.fail(FaultPlan::once(Call::SyncDir, "/", Fault::INVALID).skip(1));
+    define(&engine, "items");
+    assert!(!sim.has_faults() && engine.latched().is_none(), "{:?}", engine.latched());
+    engine.close().unwrap();
+}
+
 /// Commits until one is refused; how many were not.
 fn commit_until_refused(engine: &Engine, items: TableId, from: u32) -> (u32, crate::Error) {
     for key in from.. {
