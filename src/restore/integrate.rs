@@ -182,10 +182,11 @@ pub(super) fn exclusively(
         problems: Vec::new(),
         duration: Duration::ZERO,
     };
-    work(&hold, start, &mut report)?;
+    let worked = work(&hold, start, &mut report);
     let position = inner.engine.position();
     (report.lsn, report.timeline) = (position.lsn, position.timeline);
-    remember(inner, position)?;
+    // Also where it was stopped or met damage: what was applied by then is there.
+    worked.and(remember(inner, position))?;
     report.duration = inner.now().saturating_sub(began);
     Ok(report)
 }

@@ -133,7 +133,8 @@ fn next_number(disk: &dyn Disk, folder: &Path, set: &str, backup: u32) -> Result
 }
 
 /// Copies a closed segment, checked, through its end. The copy has a trailer in any case: by it the
-/// other side sees that it is whole.
+/// other side sees that it is whole. Where it fails nothing unfinished is left that the next run would
+/// find in its way: it may not clear that away as long as anybody else writes there.
 fn ship(disk: &dyn Disk, segment: &ClosedSegment, temporary: &Path, path: &Path) -> Result<()> {
     let (end, trailer) = segment.ending(disk)?;
     let failed = |what, e| Error::io(what, path, e);
@@ -141,18 +142,25 @@ fn ship(disk: &dyn Disk, segment: &ClosedSegment, temporary: &Path, path: &Path)
         .open(&segment.path, OpenMode::Read)
         .map_err(|e| Error::io("open a log segment", &segment.path, e))?;
     let to = disk.open(temporary, OpenMode::CreateNew).map_err(|e| failed("create", e))?;
-    let mut piece = vec![0; PIECE];
-    let mut at = 0;
-    while at < end {
-        let many = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-        from.read_exact_at(&mut piece[..many], at)
-            .map_err(|e| Error::io("read a log segment", &segment.path, e))?;
-        to.write_at(&piece[..many], at).map_err(|e| failed("write a copy of the log", e))?;
-        at += many as u64;
+    let copy = || {
+        let mut piece = vec![0; PIECE];
+        let mut at = 0;
+        while at < end {
+            let many = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+            from.read_exact_at(&mut piece[..many], at)
+                .map_err(|e| Error::io("read a log segment", &segment.path, e))?;
+            to.write_at(&piece[..many], at).map_err(|e| failed("write a copy of the log", e))?;
+            at += many as u64;
+        }
+        to.write_at(&trailer, end).map_err(|e| failed("write a copy of the log", e))?;
+        to.sync().map_err(|e| failed("sync a copy of the log", e))?;
+        disk.rename_new(temporary, path).map_err(|e| failed("name a copy of the log", e))
+    };
+    if let Err(error) = copy() {
+        // What cannot be removed now is recognised by its name.
+        let _left_over = disk.remove_file(temporary);
+        return Err(error);
     }
-    to.write_at(&trailer, end).map_err(|e| failed("write a copy of the log", e))?;
-    to.sync().map_err(|e| failed("sync a copy of the log", e))?;
-    disk.rename_new(temporary, path).map_err(|e| failed("name a copy of the log", e))?;
     let folder = crate::disk::atomic::parent(path);
     disk.sync_dir(folder).map_err(|e| Error::io("sync the folder of the mirror", folder, e))
 }

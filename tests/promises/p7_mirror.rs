@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use stillpoint::disk::{Disk, SimDisk, Survival};
-use stillpoint::{ErrorKind, FollowEvent, Follower, IntegrateOptions, LogFile, Mode, Store};
+use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
+use stillpoint::{ErrorKind, FollowEvent, Follower, IntegrateOptions, LogFile, Mode, Stage, Store};
 
 use crate::scene::{
-    STORE, Scene, TO, all, aside, end, get, open, put, read_file, until, write_file,
+    STORE, Scene, Still, TO, all, aside, end, get, open, put, read_file, until, write_file,
 };
 
 const SHIP: &str = "/ship";
@@ -158,6 +158,26 @@ fn two_stores_of_one_identity_ship_into_one_folder_and_leave_each_others_files_a
     drop(hang);
     assert!(end(&shipping).unwrap().is_some());
     assert_eq!(names(&scene.sim, SHIP), ["inventory[0001-0001].log", "mirror[0001-0001].log"]);
+}
+
+/// As long as another writes there nothing is cleared away, and what is left must not be in the way.
+#[test]
+fn a_shipment_that_failed_beside_anothers_backup_is_made_up_for_at_once() {
+    let (scene, twin) = pair();
+    put(&scene.store, 1, "new").unwrap();
+    let (backup, still) = Still::at(Stage::Copy, twin.backup(SHIP));
+    let running = backup.start().unwrap();
+    still.reached();
+    for call in [Call::Write, Call::Sync, Call::Rename] {
+        scene.sim.fail(FaultPlan::once(call, "inventory[0001-0001].log", Fault::FULL));
+        let full = scene.store.new_log_file(SHIP).unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+        assert!(!scene.sim.has_faults());
+    }
+    assert!(scene.store.new_log_file(SHIP).unwrap().is_some());
+    still.go_on();
+    running.wait().unwrap();
+    assert_eq!(names(&scene.sim, SHIP), ["inventory[0001-0001].log", "mirror[0001].tar.zst"]);
 }
 
 #[test]

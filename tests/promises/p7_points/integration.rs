@@ -217,6 +217,10 @@ fn an_integration_that_is_stopped_leaves_a_prefix() {
         assert_eq!(code(stopped), (ErrorKind::Stopped, 1406));
         let after = copy.lsn();
         assert!(before < after && after < scene.store.lsn(), "LSN {after}");
+        // The store knows where it is, for whoever has nothing left but that to go by.
+        let state = read_file(&scene.sim, &Path::new(&dir).join("backup-state.json"));
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        assert_eq!(state["restored_to"]["lsn"], after);
         assert!(copy.integrate(&logs, IntegrateOptions::default()).unwrap().commits > 0);
     }
 }
