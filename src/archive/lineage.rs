@@ -70,7 +70,7 @@ pub(crate) fn find_sealed(
     let missing = Error::new(ErrorKind::NotFound, message)
         .with_code(code::PARENT)
         .at(folders.first().unwrap_or(&Path::new("")))
-        .hint("Put it beside the archive that goes on from it, or say where it is.");
+        .hint("Put it beside the archive that goes on from it, or say where it is (--parent).");
     Err(match why_not {
         Some(cause) => missing.because(cause),
         None => missing,

@@ -300,7 +300,9 @@ pub fn next_number(disk: &dyn Disk, folder: &Path, set: &str, at_least: u32) -> 
 
 /// The paths of all names in `folder`.
 fn names_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>> {
-    let names = disk.list(folder).map_err(|cause| Error::io("list", folder, cause))?;
+    let names = disk
+        .list(folder)
+        .map_err(|cause| Error::io("list the folder of the archives", folder, cause))?;
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 

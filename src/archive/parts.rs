@@ -144,7 +144,9 @@ impl Files {
 
 /// The segments of `whole` in `folder`.
 fn segments(disk: &dyn Disk, folder: &Path, whole: &ArchiveName) -> Result<BTreeMap<u32, PathBuf>> {
-    let names = disk.list(folder).map_err(|cause| Error::io("list", folder, cause))?;
+    let names = disk
+        .list(folder)
+        .map_err(|cause| Error::io("list the folder of the archives", folder, cause))?;
     let mut found = BTreeMap::new();
     for name in names {
         let parsed = name.file_name().and_then(|name| name.to_str()).and_then(ArchiveName::parse);

@@ -194,6 +194,7 @@ fn as_text(report: &BackupReport) -> String {
         human::duration(report.longest_wait),
     ));
     for problem in &report.problems {
+        let problem = problem.to_string().replace('\n', "\n  ");
         text.push_str(&format!("  missing: {problem}\n"));
     }
     text

@@ -34,7 +34,7 @@ fn as_json(coverage: &regime::Coverage) -> Value {
     let checked = |checked: &Option<regime::Checked>| {
         checked.as_ref().map(|checked| {
             json!({
-                "time": checked.time().to_string(),
+                "time": checked.time().as_microsecond(),
                 "archive": checked.archive.display().to_string(),
                 "code": checked.status.code,
                 "status": checked.status.text,
@@ -54,7 +54,14 @@ fn as_json(coverage: &regime::Coverage) -> Value {
         "log_archives": coverage.log_archives,
         "left_branches": coverage.left_branches,
         "unusable": coverage.unusable.iter().map(|error| error.to_string()).collect::<Vec<_>>(),
-        "last_backup": coverage.last_backup,
+        "last_backup": coverage.last_backup.as_ref().map(|last| json!({
+            "time": last.started().as_microsecond(),
+            "duration_us": last.duration_micros,
+            "number": last.number,
+            "archive": last.archive.as_ref().map(|path| path.display().to_string()),
+            "code": last.status.code,
+            "status": last.status.text,
+        })),
         "last_verified": checked(&coverage.last_verified),
         "last_drill": checked(&coverage.last_drill),
         "space": {
@@ -99,12 +106,15 @@ fn as_text(coverage: &regime::Coverage) -> String {
     lines.push(format!("last verified    {}", when(verified)));
     lines.push(format!("last drill       {}", when(drill)));
     let space = &coverage.space;
-    lines.push(format!(
-        "space            {}: {} free, {} wanted (2.5 times the last set)",
-        if space.enough() { "enough" } else { "NOT ENOUGH" },
-        human::bytes(space.free_bytes),
-        human::bytes(space.wanted_bytes),
-    ));
+    let free = human::bytes(space.free_bytes);
+    lines.push(match (space.wanted_bytes, space.enough()) {
+        (0, _) => format!("space            {free} free; no set yet says how much is wanted"),
+        (wanted, enough) => format!(
+            "space            {}: {free} free, {} wanted (2.5 times the last set)",
+            if enough { "enough" } else { "NOT ENOUGH" },
+            human::bytes(wanted),
+        ),
+    });
     lines.join("\n")
 }
 

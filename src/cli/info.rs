@@ -85,9 +85,12 @@ impl Info {
             "files": files,
             "contents": list.as_json(),
         });
+        let goes_on = header.parent.as_ref().map_or(String::new(), |parent| {
+            format!("\n  incremental: it takes {}[{:04}] too", parent.set, parent.number)
+        });
         let text = format!(
-            "archive {}\n  backup {}, {}, made with access {}\n  the store at LSN {}: {} in {}\n  \
-             {} packed to {}, in {}\n\n{}",
+            "archive {}\n  backup {}, {}, made with access {}{goes_on}\n  the store at LSN {}: {} in \
+             {}\n  {} packed to {}, in {}\n\n{}",
             archive.path().display(),
             header.number,
             if results.status == BackupStatus::Complete { "complete" } else { "PARTIAL" },

@@ -255,8 +255,10 @@ impl Files<'_> {
                     _ => format!("JournalExport-{}.json", number + 1),
                 };
                 let path = folder.join(&name);
-                let file = File::create_new(&path)
-                    .map_err(|cause| Error::io("create the export", &path, cause))?;
+                let file = File::create_new(&path).map_err(|cause| {
+                    let advice = "Name a folder that is there and has no such file.";
+                    Error::io("create the export", &path, cause).hint(advice)
+                })?;
                 self.paths.push(path);
                 self.open.insert(Array::begin(file).map_err(failed)?)
             }

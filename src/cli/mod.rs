@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use exit::{Exit, Outcome};
+use exit::{Exit, Failure, Outcome};
 use show::Output;
 use stop::Stop;
 
@@ -120,7 +120,10 @@ fn micros(duration: Duration) -> u64 {
 
 /// Runs the command that the arguments of this process name.
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(wrong) => return misused(&wrong),
+    };
     let output = Output { json: arguments.json };
     let ended = Stop::at_signals().and_then(|stop| arguments.command.run(output, &stop));
     match ended {
@@ -130,6 +133,20 @@ pub(crate) fn main() -> ExitCode {
             failure.exit().into()
         }
     }
+}
+
+/// Arguments that make no sense, or that ask for help. A program reads JSON also where they are wrong.
+fn misused(wrong: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if !(json && wrong.use_stderr()) {
+        wrong.exit();
+    }
+    let text = wrong.render().to_string();
+    let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failure = Failure::wrong_use(message, "stillpoint COMMAND --help tells what there is.");
+    failure.print(true);
+    failure.exit().into()
 }
 
 #[cfg(test)]

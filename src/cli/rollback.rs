@@ -56,7 +56,8 @@ impl Rollback {
             "old": report.old.display().to_string(),
         });
         let text = format!(
-            "{} is back at LSN {}, from {}\nthe store as it was is {}",
+            "{} is back at LSN {}, from {}\nthe store as it was is {}\n\
+             make a backup next: the log of the new history is kept from that on",
             report.restored.dir.display(),
             human::count(report.restored.lsn),
             report.archive.display(),

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use stillpoint::disk::RealDisk;
-use stillpoint::regime::{Outline, next_after};
+use stillpoint::regime::{self, Outline, next_after};
 
 use super::exit::Outcome;
 use super::show::Output;
@@ -54,7 +54,14 @@ impl Schedule {
             })
             .collect();
         let text = match slots.is_empty() {
-            true => "no backup is due by itself: the schedule says never".to_owned(),
+            true => match outline.schedule {
+                regime::Schedule::Weekly { .. } => {
+                    "no backup is due by itself: the schedule is \
+                     weekly and has no day (Scheduler/Weekly/Monday/Save and so on)"
+                }
+                _ => "no backup is due by itself: the schedule says never",
+            }
+            .to_owned(),
             false => slots
                 .iter()
                 .map(|slot| slot.strftime("%a %Y-%m-%d %H:%M:%S %:z\n").to_string())

@@ -3,14 +3,20 @@
 //! The first press asks: the command ends at its next step, takes back what it had begun, and exits
 //! with the code for *stopped*. A second press ends the process at once, for the case that a step
 //! hangs; what is left behind then is what a crash would leave, and the next run deals with it.
+//! `timeout` sends its signal to the command and to its group, so one press may come twice: what
+//! comes within [`BOUNCE`] of the first is the same press.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use stillpoint::{Error, ErrorKind};
 
 use super::exit::{Failure, Outcome};
+
+/// Nobody presses twice on purpose within this time.
+const BOUNCE: Duration = Duration::from_millis(300);
 
 /// Whether the user asked to stop. Cheap to clone, and to ask.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +27,10 @@ impl Stop {
     pub(crate) fn at_signals() -> Outcome<Stop> {
         let stop = Stop::default();
         let pressed = stop.clone();
+        let mut first = None;
         ctrlc::set_handler(move || {
-            if pressed.0.swap(true, Ordering::AcqRel) {
+            pressed.0.store(true, Ordering::Release);
+            if is_second(&mut first, Instant::now()) {
                 std::process::exit(130);
             }
         })
@@ -54,5 +62,24 @@ impl Stop {
     /// Whether it was pressed.
     pub(crate) fn pressed(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Whether a press at `now` is a second one, after the `first`.
+fn is_second(first: &mut Option<Instant>, now: Instant) -> bool {
+    now.saturating_duration_since(*first.get_or_insert(now)) >= BOUNCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_twice_at_once_is_one_press() {
+        let (mut first, begin) = (None, Instant::now());
+        assert!(!is_second(&mut first, begin));
+        assert!(!is_second(&mut first, begin));
+        assert!(!is_second(&mut first, begin + BOUNCE / 2));
+        assert!(is_second(&mut first, begin + BOUNCE));
     }
 }

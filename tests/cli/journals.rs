@@ -121,6 +121,9 @@ fn the_next_backups_are_told_in_the_zone_of_the_schedule() {
     let shop = Shop::new();
     shop.done(&["import", "s", "t", shop.file("in.csv", super::sample_csv(2)), "--key", "id"]);
     assert_eq!(shop.json(&["schedule", "s", "next"])["next"], json!([]));
+    assert!(shop.done(&["schedule", "s", "next"]).contains("says never"));
+    settings(&shop, "", "<Frequency>Weekly</Frequency>", "");
+    assert!(shop.done(&["schedule", "s", "next"]).contains("weekly and has no day"));
     settings(
         &shop,
         "",

@@ -28,6 +28,7 @@ fn a_backup_without_settings_goes_beside_the_store_and_keeps_three_sets() {
 #[test]
 fn a_drill_proves_the_newest_backup_and_coverage_tells_of_it() {
     let shop = shop();
+    assert!(shop.done(&["coverage", "s"]).contains("no set yet says how much is wanted"));
     let error = shop.fails(4, &["drill", "s"]);
     assert_eq!(error["code"], json!(1410));
     shop.done(&["backup", "s"]);
@@ -37,7 +38,11 @@ fn a_drill_proves_the_newest_backup_and_coverage_tells_of_it() {
     let coverage = shop.json(&["coverage", "s"]);
     assert_eq!(coverage["archives"], json!(1));
     assert_eq!(coverage["commits_at_risk"], json!(0));
-    assert_eq!(coverage["last_drill"]["code"], json!(0));
+    for last in ["last_backup", "last_verified", "last_drill"] {
+        assert_eq!(coverage[last]["code"], json!(0), "{coverage}");
+        assert_eq!(coverage[last]["status"], json!("no error"), "{coverage}");
+        assert!(coverage[last]["time"].as_i64().unwrap() > 0, "{coverage}");
+    }
     assert!(shop.done(&["coverage", "s"]).contains("last drill"));
 }
 
@@ -48,6 +53,8 @@ fn an_incremental_backup_has_its_own_ending_and_an_encrypted_one_too() {
     shop.done(&["put", "s", "t", "k99999", "{\"name\":\"new\",\"zip\":\"1\"}"]);
     let told = shop.json(&["backup", "s", "--incremental"]);
     assert!(told["archive"].as_str().unwrap().ends_with("s[0002].inc.tar.zst"), "{told}");
+    let info = shop.done(&["info", "s backups/s[0002].inc.tar.zst"]);
+    assert!(info.contains("incremental: it takes s[0001] too"), "{info}");
     assert_eq!(shop.json(&["drill", "s"])["records"], json!(501));
     let secret = shop.file("secret", "one two three\n");
     let told = shop.json(&["backup", "s", "--passphrase-file", secret]);

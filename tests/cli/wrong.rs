@@ -8,6 +8,9 @@ fn arguments_that_make_no_sense_are_wrong_use() {
     for arguments in [&["fly"][..], &["get", "s"], &["import", "s", "t", "f.csv"], &[]] {
         assert_eq!(shop.run(arguments).code, 2, "{arguments:?}");
     }
+    let error = shop.fails(2, &["get", "s"]);
+    assert!(error["message"].as_str().unwrap().contains("<TABLE>"), "{error}");
+    assert_eq!(shop.run(&["get", "--help", "--json"]).code, 0);
     assert_eq!(shop.run(&["--help"]).code, 0);
     assert!(shop.done(&["--help"]).contains("75  not now"));
 }
