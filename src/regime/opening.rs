@@ -269,29 +269,35 @@ fn candidates(
     Ok((found, lineage))
 }
 
-/// The history that the store stood in: that of its newest log segment that can be read, or of its
-/// last backup as it remembers it, or else of the archive that was begun last.
+/// The history that the store stood in: that of its newest log segment that can be read, or of the latest
+/// place that it remembers, or else of the archive that was begun last.
 fn lineage(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Lineage {
     let mut known: Vec<Timeline> =
         found.iter().map(|archive| Timeline::from(archive.header().timeline)).collect();
     let own = rolling::own_segments(disk, dir);
     known.extend(own.iter().map(|segment| segment.timeline));
     let newest_segment = own.iter().max_by_key(|segment| segment.number);
-    let BackupState { base, restored_to, .. } = BackupState::load(&**disk, dir).unwrap_or_default();
+    let BackupState { base, parents, restored_to, .. } =
+        BackupState::load(&**disk, dir).unwrap_or_default();
+    // All of them lie on its one way, also the copies that archived no log.
+    let archives = parents.iter().chain(&base).map(|archive| (archive.timeline, archive.lsn));
+    let places = restored_to.iter().map(|to| (to.timeline, to.lsn)).chain(archives);
+    let places: Vec<(Timeline, Lsn)> =
+        places.map(|(timeline, lsn)| (timeline.into(), lsn)).collect();
+    let latest = places.iter().max_by_key(|(_, lsn)| *lsn);
     let newest = found.iter().max_by_key(|archive| archive.header().started);
     let now = newest_segment
         .map(|segment| segment.timeline)
-        .or_else(|| base.as_ref().map(|base| base.timeline.into()))
-        .or_else(|| restored_to.map(|to| to.timeline.into()))
+        .or_else(|| latest.map(|(timeline, _)| *timeline))
         .or_else(|| newest.map(|archive| archive.header().timeline.into()));
     let Some(now) = now else { return Lineage::default() };
     let end = match restored_to {
         // No commit of its own since: what lies beyond all that it ever had here was left.
         Some(to) if to.timeline.id == now.id => own
             .iter()
-            .map(|segment| (segment.timeline.id, segment.last))
-            .chain(base.map(|base| (base.timeline.id, base.lsn)))
-            .filter_map(|(timeline, last)| (timeline == now.id).then_some(last))
+            .map(|segment| (segment.timeline, segment.last))
+            .chain(places)
+            .filter_map(|(timeline, last)| (timeline.id == now.id).then_some(last))
             .fold(to.lsn, Lsn::max),
         _ => Lsn::MAX,
     };

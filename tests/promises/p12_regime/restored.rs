@@ -133,6 +133,22 @@ fn damage_after_a_rollback_brings_back_nothing_of_the_future_that_was_left() {
     }
 }
 
+/// It archives no log and begins none; it is an archive of the store's own way all the same.
+#[test]
+fn a_copy_without_its_log_counts_for_a_store_that_was_rolled_back_and_lost_its_log() {
+    let shop = rolled_back(&AUTOMATIC, 2);
+    shop.put(5);
+    shop.regime.store().backup(TO).name("shop").log_archive(false).run().unwrap();
+    let sim = shop.closed();
+    ruin(&sim);
+    for (path, _) in files(&sim, &format!("{DIR}/log")) {
+        sim.remove_file(&path).unwrap();
+    }
+    let shop = Shop::open(sim);
+    let info = shop.regime.restore_info().expect("it was restored");
+    assert_eq!(shop.regime.store().lsn(), 3, "{info:?}");
+}
+
 #[test]
 fn what_lies_there_of_the_future_that_a_rollback_left_is_not_counted() {
     let shop = rolled_back(&[], 2);
