@@ -6,7 +6,8 @@
 //! entry is not, since that needs all of it. It is read-only, and cannot be mapped.
 
 use super::frame::FrameDecoder;
-use super::reader::{self, ArchiveFile, Entry};
+use super::frames;
+use super::reader::{ArchiveFile, Entry};
 use crate::disk::File;
 use crate::error::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -39,7 +40,7 @@ impl ArchiveFile {
     /// [`ErrorKind::Io`] when the decompressor has no memory.
     pub fn entry_file(self: &Arc<Self>, entry: &Entry) -> Result<Arc<dyn File>> {
         let shard = || -> Result<Mutex<Shard>> {
-            let decoder = reader::new_decoder(&self.path)?;
+            let decoder = frames::new_decoder(&self.path)?;
             Ok(Mutex::new(Shard { decoder, packed: Vec::new(), frames: Vec::new() }))
         };
         let shards: Vec<Mutex<Shard>> = (0..SHARDS).map(|_| shard()).collect::<Result<_>>()?;
@@ -82,8 +83,8 @@ impl Shard {
         content: &mut Vec<u8>,
     ) -> Result<()> {
         let (file, path) = (&*archive.file, &archive.path);
-        let len = reader::read_packed(file, path, &archive.map, number, &mut self.packed)?;
-        reader::decode(&mut self.decoder, path, number, &self.packed, len, content)
+        let len = frames::read_packed(file, path, &archive.map, number, &mut self.packed)?;
+        frames::decode(&mut self.decoder, path, number, &self.packed, len, content)
     }
 }
 

@@ -23,6 +23,7 @@ mod entry;
 mod entry_file;
 mod extract;
 mod frame;
+mod frames;
 mod keys;
 mod layers;
 mod level;

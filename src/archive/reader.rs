@@ -13,7 +13,8 @@
 use super::crypt;
 use super::digest::{Digest, Place};
 use super::entry::{EntryMeta, Header, Manifest};
-use super::frame::{self, FrameDecoder};
+use super::frame;
+use super::frames::{FrameReader, read_failed};
 use super::keys::{AGE_MAGIC, Keys};
 use super::names::ArchiveName;
 use super::parity::{Guard, Parity, Promise};
@@ -305,16 +306,6 @@ fn crypt_offset(offset: u64, plain: u64, total: u64) -> u64 {
     (header + offset + offset / CHUNK * TAG).min(total.saturating_sub(1))
 }
 
-/// Damage that a layer below has met stays recognisable.
-pub(crate) fn read_failed(path: &Path, cause: std::io::Error) -> Error {
-    match cause.kind() {
-        std::io::ErrorKind::InvalidData => {
-            Error::corrupt(path, "what lies below its frames is damaged").because(cause)
-        }
-        _ => Error::io("read", path, cause),
-    }
-}
-
 /// Reads what an archive ends with: its length, where its frames lie, the digest in its seal.
 pub(crate) fn read_end(file: &dyn File, path: &Path) -> Result<(u64, FrameMap, Digest)> {
     let bytes = file.len().map_err(|cause| Error::io("measure", path, cause))?;
@@ -346,67 +337,4 @@ pub(crate) fn read_end(file: &dyn File, path: &Path) -> Result<(u64, FrameMap, D
 fn is_named(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| ArchiveName::parse(name).is_some())
-}
-
-/// Reads single frames.
-pub(crate) struct FrameReader<'a> {
-    file: &'a dyn File,
-    pub(crate) path: &'a Path,
-    pub(crate) map: &'a FrameMap,
-    decoder: FrameDecoder,
-    packed: Vec<u8>,
-}
-
-impl<'a> FrameReader<'a> {
-    pub(crate) fn new(file: &'a dyn File, path: &'a Path, map: &'a FrameMap) -> Result<Self> {
-        Ok(FrameReader { file, path, map, decoder: new_decoder(path)?, packed: Vec::new() })
-    }
-
-    /// Unpacks frame `number`, which there must be, into `out`.
-    pub(crate) fn read(&mut self, number: usize, out: &mut Vec<u8>) -> Result<()> {
-        let content = read_packed(self.file, self.path, self.map, number, &mut self.packed)?;
-        decode(&mut self.decoder, self.path, number, &self.packed, content, out)
-    }
-
-    /// How much content frame `number` has, where there is one.
-    pub(crate) fn content(&self, number: usize) -> Option<u64> {
-        self.map.get(number).map(|(_, size)| u64::from(size.content))
-    }
-}
-
-pub(crate) fn new_decoder(path: &Path) -> Result<FrameDecoder> {
-    FrameDecoder::new().map_err(|cause| Error::io("prepare to unpack", path, cause))
-}
-
-/// Reads frame `number` as it lies into `packed`, and says how much content it has.
-pub(crate) fn read_packed(
-    file: &dyn File,
-    path: &Path,
-    map: &FrameMap,
-    number: usize,
-    packed: &mut Vec<u8>,
-) -> Result<usize> {
-    let Some((at, size)) = map.get(number) else {
-        return Err(Error::corrupt(path, format!("there is no frame {number}")));
-    };
-    let len = size.packed as usize;
-    if packed.len() < len {
-        packed.resize(len, 0);
-    }
-    packed.truncate(len);
-    file.read_exact_at(packed, at).map_err(|cause| read_failed(path, cause))?;
-    Ok(size.content as usize)
-}
-
-pub(crate) fn decode(
-    decoder: &mut FrameDecoder,
-    path: &Path,
-    number: usize,
-    packed: &[u8],
-    content: usize,
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    decoder
-        .decode(packed, content, out)
-        .map_err(|why| Error::corrupt(path, format!("frame {number} is damaged: {why}")))
 }

@@ -5,8 +5,9 @@
 //! the caller's thread, which is why they need not be `Send`.
 
 use super::digest::{Piece, Place};
+use super::frames;
 use super::pipeline::{self, Collector, Feeder, Workers};
-use super::reader::{self, ArchiveFile};
+use super::reader::ArchiveFile;
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::VecDeque;
 
@@ -62,10 +63,10 @@ impl<'a> Scan<'a> {
         let depth = pipeline::depth(workers);
         let (feeder, frames, threads) = pipeline::start(workers, depth, || {
             let path = archive.path.clone();
-            let mut decoder = reader::new_decoder(&path)?;
+            let mut decoder = frames::new_decoder(&path)?;
             Ok(move |mut job: Job| {
                 let Job { wanted, packed, len, content, piece } = &mut job;
-                reader::decode(&mut decoder, &path, wanted.number, packed, *len, content)?;
+                frames::decode(&mut decoder, &path, wanted.number, packed, *len, content)?;
                 *piece = wanted.place.map(|place| Piece::of(content, place));
                 Ok(job)
             })
@@ -125,7 +126,7 @@ impl<'a> Scan<'a> {
 
     fn read_frame(&mut self, number: usize, packed: &mut Vec<u8>) -> Result<usize> {
         let archive = self.archive;
-        let len = reader::read_packed(&*archive.file, &archive.path, &archive.map, number, packed)
+        let len = frames::read_packed(&*archive.file, &archive.path, &archive.map, number, packed)
             .map_err(|error| archive.in_its_file(error, number))?;
         if let (true, Some((at, _))) = (self.drop_cache, archive.map.get(number))
             && at >= self.dropped + DROP_EVERY

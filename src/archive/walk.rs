@@ -8,7 +8,8 @@ use super::digest::Digest;
 use super::entry::{
     EntryKind, EntryMeta, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON, Manifest, PathSet,
 };
-use super::reader::{Entry, FrameReader};
+use super::frames::FrameReader;
+use super::reader::Entry;
 use super::{tar, writer};
 use crate::error::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;

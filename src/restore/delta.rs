@@ -10,10 +10,14 @@
 //! running the restore again finishes it. Logs of the old history, and attachments that would be
 //! replaced, are set aside under another name and not removed; a log on another disk stays there.
 
+mod compared;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use compared::Compared;
 
 use super::archive::{Archive, damage};
 use super::builder::Tell;
@@ -21,7 +25,7 @@ use super::chain::Chain;
 use super::job::Job;
 use super::overlay::Piece;
 use super::point::{Roll, Rolled};
-use super::pour::{Sink, bytes_to_unpack, pour};
+use super::pour::{bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
 use crate::archive::{HEADER_NAME, MANIFEST_NAME, Progress};
 use crate::disk::atomic::{read_whole, remove_tree, write_atomically};
@@ -38,8 +42,6 @@ const NOTE: &str = "restoring.json";
 const BEFORE: &str = "before-restore";
 /// The note is never longer.
 const MAX_NOTE: u64 = 4096;
-/// Bytes that are compared at once where nothing comes from an archive.
-const PIECE: usize = 256 << 10;
 
 /// What a delta restore did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -318,13 +320,7 @@ fn fill(
     let (entries, pages) = (job.entry_bytes(), bytes_to_unpack(chain, pieces)?);
     let total = entries + pages;
     let path = archive_path(target);
-    let mut sink = Compared {
-        file,
-        path: path.clone(),
-        block: chain.page_size() as usize,
-        there: Vec::new(),
-        written: 0,
-    };
+    let mut sink = Compared::new(file, path.clone(), chain.page_size());
     pour(chain, pieces, workers, &mut sink, &mut |progress| {
         tell(Progress { done: progress.done, total })
     })?;
@@ -344,68 +340,4 @@ fn fill(
 
 fn archive_path(target: &Target) -> PathBuf {
     target.dir().join(DATA_RESTORING)
-}
-
-/// A file in which only what differs is written.
-struct Compared {
-    file: Arc<dyn File>,
-    path: PathBuf,
-    /// Bytes that are compared, and written, as one.
-    block: usize,
-    /// What is there, for as long as it is compared.
-    there: Vec<u8>,
-    written: u64,
-}
-
-impl Sink for Compared {
-    fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.there.resize(bytes.len(), 0);
-        let read = self.file.read_exact_at(&mut self.there, offset);
-        read.map_err(|e| Error::io("read the data file", &self.path, e))?;
-        let differs = |at: usize, there: &[u8]| {
-            let end = (at + self.block).min(bytes.len());
-            bytes[at..end] != there[at..end]
-        };
-        let mut at = 0;
-        while at < bytes.len() {
-            let begin = at;
-            while at < bytes.len() && differs(at, &self.there) {
-                at += self.block;
-            }
-            let end = at.min(bytes.len());
-            if end > begin {
-                let written = self.file.write_at(&bytes[begin..end], offset + begin as u64);
-                written.map_err(|e| Error::io("write the data file", &self.path, e))?;
-                self.written += (end - begin) as u64;
-            }
-            at = end.max(begin + self.block);
-        }
-        Ok(())
-    }
-}
-
-impl Compared {
-    /// Makes zeros of the pages that come from no archive: those that are dead.
-    fn clear_between(&mut self, pieces: &[Piece], chain: &Chain) -> Result<()> {
-        let size = u64::from(chain.page_size());
-        let zeros = vec![0; PIECE];
-        let mut at = 0;
-        let ends = pieces.iter().map(|piece| (piece.first, piece.first + piece.pages));
-        for (first, after) in ends.chain([(chain.page_count(), 0)]) {
-            while at < first * size {
-                let many = (first * size - at).min(PIECE as u64);
-                self.put(at, &zeros[..many as usize])?;
-                at += many;
-            }
-            at = after * size;
-        }
-        Ok(())
-    }
-
-    /// Gives the file its length and makes it durable; says how much was written.
-    fn end(self, bytes: u64) -> Result<u64> {
-        let ended = self.file.set_len(bytes).and_then(|()| self.file.sync());
-        ended.map_err(|e| Error::io("sync the restored data file", &self.path, e))?;
-        Ok(self.written)
-    }
 }
