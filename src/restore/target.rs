@@ -74,7 +74,7 @@ impl Target {
             Error::new(ErrorKind::Invalid, "the restore's target has no name").at(dir)
         })?;
         let mut partial_name = name.to_os_string();
-        partial_name.push(".restoring");
+        partial_name.push(".stillpoint-restoring");
         let partial = dir.with_file_name(partial_name);
         // What a killed restore left: it has this name only while it is unfinished.
         let theirs = match disk.metadata(&partial).map(|found| found.kind) {

@@ -140,3 +140,15 @@ fn a_folder_is_no_archive_and_a_log_that_is_missing_is_told_as_a_log() {
     assert!(error.contains("2025-03-01T14:30:00Z"), "{error}");
     assert!(!shop.path("copy").exists());
 }
+
+#[test]
+fn a_restore_leaves_folders_alone_that_somebody_made_beside_its_target() {
+    let shop = Shop::new();
+    shop.done(&["import", "s", "t", shop.file("a.csv", "id\n1\n"), "--key", "id"]);
+    shop.done(&["backup", "s"]);
+    std::fs::create_dir(shop.path("copy.restoring")).unwrap();
+    shop.file("copy.restoring/mine", "mine");
+    shop.done(&["restore", "s backups/s[0001].tar.zst", "copy"]);
+    assert_eq!(shop.names("copy.restoring"), ["mine"]);
+    assert_eq!(shop.names("."), ["a.csv", "copy", "copy.restoring", "s", "s backups"]);
+}

@@ -227,7 +227,7 @@ fn a_missing_log_archive_is_a_gap_that_is_found_before_anything_is_written() {
     let missing = archive.restore("/copy").log("/backups/none[0001].log.zst").run();
     assert_eq!(code(missing), (ErrorKind::NotFound, 1412));
     assert!(scene.sim.metadata(Path::new("/copy")).is_err());
-    assert!(scene.sim.metadata(Path::new("/copy.restoring")).is_err());
+    assert!(scene.sim.metadata(Path::new("/copy.stillpoint-restoring")).is_err());
 }
 
 #[test]

@@ -97,10 +97,10 @@ fn of_two_restores_to_one_place_the_second_is_refused_while_the_first_is_under_w
     let refused = refused.unwrap();
     assert_eq!(
         (refused.kind(), refused.path()),
-        (ErrorKind::InUse, Some(Path::new("/copy.restoring")))
+        (ErrorKind::InUse, Some(Path::new("/copy.stillpoint-restoring")))
     );
     assert_eq!(all(&scene.open("/copy").unwrap()), before);
-    assert!(scene.sim.metadata(Path::new("/copy.restoring")).is_err());
+    assert!(scene.sim.metadata(Path::new("/copy.stillpoint-restoring")).is_err());
 }
 
 #[test]
