@@ -119,7 +119,7 @@ fn deletions(output: Output, outline: &Outline, operations: &[Operation]) -> Out
     let plan = match (outline.keep, operations.last()) {
         (Some(keep), Some(last)) => {
             let room = u32::from(outline.erase_before);
-            let rule = RetentionRule { keep, room, timeline: None };
+            let rule = RetentionRule { keep, room, timeline: None, at: None };
             let book = Book::at(RealDisk::new(), &outline.destination, &outline.set, last.store_id);
             book.plan(&rule)?
         }

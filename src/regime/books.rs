@@ -21,7 +21,7 @@ use super::run::Order;
 use super::state::LastBackup;
 use crate::backup::BackupReport;
 use crate::disk::Disk;
-use crate::engine::StoreId;
+use crate::engine::{Lsn, StoreId};
 use crate::error::{Error, Result, code};
 
 /// What there is to write into.
@@ -254,9 +254,10 @@ impl Books {
         plan: &Plan,
         room: u32,
         timeline: u128,
+        at: Option<(u128, Lsn)>,
     ) -> (Result<()>, Result<()>) {
         let Some(keep) = plan.keep else { return (Ok(()), Ok(())) };
-        let rule = RetentionRule { keep: keep.max(1), room, timeline: Some(timeline) };
+        let rule = RetentionRule { keep: keep.max(1), room, timeline: Some(timeline), at };
         let history = self.history(plan);
         let lines = history.retire(&rule);
         let told = self.pass_on(&history);

@@ -226,8 +226,12 @@ impl Core {
 
     /// Deletes the sets that are too many, so that `room` more are not.
     pub(super) fn retire(&self, plan: &Plan, room: u32) -> Result<()> {
-        let timeline = self.store.inner().engine.position().timeline.id;
-        let (retired, told) = self.books.lock().retire(plan, room, timeline);
+        let inner = self.store.inner();
+        let timeline = inner.engine.position().timeline.id;
+        let state = inner.backup_state();
+        let backed_up = state.base.map(|base| (base.timeline.id, base.lsn));
+        let at = backed_up.or(state.restored_to.map(|to| (to.timeline.id, to.lsn)));
+        let (retired, told) = self.books.lock().retire(plan, room, timeline, at);
         self.unless_told(told);
         retired
     }

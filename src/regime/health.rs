@@ -103,10 +103,18 @@ struct Found {
 impl Core {
     /// The way of the store as far as `archives` tell of it.
     pub(super) fn lineage(&self, archives: &[Archive]) -> Lineage {
-        let known: Vec<Timeline> =
-            archives.iter().map(|archive| archive.header().timeline.into()).collect();
+        let mut known = self.timelines();
+        known.extend(archives.iter().map(|archive| Timeline::from(archive.header().timeline)));
         let position = self.store.inner().engine.position();
         Lineage::of(position.timeline, position.lsn, &known)
+    }
+
+    /// The timelines that the store itself tells of: no archive need be of one that it came through.
+    fn timelines(&self) -> Vec<Timeline> {
+        let inner = self.store.inner();
+        let segments = inner.engine.closed_segments().unwrap_or_default();
+        let segments = segments.into_iter().map(|segment| segment.timeline);
+        segments.chain(inner.backup_state().timelines()).collect()
     }
 
     /// The newest backup of data on the way of the store.
@@ -173,8 +181,8 @@ impl Core {
         let (found, listed) = self.look(&plan, &mut *tell)?;
         let engine = &self.store.inner().engine;
         let position = engine.position();
-        let mut known: Vec<Timeline> =
-            found.archives.iter().map(|archive| archive.header().timeline.into()).collect();
+        let mut known = self.timelines();
+        known.extend(found.archives.iter().map(|one| Timeline::from(one.header().timeline)));
         let archived = pieces_of(&found.logs);
         known.extend(archived.iter().map(|piece| piece.timeline));
         let way = Lineage::of(position.timeline, position.lsn, &known);

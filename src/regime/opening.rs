@@ -285,6 +285,7 @@ fn lineage(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Lineage {
     let places: Vec<(Timeline, Lsn)> =
         places.map(|(timeline, lsn)| (timeline.into(), lsn)).collect();
     let latest = places.iter().max_by_key(|(_, lsn)| *lsn);
+    known.extend(places.iter().map(|(timeline, _)| *timeline));
     let newest = found.iter().max_by_key(|archive| archive.header().started);
     let now = newest_segment
         .map(|segment| segment.timeline)

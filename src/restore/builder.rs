@@ -8,7 +8,7 @@ use super::archive::{Archive, damage};
 use super::chain::ChainLink;
 use super::delta;
 use super::job::{Choice, Job, Part};
-use super::log_file::{LogFile, Place};
+use super::log_file::{Along, LogFile};
 use super::only;
 use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
 use super::pour::{bytes_to_unpack, pour};
@@ -31,8 +31,8 @@ pub struct RestoreBuilder<'a> {
     /// The logs that are named, and the folders in which others may lie.
     logs: Vec<PathBuf>,
     log_folders: Vec<PathBuf>,
-    /// The commit whose history is meant, where there are several.
-    along: Option<Place>,
+    /// The history that is meant, where there are several.
+    along: Option<Along>,
     point: RestorePoint,
     workers: usize,
     progress: Option<Tell<'a>>,
@@ -169,9 +169,9 @@ impl<'a> RestoreBuilder<'a> {
         self
     }
 
-    /// Takes only what led to `place` of what lies in the folders.
-    pub(super) fn along(mut self, place: Place) -> Self {
-        self.along = Some(place);
+    /// Takes only what is of this history of what lies in the folders.
+    pub(super) fn along(mut self, history: Along) -> Self {
+        self.along = Some(history);
         self
     }
 
@@ -245,7 +245,7 @@ impl<'a> RestoreBuilder<'a> {
         for folder in &self.log_folders {
             at_hand.push(LogFile::at_hand(disk, folder, keys, &mut unread)?);
         }
-        Ok(Logs { named, at_hand, along: self.along, unread })
+        Ok(Logs { named, at_hand, along: self.along.clone(), unread })
     }
 
     /// The way from the archive to the point; `None` where the archive is the point.

@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use course::{Course, Leg, Place, check_kin};
+pub(crate) use course::{Along, Course, Leg, Place, check_kin};
 pub(crate) use find::is_log;
 pub use record::{LogAction, LogCommit, LogOperation};
 pub(crate) use segment::Segment;

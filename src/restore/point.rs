@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::builder::Tell;
-use super::log_file::{Course, LogFile, Place, Segment, check_chain, check_kin};
+use super::log_file::{Along, Course, LogFile, Place, Segment, check_chain, check_kin};
 use crate::archive::Progress;
 use crate::engine::{Engine, EngineOptions, ForeignGroup, Lsn, StoreId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -52,8 +52,8 @@ pub(crate) struct Logs {
     pub(crate) named: Vec<LogFile>,
     /// What else lies at hand: of these what belongs to it is taken.
     pub(crate) at_hand: Vec<LogFile>,
-    /// Only what led to this commit is taken, where there are several histories.
-    pub(crate) along: Option<Place>,
+    /// Only what is of this history is taken, where there are several.
+    pub(crate) along: Option<Along>,
     /// What lies at hand and cannot be read. It is an error only where it may be needed.
     pub(crate) unread: Vec<Error>,
 }
@@ -113,7 +113,8 @@ impl<'l> Roll<'l> {
         for segment in logs.named.iter().flat_map(|log| log.parts()) {
             check_kin(segment, start.store, place)?;
         }
-        let course = Course::plan(logs.segments(), start.store, place, point.last(), logs.along)?;
+        let course =
+            Course::plan(logs.segments(), start.store, place, point.last(), logs.along.as_ref())?;
         let reached = check_reached(&course, point);
         match logs.unread.first() {
             // What was not read may be what is missing.
@@ -135,7 +136,8 @@ impl<'l> Roll<'l> {
         point: RestorePoint,
     ) -> Result<Roll<'l>> {
         let place = Place { timeline: start.timeline, lsn: start.lsn };
-        let course = Course::plan(logs.segments(), start.store, place, point.last(), logs.along)?;
+        let course =
+            Course::plan(logs.segments(), start.store, place, point.last(), logs.along.as_ref())?;
         Ok(Roll { course, point })
     }
 

@@ -16,13 +16,14 @@ use std::sync::Arc;
 use super::archive::Archive;
 use super::builder::{RestoreBuilder, RestoreReport};
 use super::carried::carry;
-use super::log_file::Place;
+use super::log_file::{Along, Place};
 use super::point::RestorePoint;
 use crate::archive::{ArchiveKind, Keys, Progress, list_archives};
 use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{Disk, RealDisk};
-use crate::engine::{LOG_DIR, Position, StoreId, locate};
+use crate::engine::{LOG_DIR, Position, StoreId, Timeline, locate};
 use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::BackupState;
 
 /// What is added to the name of the store that is kept.
 const BEFORE: &str = "before-rollback";
@@ -209,10 +210,12 @@ impl Rollback {
         new: &Path,
     ) -> Result<(PathBuf, RestoreReport)> {
         let mut problem = None;
-        for archive in self.candidates(store, &mut problem)? {
-            let builder = self.builder(&archive, position, new);
+        let (candidates, known) = self.candidates(store, &mut problem)?;
+        let along = Along { to: Place { timeline: position.timeline, lsn: position.lsn }, known };
+        for archive in candidates {
+            let builder = self.builder(&archive, &along, new);
             match builder.plan() {
-                Ok(_) => match self.builder(&archive, position, new).run() {
+                Ok(_) => match self.builder(&archive, &along, new).run() {
                     // An older archive may do.
                     Err(error) if error.kind() == ErrorKind::Corrupt => {
                         problem.get_or_insert(error);
@@ -237,11 +240,10 @@ impl Rollback {
     fn builder<'a>(
         &'a self,
         archive: &'a Archive,
-        position: Position,
+        along: &Along,
         new: &Path,
     ) -> RestoreBuilder<'a> {
-        let along = Place { timeline: position.timeline, lsn: position.lsn };
-        let own = archive.restore(new).attachments(false).to(self.point).along(along);
+        let own = archive.restore(new).attachments(false).to(self.point).along(along.clone());
         let own = own.logs_in(self.dir.join(LOG_DIR));
         let own = self.folders.iter().fold(own, |builder, folder| builder.logs_in(folder));
         match &self.progress {
@@ -250,10 +252,17 @@ impl Rollback {
         }
     }
 
-    /// The archives of the store in the folders that are not past the point, newest first. The first
-    /// that cannot be opened becomes the `problem`.
-    fn candidates(&self, store: StoreId, problem: &mut Option<Error>) -> Result<Vec<Archive>> {
+    /// The archives of the store in the folders that are not past the point, newest first, and the
+    /// timelines that any of them, or the store itself, tells of. The first that cannot be opened
+    /// becomes the `problem`.
+    fn candidates(
+        &self,
+        store: StoreId,
+        problem: &mut Option<Error>,
+    ) -> Result<(Vec<Archive>, Vec<Timeline>)> {
         let mut found = Vec::new();
+        let state = BackupState::load(&*self.disk, &self.dir).unwrap_or_default();
+        let mut known: Vec<Timeline> = state.timelines().collect();
         for folder in &self.folders {
             for listed in list_archives(&*self.disk, folder, None)? {
                 if listed.name.kind() == ArchiveKind::Log {
@@ -271,12 +280,16 @@ impl Rollback {
                 let header = archive.header();
                 let before =
                     header.lsn <= self.point.last() && self.point.allows(header.commit_time);
-                if header.store_id == store && header.data && before {
+                if header.store_id != store {
+                    continue;
+                }
+                known.push(header.timeline.into());
+                if header.data && before {
                     found.push(archive);
                 }
             }
         }
         found.sort_by_key(|archive| std::cmp::Reverse(archive.header().lsn));
-        Ok(found)
+        Ok((found, known))
     }
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::papers::TimelinePaper;
 use crate::disk::Disk;
 use crate::disk::atomic::{read_whole, write_atomically};
-use crate::engine::Lsn;
+use crate::engine::{Lsn, Timeline};
 use crate::{Error, ErrorKind, Result};
 
 /// Name of the file.
@@ -144,6 +144,12 @@ impl BackupState {
         json.push(b'\n');
         write_atomically(disk, &path, &json)
             .map_err(|e| Error::io("write what the store knows of its backups", &path, e))
+    }
+
+    /// The timelines that the file tells of: those of the store's archives, and of where it was restored.
+    pub(crate) fn timelines(&self) -> impl Iterator<Item = Timeline> {
+        let archives = self.base.iter().chain(&self.parents).map(|archive| archive.timeline);
+        archives.chain(self.restored_to.map(|to| to.timeline)).map(Timeline::from)
     }
 
     /// Remembers an archive whose pages are those of this data file.

@@ -4,6 +4,9 @@
 //! first archive was begun earlier comes first. The store's own, where it is known, comes last: what
 //! it wrote just now is the newest, whatever else lies in the folder. Within a timeline the LSN says
 //! it, and then the time of the start. The clock may have been wrong, and numbers may have been reset.
+//!
+//! A store that was rolled back stands on the timeline of the future that it left until it commits, and
+//! is backed up there. So what was saved at the commit of its last backup comes after all else.
 
 use std::collections::HashMap;
 
@@ -20,15 +23,35 @@ pub(super) struct Age {
 }
 
 /// The age of each of `operations`.
-pub(super) fn ages(operations: &[Operation], current: Option<u128>) -> Vec<Age> {
+pub(super) fn ages(
+    operations: &[Operation],
+    current: Option<u128>,
+    at: Option<(u128, Lsn)>,
+) -> Vec<Age> {
     let ranks = rank_timelines(operations, current);
+    let saved = at.and_then(|at| last_saved(operations, at));
+    let rank = |o: &Operation| match place(o) {
+        place if place.is_some() && place == saved => usize::MAX,
+        place => place.and_then(|(id, _)| ranks.get(&id).copied()).unwrap_or(0),
+    };
     let age = |o: &Operation| Age {
-        timeline: o.timeline.and_then(|t| ranks.get(&t.id).copied()).unwrap_or(0),
+        timeline: rank(o),
         lsn: o.lsn.unwrap_or(0),
         started: o.started,
         number: o.backup_number.unwrap_or(0),
     };
     operations.iter().map(age).collect()
+}
+
+/// The commit that an operation is of, with its timeline.
+fn place(operation: &Operation) -> Option<(u128, Lsn)> {
+    Some((operation.timeline?.id, operation.lsn?))
+}
+
+/// The last commit up to `at`, on the same timeline, of which there is an archive.
+fn last_saved(operations: &[Operation], (timeline, lsn): (u128, Lsn)) -> Option<(u128, Lsn)> {
+    let saved = operations.iter().filter(|o| o.has_archive() && o.data).filter_map(place);
+    saved.filter(|(id, saved)| *id == timeline && *saved <= lsn).max()
 }
 
 /// Numbers the timelines from 1, each after its parent where that is known.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::order::{Age, ages};
+use crate::engine::Lsn;
 use crate::regime::history::{ArchivePart, Operation, OperationKind, OperationStatus};
 
 /// What is to be kept.
@@ -14,6 +15,10 @@ pub struct RetentionRule {
     pub room: u32,
     /// The timeline that the store writes now, where that is known.
     pub timeline: Option<u128>,
+    /// The commit of the store's last backup, with its timeline; of a store that was restored or rolled
+    /// back and not backed up since, that which it was brought to. What was saved there, or last before
+    /// it, is the newest that there is: what lies beyond may be of a future that the store has left.
+    pub at: Option<(u128, Lsn)>,
 }
 
 /// One archive, or one log archive, that is to be deleted.
@@ -63,7 +68,7 @@ pub(crate) fn plan(
     rule: &RetentionRule,
     stands: &dyn Fn(&ArchivePart) -> bool,
 ) -> RetentionPlan {
-    let ages = ages(operations, rule.timeline);
+    let ages = ages(operations, rule.timeline, rule.at);
     let (sets, orphans) = sets(operations, &ages);
     let whole = |at: usize| operations[at].backup_files.iter().all(stands);
     let mut standing = Vec::new();
@@ -239,7 +244,7 @@ pub(crate) fn trim(
     stands: &dyn Fn(&ArchivePart) -> bool,
 ) {
     let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
-    let (sets, _) = sets(operations, &ages(operations, None));
+    let (sets, _) = sets(operations, &ages(operations, None, None));
     let mut told = vec![true; operations.len()];
     for set in &sets[..sets.len().saturating_sub(keep)] {
         for at in &set.members {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 const ALL: &dyn Fn(&ArchivePart) -> bool = &|_| true;
 
 fn rule(keep: u32) -> RetentionRule {
-    RetentionRule { keep, room: 0, timeline: None }
+    RetentionRule { keep, room: 0, timeline: None, at: None }
 }
 
 /// Backup `number` of commit `lsn` on `timeline`, which left `parent`; begun at `started`.
@@ -62,6 +62,25 @@ fn a_branch_is_newer_than_what_it_left_whatever_its_lsns() {
     // And the store's own branch is the newest of all.
     let own = RetentionRule { timeline: Some(1), ..rule(2) };
     assert_eq!(numbers(&plan(&history, &own, ALL)), [3, 4]);
+}
+
+#[test]
+fn what_was_saved_where_the_store_was_backed_up_last_stays_whatever_lies_beyond_it() {
+    let a = (1, 0);
+    let mut history =
+        vec![full(1, a, 10, 1), full(2, a, 11, 2), full(3, a, 17, 3), full(4, a, 22, 4)];
+    // Rolled back to 11, and not backed up yet: what it can be restored from stays.
+    let before = RetentionRule { timeline: Some(1), at: Some((1, 12)), room: 1, ..rule(2) };
+    assert_eq!(numbers(&plan(&history, &before, ALL)), [1, 3, 4]);
+    // Backed up there.
+    history.push(full(5, a, 11, 5));
+    let after = RetentionRule { timeline: Some(1), at: Some((1, 11)), ..rule(2) };
+    assert_eq!(numbers(&plan(&history, &after, ALL)), [1, 3, 4]);
+    let two = RetentionRule { keep: 3, ..after };
+    assert_eq!(numbers(&plan(&history, &two, ALL)), [1, 3], "and of the others the newest");
+    // A commit of its own came before retention did.
+    let raced = RetentionRule { timeline: Some(2), ..after };
+    assert_eq!(numbers(&plan(&history, &raced, ALL)), [1, 3, 4]);
 }
 
 #[test]
@@ -138,7 +157,7 @@ proptest! {
         let gone: Vec<PathBuf> =
             gone.iter().map(|at| at.get(&history).backup_path.clone().unwrap()).collect();
         let stands = |part: &ArchivePart| !gone.contains(&part.path);
-        let plan = plan(&history, &RetentionRule { keep, room, timeline: None }, &stands);
+        let plan = plan(&history, &RetentionRule { keep, room, timeline: None, at: None }, &stands);
         let deleted = |o: &Operation| plan.deletions.iter().any(|d| Some(&d.path) == o.backup_path.as_ref());
         let is_full = |o: &&Operation| o.operation == OperationKind::Backup && stands(&o.backup_files[0]);
         let fulls: Vec<&Operation> = history.iter().filter(is_full).collect();

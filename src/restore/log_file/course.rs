@@ -18,6 +18,15 @@ pub(crate) struct Place {
     pub(crate) lsn: Lsn,
 }
 
+/// The history that is meant, where there are several.
+#[derive(Clone, Debug)]
+pub(crate) struct Along {
+    /// The commit that it led to.
+    pub(crate) to: Place,
+    /// Timelines that it may have come through, besides those of the segments at hand.
+    pub(crate) known: Vec<Timeline>,
+}
+
 /// Part of a segment.
 #[derive(Clone, Copy)]
 pub(crate) struct Leg<'s> {
@@ -50,14 +59,15 @@ impl<'s> Course<'s> {
         store: StoreId,
         start: Place,
         upto: Lsn,
-        along: Option<Place>,
+        along: Option<&Along>,
     ) -> Result<Course<'s>> {
         let ours = |segment: &&Segment| {
             segment.header().store_id == store && segment.last() > segment.after()
         };
         let segments: Vec<&Segment> = segments.filter(ours).collect();
-        let branches = Branches::of(&segments);
-        let along = along.map(|place| branches.past(place)).unwrap_or_default();
+        let known = along.map_or(&[][..], |along| &along.known);
+        let branches = Branches::of(&segments, known);
+        let along = along.map(|along| branches.past(along.to)).unwrap_or_default();
         let through = along.get(&start.timeline.id).copied();
         if !along.is_empty() && through.is_none_or(|through| through < start.lsn) {
             let why = format!("LSN {} there is of another history", start.lsn);
@@ -133,9 +143,14 @@ impl<'s> Course<'s> {
 struct Branches(HashMap<u128, Timeline>);
 
 impl Branches {
-    fn of(segments: &[&Segment]) -> Branches {
+    fn of(segments: &[&Segment], known: &[Timeline]) -> Branches {
         let timelines = segments.iter().map(|segment| segment.header().timeline);
-        Branches(timelines.map(|timeline| (timeline.id, timeline)).collect())
+        Branches(
+            timelines
+                .chain(known.iter().copied())
+                .map(|timeline| (timeline.id, timeline))
+                .collect(),
+        )
     }
 
     /// `timeline` and those that it came from, as far as they are known.

@@ -1,7 +1,7 @@
 //! A store that was restored or rolled back keeps no log before its next backup: nobody is left to believe
 //! otherwise, and what lies there of the future that it left is not counted.
 
-use stillpoint::{RestorePoint, Rollback};
+use stillpoint::{LogFile, RestorePoint, Rollback};
 
 use super::*;
 use crate::scene::files;
@@ -162,4 +162,67 @@ fn what_lies_there_of_the_future_that_a_rollback_left_is_not_counted() {
     shop.regime.backup().run().unwrap();
     let found = shop.regime.coverage().unwrap();
     assert_eq!((found.archives, found.left_branches, found.newest.unwrap().lsn), (2, 2, 3));
+}
+
+/// Sets of the future that was left have greater LSNs on the same timeline.
+#[test]
+fn the_first_backup_after_a_rollback_is_not_deleted_in_favour_of_the_future_that_was_left() {
+    let sim = rolled_back(&[], 2).closed();
+    write_settings(&sim, &[("Advanced/SetNumber/Value", "1")]);
+    let shop = Shop::open(sim);
+    let made = shop.regime.backup().run().unwrap().archive;
+    assert_eq!(shop.archives(), [made.file_name().unwrap()]);
+    assert_eq!(shop.regime.coverage().unwrap().newest.unwrap().lsn, 2);
+    shop.put(5);
+    shop.regime.backup().run().unwrap();
+    assert_eq!(shop.archives().len(), 1);
+}
+
+/// Of a timeline between two restores no archive may ever have been made: the store tells of it.
+#[test]
+fn a_store_that_is_restored_twice_is_still_restored_from_what_was_saved_before() {
+    let shop = rolled_back(&AUTOMATIC, 1);
+    shop.put(5);
+    let sim = shop.closed();
+    ruin(&sim);
+    let shop = Shop::open(sim);
+    assert_eq!(shop.regime.store().lsn(), 2, "with its log");
+    shop.put(6);
+    let found = shop.regime.coverage().unwrap();
+    assert_eq!((found.oldest.unwrap().lsn, found.archives, found.left_branches), (1, 1, 2));
+    // Checkpoints take the log in which the first restore's timeline stands.
+    for key in 7..10 {
+        shop.regime.store().checkpoint().unwrap();
+        shop.put(key);
+    }
+    assert_eq!(shop.regime.coverage().unwrap().oldest.unwrap().lsn, 1);
+    let sim = shop.closed();
+    for path in files(&sim, &format!("{DIR}/log")).into_keys() {
+        let log = LogFile::open_on(sim.clone(), &path).map(|log| log.segments());
+        if log.unwrap_or_default().iter().any(|segment| segment.last <= 2) {
+            sim.remove_file(&path).unwrap();
+        }
+    }
+    ruin(&sim);
+    let shop = Shop::open(sim);
+    assert_eq!(shop.regime.store().lsn(), 1);
+    assert_eq!(shop.regime.restore_info().unwrap().status.code, code::LOG_GAP);
+}
+
+#[test]
+fn a_rollback_goes_back_through_timelines_that_only_archives_tell_of() {
+    let shop = rolled_back(&[], 1);
+    shop.put(5);
+    shop.put(6);
+    shop.regime.backup().run().unwrap();
+    shop.put(7);
+    let sim = shop.closed();
+    let back = |sim: &Arc<SimDisk>, lsn| {
+        Rollback::new(DIR, RestorePoint::Lsn(lsn)).archives(TO).disk(sim.clone()).run().unwrap();
+        Shop::open(sim.clone())
+    };
+    let shop = back(&sim, 3);
+    shop.put(8);
+    assert_eq!(shop.regime.coverage().unwrap().oldest.unwrap().lsn, 1);
+    assert_eq!(back(&shop.closed(), 1).regime.store().lsn(), 1);
 }
