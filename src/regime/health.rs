@@ -240,8 +240,8 @@ impl Core {
                 last_time: None,
             })
             .collect();
-        if position.lsn > after {
-            let after = after.max(position.timeline.fork);
+        if position.lsn > after.max(kept) {
+            let after = after.max(position.timeline.fork).max(kept);
             let last_time = (newest == position.lsn).then_some(position.time);
             let last = position.lsn;
             pieces.push(Piece { timeline: position.timeline, after, last, last_time });

@@ -5,6 +5,7 @@
 
 mod p10_schedule;
 mod p11_records;
+mod p12_life;
 mod p12_regime;
 mod p1_backups_equal_one_commit;
 mod p1_together;

@@ -164,6 +164,18 @@ fn what_lies_there_of_the_future_that_a_rollback_left_is_not_counted() {
     assert_eq!((found.archives, found.left_branches, found.newest.unwrap().lsn), (2, 2, 3));
 }
 
+/// Nothing was closed in it, so it begins where it is kept from, and not where the timeline does.
+#[test]
+fn the_new_log_of_a_store_that_was_rolled_back_is_not_taken_for_an_old_one() {
+    let shop = rolled_back(&[], 3);
+    shop.regime.backup().run().unwrap();
+    assert!(shop.regime.coverage().unwrap().gaps.is_empty(), "a log archive leads there");
+    shop.sim.remove_file(&Path::new(TO).join("shop[0001].log.zst")).unwrap();
+    let found = shop.regime.coverage().unwrap();
+    assert_eq!((found.oldest.unwrap().lsn, found.newest.unwrap().lsn), (1, 3));
+    assert_eq!((found.gaps[0].after, found.gaps[0].before), (1, 3), "nothing gives back 2 alone");
+}
+
 /// Sets of the future that was left have greater LSNs on the same timeline.
 #[test]
 fn the_first_backup_after_a_rollback_is_not_deleted_in_favour_of_the_future_that_was_left() {
