@@ -14,7 +14,7 @@ use super::state::{Checked, LastBackup};
 use crate::archive::{
     ArchiveFile, ArchiveKind, ArchiveName, Listed, Progress, list_archives, stopped,
 };
-use crate::engine::{Lsn, Timeline};
+use crate::engine::{Lsn, Position, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::Archive;
 use crate::store::LogHeader;
@@ -101,11 +101,12 @@ struct Found {
 }
 
 impl Core {
-    /// The way of the store as far as `archives` tell of it.
-    pub(super) fn lineage(&self, archives: &[Archive]) -> Lineage {
+    /// The way of the store to `position`, as far as it and what was `found` tell of it.
+    fn way(&self, found: &Found, position: Position) -> Lineage {
         let mut known = self.timelines();
-        known.extend(archives.iter().map(|archive| Timeline::from(archive.header().timeline)));
-        let position = self.store.inner().engine.position();
+        known.extend(found.archives.iter().map(|one| Timeline::from(one.header().timeline)));
+        let segments = found.logs.iter().flat_map(|log| &log.segments);
+        known.extend(segments.map(|segment| Timeline::from(segment.timeline)));
         Lineage::of(position.timeline, position.lsn, &known)
     }
 
@@ -119,9 +120,9 @@ impl Core {
 
     /// The newest backup of data on the way of the store.
     pub(super) fn newest_archive(&self, plan: &Plan) -> Result<Archive> {
-        let Found { archives, unusable, .. } =
-            self.look(plan, &mut |_| ControlFlow::Continue(()))?.0;
-        let way = self.lineage(&archives);
+        let found = self.look(plan, &mut |_| ControlFlow::Continue(()))?.0;
+        let way = self.way(&found, self.store.inner().engine.position());
+        let Found { archives, unusable, .. } = found;
         let newest = archives
             .into_iter()
             .filter(|archive| archive.header().data)
@@ -181,11 +182,8 @@ impl Core {
         let (found, listed) = self.look(&plan, &mut *tell)?;
         let engine = &self.store.inner().engine;
         let position = engine.position();
-        let mut known = self.timelines();
-        known.extend(found.archives.iter().map(|one| Timeline::from(one.header().timeline)));
+        let way = self.way(&found, position);
         let archived = pieces_of(&found.logs);
-        known.extend(archived.iter().map(|piece| piece.timeline));
-        let way = Lineage::of(position.timeline, position.lsn, &known);
         let bases =
             bases_of(&found.archives, &mut || ask(tell, listed.len(), listed.len(), &plan))?;
         let mut all = archived.clone();

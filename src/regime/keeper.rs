@@ -20,6 +20,7 @@ use jiff::tz::TimeZone;
 use super::core::{Core, Retry};
 use super::events::RegimeEvent;
 use super::journal::Origin;
+use super::plan::Plan;
 use super::run::{Order, begin, suspended};
 use super::schedule::{Schedule, next_after};
 use super::state::{Attended, LastBackup, State, Status, timestamp};
@@ -151,10 +152,12 @@ fn run_retry(core: &Arc<Core>) {
         desk.retry.take_if(is_due)
     };
     if let Some(Retry { mut order, .. }) = due {
-        if order.origin == Origin::Scheduled {
+        let now = core.plan();
+        order.plan = match order.origin {
             // It may have failed for the settings, and somebody has mended them since.
-            order.plan = core.plan();
-        }
+            Origin::Scheduled => now,
+            _ => Arc::new(Plan::clone(&order.plan).keeping_as(&now)),
+        };
         attempt(core, order);
     }
 }

@@ -24,7 +24,7 @@ use super::plan::Plan;
 use super::restored::{Restored, Source};
 use super::rolling;
 use super::state::{RestoreInfo, STATE_FILE, State, Status, timestamp};
-use crate::archive::{Keys, list_archives};
+use crate::archive::{ArchiveKind, Keys, list_archives};
 use crate::disk::Disk;
 use crate::disk::atomic::{parent, remove_tree};
 use crate::engine::tree::is_of_other_format;
@@ -241,7 +241,9 @@ fn candidates(
     keys: &Keys,
 ) -> Result<(Vec<Archive>, Lineage)> {
     let listed = list_archives(&**disk, &plan.destination, Some(&plan.set))?;
-    let mut found: Vec<Archive> = listed
+    let (logs, archives): (Vec<_>, Vec<_>) =
+        listed.iter().partition(|listed| listed.name.kind() == ArchiveKind::Log);
+    let mut found: Vec<Archive> = archives
         .iter()
         // One that cannot even be opened is no candidate.
         .filter_map(|listed| Archive::open_on_with(disk.clone(), listed.path(), keys).ok())
@@ -259,21 +261,30 @@ fn candidates(
             .at(&plan.destination)
             .hint("Restore by hand from the archive that you know to be right."));
     }
-    let lineage = lineage(disk, dir, &found);
+    let logs = logs.iter().flat_map(|listed| rolling::read(disk, listed.path(), keys));
+    // Of a timeline between two restores there need be no archive.
+    let told = logs.map(|segment| segment.timeline).collect();
+    let lineage = lineage(disk, dir, &found, told);
     found.retain(|archive| lineage.holds(archive.header().timeline.id, archive.header().lsn));
-    // At the same commit a whole archive needs no other.
+    // At the same commit a whole archive needs no other; and of several the last is kept longest.
     found.sort_by_key(|archive| {
         let header = archive.header();
-        (std::cmp::Reverse(header.lsn), header.kind == BackupKind::Incremental)
+        let whole = header.kind != BackupKind::Incremental;
+        std::cmp::Reverse((header.lsn, whole, header.started))
     });
     Ok((found, lineage))
 }
 
 /// The history that the store stood in: that of its newest log segment that can be read, or of the latest
-/// place that it remembers, or else of the archive that was begun last.
-fn lineage(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Lineage {
-    let mut known: Vec<Timeline> =
-        found.iter().map(|archive| Timeline::from(archive.header().timeline)).collect();
+/// place that it remembers, or else of the archive that was begun last. `known` are the timelines that
+/// something else tells of.
+fn lineage(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    found: &[Archive],
+    mut known: Vec<Timeline>,
+) -> Lineage {
+    known.extend(found.iter().map(|archive| Timeline::from(archive.header().timeline)));
     let own = rolling::own_segments(disk, dir);
     known.extend(own.iter().map(|segment| segment.timeline));
     let newest_segment = own.iter().max_by_key(|segment| segment.number);

@@ -194,6 +194,14 @@ impl Plan {
         self
     }
 
+    /// The same, keeping as many sets as `now` has it: how many is said of the folder and not of a backup.
+    pub(crate) fn keeping_as(mut self, now: &Plan) -> Plan {
+        if !self.apart {
+            (self.keep, self.erase_before) = (now.keep, now.erase_before);
+        }
+        self
+    }
+
     /// What says in the state whether the schedule of backups is still the same.
     pub(crate) fn schedule_mark(&self) -> String {
         format!("{:?}", self.schedule)

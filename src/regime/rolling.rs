@@ -44,7 +44,7 @@ fn segment_files(disk: &Arc<dyn Disk>, dir: &Path) -> Vec<PathBuf> {
 }
 
 /// What a log holds; nothing where it cannot be read.
-fn read(disk: &Arc<dyn Disk>, path: &Path, keys: &Keys) -> Vec<LogSegment> {
+pub(super) fn read(disk: &Arc<dyn Disk>, path: &Path, keys: &Keys) -> Vec<LogSegment> {
     LogFile::open_on_with(disk.clone(), path, keys).map(|log| log.segments()).unwrap_or_default()
 }
 

@@ -289,7 +289,10 @@ impl Rollback {
                 }
             }
         }
-        found.sort_by_key(|archive| std::cmp::Reverse(archive.header().lsn));
+        // Of several at one commit the last is kept longest, for incremental backups to go on from.
+        found.sort_by_key(|archive| {
+            std::cmp::Reverse((archive.header().lsn, archive.header().started))
+        });
         Ok((found, known))
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Life {
     pub(super) restores: u64,
     /// Somebody took something out of the destination.
     pub(super) robbed: bool,
+    /// It died in the middle of something, perhaps of deleting a set.
+    pub(super) died: bool,
     /// What happened, for whoever has to find out why it fails.
     pub(super) tale: Vec<String>,
 }
@@ -131,6 +133,7 @@ impl Life {
             unbroken_from: None,
             restores: 0,
             robbed: false,
+            died: false,
             tale: Vec::new(),
         };
         let store = life.store_builder(&life.sim).create().unwrap();

@@ -53,6 +53,21 @@ fn a_destination_that_is_gone_is_told_before_anybody_waits_and_comes_back_at_the
 }
 
 #[test]
+fn a_second_attempt_keeps_as_many_sets_as_the_settings_say_by_then() {
+    let keep = |sets| with(&[("Advanced/SetNumber/Value", sets)], &[RETRY, RETRY_LATER]);
+    let shop = shop(&keep("1"));
+    shop.regime.backup().run().unwrap();
+    shop.writes_fail();
+    shop.regime.backup().run().unwrap_err();
+    shop.sim.heal();
+    write_settings(&shop.sim, &keep("2"));
+    shop.after(Duration::from_secs(301));
+    let done = |event: &RegimeEvent| matches!(event, RegimeEvent::BackupDone { .. });
+    assert_eq!(shop.heard().iter().filter(|event| done(event)).count(), 2);
+    assert_eq!(shop.archives().len(), 2, "the first is not deleted by the rule of before");
+}
+
+#[test]
 fn paths_in_the_form_of_another_system_are_told_with_the_key_to_change() {
     for folder in ["C:\\Backups\\", "\\\\server\\share", "Macintosh HD:Backups:"] {
         let shop = shop(&[("General/DestinationFolder", folder)]);

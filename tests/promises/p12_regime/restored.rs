@@ -221,6 +221,39 @@ fn a_store_that_is_restored_twice_is_still_restored_from_what_was_saved_before()
     assert_eq!(shop.regime.restore_info().unwrap().status.code, code::LOG_GAP);
 }
 
+/// Of the timeline between two restores nothing is left but a log archive: that tells of it.
+#[test]
+fn a_store_is_restored_through_a_timeline_that_only_a_log_archive_tells_of() {
+    let restored = |shop: Shop, loses_log: bool| {
+        let sim = shop.closed();
+        ruin(&sim);
+        for path in files(&sim, &format!("{DIR}/log")).into_keys().filter(|_| loses_log) {
+            sim.remove_file(&path).unwrap();
+        }
+        Shop::open(sim)
+    };
+    let shop = shop(&with(&[("Advanced/SetNumber/Value", "9")], &AUTOMATIC));
+    shop.regime.backup().run().unwrap();
+    let shop = restored(shop, false);
+    shop.regime.backup().run().unwrap();
+    shop.put(2);
+    let third = shop.regime.backup().run().unwrap().archive;
+    shop.sim.remove_file(&third).unwrap();
+    let shop = restored(shop, true);
+    assert_eq!(shop.regime.store().lsn(), 2, "with the log archive");
+    shop.put(3);
+    let shop = restored(shop, false);
+    assert_eq!(shop.regime.store().lsn(), 3, "with its own log besides");
+    // Checkpoints take what its log tells of older timelines.
+    for key in 4..7 {
+        shop.put(key);
+        shop.regime.store().checkpoint().unwrap();
+    }
+    let found = shop.regime.coverage().unwrap();
+    assert_eq!((found.archives, found.newest_archived.unwrap().lsn), (2, 2));
+    assert_eq!(restored(shop, true).regime.store().lsn(), 2);
+}
+
 #[test]
 fn a_rollback_goes_back_through_timelines_that_only_archives_tell_of() {
     let shop = rolled_back(&[], 1);
