@@ -208,6 +208,13 @@ impl Error {
         self.change(|inner| inner.hint = Some(hint.into()))
     }
 
+    /// The same error, with this advice where it has none yet.
+    pub(crate) fn or_hint(self, hint: &str) -> Error {
+        self.change(|inner| {
+            inner.hint.get_or_insert_with(|| hint.to_owned());
+        })
+    }
+
     /// The same error with what caused it.
     pub fn because(self, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
         self.change(|inner| inner.source = Some(Arc::new(cause)))

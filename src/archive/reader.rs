@@ -274,8 +274,8 @@ impl ArchiveFile {
 impl Below {
     /// The same error, with what may be behind it.
     fn explain(&self, error: Error) -> Error {
-        match self.in_segments && error.kind() == ErrorKind::Corrupt && error.advice().is_none() {
-            true => error.hint(MIXED_UP),
+        match self.in_segments && error.kind() == ErrorKind::Corrupt {
+            true => error.or_hint(MIXED_UP),
             false => error,
         }
     }

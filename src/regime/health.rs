@@ -225,7 +225,8 @@ impl Core {
         let Some(kept) = engine.log_kept_from() else { return Ok(Vec::new()) };
         // Asked before the segments, so that one that is closed meanwhile is not left out.
         let position = engine.position();
-        // What is written to begins behind what is closed, also where that is gone already.
+        // What is written to begins behind what is closed, also where that is gone already, and behind
+        // what is not kept, where nothing was closed since.
         let after = engine.log_closed_through();
         let mut pieces: Vec<Piece> = engine
             .closed_segments()?
@@ -238,8 +239,8 @@ impl Core {
                 last_time: None,
             })
             .collect();
-        if position.lsn > after.max(kept) {
-            let after = after.max(position.timeline.fork).max(kept);
+        let after = after.max(position.timeline.fork).max(kept);
+        if position.lsn > after {
             let last_time = (newest == position.lsn).then_some(position.time);
             let last = position.lsn;
             pieces.push(Piece { timeline: position.timeline, after, last, last_time });

@@ -9,8 +9,9 @@
 //!
 //! Invariants: nothing of the damaged store's data is deleted or changed (that the restore was tried
 //! stands in its books and its state); only its data is brought back, not its attachments, and its
-//! settings, its journal and what the regime remembers are copied over; a crash at any moment leaves either the damaged store in its place, or the restored one, or neither and the
-//! restored one beside it, whose way is then ended by the next opening.
+//! settings, its journal and what the regime remembers are copied over; a crash at any moment leaves
+//! either the damaged store in its place, or the restored one, or neither and the restored one beside
+//! it, whose way is then ended by the next opening.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -288,27 +289,21 @@ fn lineage(
     let own = rolling::own_segments(disk, dir);
     known.extend(own.iter().map(|segment| segment.timeline));
     let newest_segment = own.iter().max_by_key(|segment| segment.number);
-    let BackupState { base, parents, restored_to, .. } =
-        BackupState::load(&**disk, dir).unwrap_or_default();
-    // All of them lie on its one way, also the copies that archived no log.
-    let archives = parents.iter().chain(&base).map(|archive| (archive.timeline, archive.lsn));
-    let places = restored_to.iter().map(|to| (to.timeline, to.lsn)).chain(archives);
-    let places: Vec<(Timeline, Lsn)> =
-        places.map(|(timeline, lsn)| (timeline.into(), lsn)).collect();
-    let latest = places.iter().max_by_key(|(_, lsn)| *lsn);
-    known.extend(places.iter().map(|(timeline, _)| *timeline));
+    let state = BackupState::load(&**disk, dir).unwrap_or_default();
+    let latest = state.places().max_by_key(|(_, lsn)| *lsn);
+    known.extend(state.timelines());
     let newest = found.iter().max_by_key(|archive| archive.header().started);
     let now = newest_segment
         .map(|segment| segment.timeline)
-        .or_else(|| latest.map(|(timeline, _)| *timeline))
+        .or_else(|| latest.map(|(timeline, _)| timeline))
         .or_else(|| newest.map(|archive| archive.header().timeline.into()));
     let Some(now) = now else { return Lineage::default() };
-    let end = match restored_to {
+    let end = match state.restored_to {
         // No commit of its own since: what lies beyond all that it ever had here was left.
         Some(to) if to.timeline.id == now.id => own
             .iter()
             .map(|segment| (segment.timeline, segment.last))
-            .chain(places)
+            .chain(state.places())
             .filter_map(|(timeline, last)| (timeline.id == now.id).then_some(last))
             .fold(to.lsn, Lsn::max),
         _ => Lsn::MAX,

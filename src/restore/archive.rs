@@ -242,9 +242,7 @@ fn not_ours(file: &ArchiveFile, cause: serde_json::Error) -> Error {
 pub(super) fn numbered(error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound if error.code() != code::PARENT => {
-            let advised = error.advice().is_some();
-            let error = error.with_code(code::ARCHIVE_MISSING);
-            if advised { error } else { error.hint("Check the path of the archive.") }
+            error.with_code(code::ARCHIVE_MISSING).or_hint("Check the path of the archive.")
         }
         _ => damage(error),
     }

@@ -146,10 +146,18 @@ impl BackupState {
             .map_err(|e| Error::io("write what the store knows of its backups", &path, e))
     }
 
-    /// The timelines that the file tells of: those of the store's archives, and of where it was restored.
+    /// The commits on the store's one way that the file tells of: those of its archives, also of copies
+    /// that archived no log, and that which it was brought to.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Timeline, Lsn)> {
+        let archives = self.base.iter().chain(&self.parents);
+        let archives = archives.map(|archive| (archive.timeline, archive.lsn));
+        let all = archives.chain(self.restored_to.map(|to| (to.timeline, to.lsn)));
+        all.map(|(timeline, lsn)| (timeline.into(), lsn))
+    }
+
+    /// Their timelines.
     pub(crate) fn timelines(&self) -> impl Iterator<Item = Timeline> {
-        let archives = self.base.iter().chain(&self.parents).map(|archive| archive.timeline);
-        archives.chain(self.restored_to.map(|to| to.timeline)).map(Timeline::from)
+        self.places().map(|(timeline, _)| timeline)
     }
 
     /// Remembers an archive whose pages are those of this data file.

@@ -30,38 +30,12 @@ use stillpoint::{Archive, BackupKind, ErrorKind, Stage, Store, TableDef, code};
 #[cfg(feature = "encryption")]
 use stillpoint::{Keys, Recipients};
 
-use crate::scene::{ITEMS, TO, all, put, read_file, until, write_file};
+use crate::scene::{ITEMS, TO, all, put, read_file, spoil, until, write_file};
+use crate::support::settings::settings;
 
 const DIR: &str = "/shop";
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// The text of a settings file: `DESTINATION` and what is given, by the path below `Settings`.
-fn settings(values: &[(&str, &str)]) -> String {
-    #[derive(Default)]
-    struct Node(BTreeMap<String, Node>, String);
-    fn write(node: &Node, out: &mut String) {
-        for (name, child) in &node.0 {
-            *out += &format!("<{name}>{}", child.1);
-            write(child, out);
-            *out += &format!("</{name}>");
-        }
-    }
-    let mut root = Node::default();
-    for (path, value) in [("General/DestinationFolder", TO)].iter().chain(values) {
-        let node = path
-            .split('/')
-            .fold(&mut root, |node, part| node.0.entry(part.to_owned()).or_default());
-        node.1 = (*value).to_owned();
-    }
-    let mut inside = String::new();
-    write(&root, &mut inside);
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Preferences4D \
-         xmlns=\"http://www.4d.com/namespace/reserved/2004/backup\"><Backup><Settings>{inside}\
-         </Settings></Backup></Preferences4D>"
-    )
-}
 
 const DAILY: [(&str, &str); 4] = [
     ("Scheduler/Frequency", "Daily"),
@@ -205,11 +179,7 @@ fn alerts(events: &[RegimeEvent]) -> usize {
 
 /// Makes the data file unreadable.
 fn ruin(sim: &SimDisk) {
-    let data = Path::new(DIR).join("store.data");
-    let len = sim.metadata(&data).unwrap().len;
-    for offset in (0..len).step_by(64) {
-        sim.corrupt(&data, offset, 3).unwrap();
-    }
+    spoil(sim, &Path::new(DIR).join("store.data"));
 }
 
 const AUTOMATIC: [(&str, &str); 1] = [("Advanced/AutomaticRestore", "True")];

@@ -96,6 +96,12 @@ pub(crate) fn read_file(sim: &SimDisk, path: &Path) -> Vec<u8> {
     bytes
 }
 
+/// Damages the file at `path` all over.
+pub(crate) fn spoil(sim: &SimDisk, path: &Path) {
+    let len = sim.metadata(path).unwrap().len;
+    (0..len).step_by(64).for_each(|offset| sim.corrupt(path, offset, 3).unwrap());
+}
+
 pub(crate) fn write_file(sim: &SimDisk, path: &Path, bytes: &[u8]) {
     let _ = sim.remove_file(path);
     let file = sim.open(path, OpenMode::CreateNew).unwrap();

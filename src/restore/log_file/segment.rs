@@ -215,9 +215,7 @@ pub(super) fn numbered(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Corrupt => error.with_code(code::LOG_CHECK),
         ErrorKind::NotFound => {
-            let advised = error.advice().is_some();
-            let error = error.with_code(code::LOG_ARCHIVE_MISSING);
-            if advised { error } else { error.hint("Check the path of the log.") }
+            error.with_code(code::LOG_ARCHIVE_MISSING).or_hint("Check the path of the log.")
         }
         _ => error,
     }

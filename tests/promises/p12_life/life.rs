@@ -12,6 +12,7 @@ use stillpoint::{Archive, Durability, Lsn, Result, Store};
 
 use crate::scene::{ITEMS, TO, all, write_file};
 use crate::support::random::Random;
+use crate::support::settings::settings;
 
 pub(super) const DIR: &str = "/shop";
 /// Beginning of 2026, in microseconds.
@@ -72,31 +73,6 @@ impl Drop for Life {
     }
 }
 
-/// The text of a settings file.
-fn settings(rules: &Rules) -> String {
-    let Rules { keep, full_every, erase_before, only_if_changed, frequency } = rules;
-    let every = "<Every>1</Every><Hour>0000-00-00T02:30:00</Hour>";
-    let hourly = "<Every>6</Every><StartingAt>0000-00-00T01:00:00</StartingAt>";
-    let truth = |is: &bool| if *is { "True" } else { "False" };
-    let inside = format!(
-        "<General><DestinationFolder>{TO}</DestinationFolder></General>\
-         <Scheduler><Frequency>{frequency}</Frequency><Daily>{every}</Daily>\
-         <Hourly>{hourly}</Hourly></Scheduler>\
-         <Advanced><AutomaticRestore>True</AutomaticRestore>\
-         <SetNumber><Enable>True</Enable><Value>{keep}</Value></SetNumber>\
-         <EraseOldBackupBefore>{}</EraseOldBackupBefore>\
-         <BackupIfDataChange>{}</BackupIfDataChange></Advanced>\
-         <Stillpoint><FullEvery>{full_every}</FullEvery><TimeZone>UTC</TimeZone></Stillpoint>",
-        truth(erase_before),
-        truth(only_if_changed)
-    );
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Preferences4D \
-         xmlns=\"http://www.4d.com/namespace/reserved/2004/backup\"><Backup><Settings>{inside}\
-         </Settings></Backup></Preferences4D>"
-    )
-}
-
 impl Life {
     pub(super) fn begin(seed: u64) -> Life {
         let mut random = Random::new(seed);
@@ -148,7 +124,22 @@ impl Life {
     pub(super) fn write_settings(&self) {
         let folder = Path::new(DIR).join("Settings");
         let _there = self.sim.create_dir(&folder);
-        let text = settings(&self.rules);
+        let Rules { keep, full_every, erase_before, only_if_changed, frequency } = &self.rules;
+        let truth = |is: &bool| if *is { "True" } else { "False" };
+        let text = settings(&[
+            ("Scheduler/Frequency", frequency),
+            ("Scheduler/Daily/Every", "1"),
+            ("Scheduler/Daily/Hour", "0000-00-00T02:30:00"),
+            ("Scheduler/Hourly/Every", "6"),
+            ("Scheduler/Hourly/StartingAt", "0000-00-00T01:00:00"),
+            ("Advanced/AutomaticRestore", "True"),
+            ("Advanced/SetNumber/Enable", "True"),
+            ("Advanced/SetNumber/Value", &keep.to_string()),
+            ("Advanced/EraseOldBackupBefore", truth(erase_before)),
+            ("Advanced/BackupIfDataChange", truth(only_if_changed)),
+            ("Stillpoint/FullEvery", &full_every.to_string()),
+            ("Stillpoint/TimeZone", "UTC"),
+        ]);
         write_file(&self.sim, &folder.join("Backup.4DSettings"), text.as_bytes());
         self.sim.sync_dir(Path::new(DIR)).unwrap();
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use stillpoint::disk::{Disk, SimDisk};
+use stillpoint::disk::SimDisk;
 use stillpoint::regime::Coverage;
 use stillpoint::{Archive, BackupKind, Lsn, RestorePoint, Rollback, Store};
 
 use super::life::{DIR, Life, archives, records};
-use crate::scene::{TO, read_file, records as records_of};
+use crate::scene::{TO, files, read_file, records as records_of, spoil};
 
 /// What lies in the destination and is not the store's own.
 pub(super) const DECOYS: [(&str, &[u8]); 3] = [
@@ -154,29 +154,10 @@ impl Life {
     }
 }
 
-/// Makes the data file unreadable, and the log.
-pub(super) fn ruin(sim: &SimDisk, with_log: bool) {
-    let data = Path::new(DIR).join("store.data");
-    let every = |path: &Path, len: u64| {
-        (0..len).step_by(64).for_each(|offset| sim.corrupt(path, offset, 3).unwrap());
-    };
-    every(&data, sim.metadata(&data).unwrap().len);
+/// Makes the data file unreadable, and the log where that is said.
+pub(super) fn ruin(sim: &Arc<SimDisk>, with_log: bool) {
+    spoil(sim, &Path::new(DIR).join("store.data"));
     if with_log {
-        for (path, bytes) in files_in(sim) {
-            every(&path, bytes);
-        }
+        files(sim, &format!("{DIR}/log")).keys().for_each(|path| spoil(sim, path));
     }
-}
-
-fn files_in(sim: &SimDisk) -> Vec<(std::path::PathBuf, u64)> {
-    let folder = Path::new(DIR).join("log");
-    let names = sim.list(&folder).unwrap();
-    names
-        .into_iter()
-        .map(|name| folder.join(name))
-        .map(|path| {
-            let len = sim.metadata(&path).unwrap().len;
-            (path, len)
-        })
-        .collect()
 }

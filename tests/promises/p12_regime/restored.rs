@@ -20,6 +20,10 @@ fn rolled_back(values: &[(&str, &str)], lsn: u64) -> Shop {
     Shop::open(sim)
 }
 
+fn lose_log(sim: &Arc<SimDisk>) {
+    files(sim, &format!("{DIR}/log")).keys().for_each(|path| sim.remove_file(path).unwrap());
+}
+
 fn is_told(shop: &Shop) -> bool {
     let told = |event: &RegimeEvent| matches!(event, RegimeEvent::Unprotected { .. });
     shop.heard().iter().any(told)
@@ -120,11 +124,7 @@ fn damage_after_a_rollback_brings_back_nothing_of_the_future_that_was_left() {
         let sim = shop.closed();
         ruin(&sim);
         if loses_log {
-            for (path, bytes) in files(&sim, &format!("{DIR}/log")) {
-                (0..bytes.unwrap().len() as u64).step_by(64).for_each(|offset| {
-                    sim.corrupt(&path, offset, 3).unwrap();
-                });
-            }
+            files(&sim, &format!("{DIR}/log")).keys().for_each(|path| spoil(&sim, path));
         }
         let shop = Shop::open(sim);
         let info = shop.regime.restore_info().expect("it was restored");
@@ -141,9 +141,7 @@ fn a_copy_without_its_log_counts_for_a_store_that_was_rolled_back_and_lost_its_l
     shop.regime.store().backup(TO).name("shop").log_archive(false).run().unwrap();
     let sim = shop.closed();
     ruin(&sim);
-    for (path, _) in files(&sim, &format!("{DIR}/log")) {
-        sim.remove_file(&path).unwrap();
-    }
+    lose_log(&sim);
     let shop = Shop::open(sim);
     let info = shop.regime.restore_info().expect("it was restored");
     assert_eq!(shop.regime.store().lsn(), 3, "{info:?}");
@@ -227,8 +225,8 @@ fn a_store_is_restored_through_a_timeline_that_only_a_log_archive_tells_of() {
     let restored = |shop: Shop, loses_log: bool| {
         let sim = shop.closed();
         ruin(&sim);
-        for path in files(&sim, &format!("{DIR}/log")).into_keys().filter(|_| loses_log) {
-            sim.remove_file(&path).unwrap();
+        if loses_log {
+            lose_log(&sim);
         }
         Shop::open(sim)
     };
