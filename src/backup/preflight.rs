@@ -12,7 +12,7 @@ use crate::archive::{
     remove_unfinished,
 };
 use crate::disk::{Disk, EntryKind, OpenMode};
-use crate::engine::LOG_DIR;
+use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// Where an archive will be written.
@@ -151,12 +151,24 @@ pub(crate) fn check_folder(disk: &dyn Disk, folder: &Path, store: &Path) -> Resu
             .hint("Choose a folder outside the store, best on another disk.");
         return Err(error);
     }
+    if let Some(other) = store_above(disk, &real) {
+        let message = format!("the destination lies within the store {}", other.display());
+        let error = Error::new(ErrorKind::BackupFailed, message).with_code(code::DESTINATION);
+        return Err(error.at(folder).hint("Choose a folder outside of any store."));
+    }
     Ok(())
 }
 
-/// Whether `folder` is a folder of the store in `store`, where nobody but the store writes.
+/// Whether `folder` is a folder of the store in `store`, or of another one, where nobody but the store
+/// writes.
 pub(crate) fn within_store(disk: &dyn Disk, folder: &Path, store: &Path) -> bool {
-    disk.canonical(folder).is_ok_and(|real| within(disk, &real, store).unwrap_or(false))
+    let Ok(real) = disk.canonical(folder) else { return false };
+    within(disk, &real, store).unwrap_or(false) || store_above(disk, &real).is_some()
+}
+
+/// The store in whose folder `real` lies.
+fn store_above<'p>(disk: &dyn Disk, real: &'p Path) -> Option<&'p Path> {
+    real.ancestors().find(|above| disk.metadata(&above.join(DATA_FILE)).is_ok())
 }
 
 fn within(disk: &dyn Disk, real: &Path, store: &Path) -> Result<bool> {

@@ -1,10 +1,9 @@
 //! `stillpoint export`: a table as rows, in key order.
 //!
 //! All of it belongs to one commit. The records are read twice: once to find the columns, once to
-//! write them. A file is written under another name and renamed when it is whole, so that a failed
-//! or stopped export leaves nothing behind and an older file untouched.
+//! write them. A failed or stopped export leaves no file behind and an older one untouched
+//! ([`output_file`]).
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,8 @@ use serde_json::json;
 use stillpoint::{DynTable, Error};
 
 use super::exit::{Failure, Outcome};
-use super::rows::{Columns, Format, Layout, RowWriter};
+use super::output_file;
+use super::rows::{self, Columns, Format, Layout, RowWriter};
 use super::show::{Output, human};
 use super::stop::Stop;
 use super::stores;
@@ -35,7 +35,9 @@ pub(crate) struct Export {
     /// The format; if not given, as the name of FILE says, or CSV.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// The file to write; if not given, the standard output.
+    /// The file to write, packed where its name ends in .zst; `-`, or nothing, for the standard
+    /// output. A device or FIFO is written through, what a symbolic link points to is replaced, and a
+    /// file keeps its mode and owner.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The column that the key is written to.
@@ -45,20 +47,29 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        let format = match (&self.output, self.format) {
+        let file = self.output.as_deref().filter(|path| *path != Path::new("-"));
+        let format = match (file, self.format) {
             (None, asked) => asked.unwrap_or(Format::Csv),
             (Some(path), asked) => Format::of(path, asked)?,
         };
         let read = stores::open(&self.store)?.begin_read()?;
         let table = stores::table(&read, &self.table)?;
-        let layout = self.layout(&table, stop)?;
-        let Some(path) = &self.output else {
+        let Some(path) = file else {
+            let layout = self.layout(&table, stop)?;
             let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
             return write_all(&table, out, format, layout, stop, &Failure::output).map(|_| ());
         };
-        let records = write_file(path, |out| {
-            let told = |cause| Error::io("write the file", path, cause).into();
-            write_all(&table, out, format, layout, stop, &told)
+        let failed = |cause| Failure::from(Error::io("write the file", path, cause));
+        let records = output_file::write(path, |out| {
+            let layout = self.layout(&table, stop)?;
+            if !rows::is_packed(path) {
+                return write_all(&table, out, format, layout, stop, &failed);
+            }
+            let mut packed = zstd::Encoder::new(out, 0).map_err(failed)?;
+            packed.include_checksum(true).map_err(failed)?;
+            let records = write_all(&table, &mut packed, format, layout, stop, &failed)?;
+            packed.finish().map_err(failed)?;
+            Ok(records)
         })?;
         output.result(
             &json!({"records": records, "file": path.display().to_string(), "lsn": read.lsn()}),
@@ -103,22 +114,4 @@ fn write_all<W: Write>(
     }
     writer.end().and_then(|mut out| out.flush()).map_err(told)?;
     Ok(records)
-}
-
-/// Lets `write` fill a new file that gets the name `path` when it is whole and synced.
-fn write_file<T>(path: &Path, write: impl FnOnce(BufWriter<&File>) -> Outcome<T>) -> Outcome<T> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let file =
-        File::create_new(&part).map_err(|cause| Error::io("create the file", &part, cause))?;
-    let written = write(BufWriter::with_capacity(1 << 16, &file)).and_then(|result| {
-        file.sync_all().map_err(|cause| Error::io("sync the file", &part, cause))?;
-        std::fs::rename(&part, path).map_err(|cause| Error::io("name the file", path, cause))?;
-        Ok(result)
-    });
-    if written.is_err() {
-        std::fs::remove_file(&part).map_err(|cause| Error::io("remove the part", &part, cause))?;
-    }
-    written
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use stillpoint::{Error, ErrorKind, KeyType, Store, ValueType};
 
 use super::exit::{Failure, Outcome};
+use super::output_file;
 use super::rows::{Bytes, Format, KeyKind, KeyScout, Row, Rows, key_cell};
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
@@ -82,6 +83,9 @@ impl Import {
         let thermometer = Thermometer::new(silent);
         let pass = Pass { import: self, format, stop, thermometer: &thermometer };
         let (keys, rows) = pass.check(kept.as_ref())?;
+        if !there {
+            output_file::refuse_in_store(&self.store)?;
+        }
         let folder_was_there = std::fs::symlink_metadata(&self.store).is_ok();
         let store = match store {
             Some(store) => store,

@@ -15,6 +15,7 @@ use stillpoint::{Error, LogFile, LogSegment, Store};
 
 use super::exit::{Failure, Outcome};
 use super::keys::KeyArgs;
+use super::output_file;
 use super::point::shown;
 use super::show::table::{Align, Table};
 use super::show::{Output, human};
@@ -63,7 +64,10 @@ impl Log {
             What::List => list(&self.open()?.segments(), output),
             What::Check => check(&self.open()?, output),
             What::Export(export) => export.run(&self.open()?, output, stop),
-            What::Ship { folder } => ship(&self.place, folder, output),
+            What::Ship { folder } => {
+                output_file::refuse_in_store(&folder.join("segment"))?;
+                ship(&self.place, folder, output)
+            }
         }
     }
 
@@ -168,6 +172,7 @@ impl Export {
             each(log, stop, |object| array.add(object).map_err(Failure::output))?;
             return array.end().map_err(Failure::output).map(drop);
         };
+        output_file::refuse_in_store(&folder.join("export"))?;
         let mut files = Files { folder, open: None, paths: Vec::new() };
         let exported = each(log, stop, |object| files.add(object, self.max_bytes));
         let exported = exported.and_then(|operations| files.end().map(|()| operations));

@@ -22,6 +22,7 @@ mod integrate;
 mod journal;
 mod keys;
 mod log;
+mod output_file;
 mod point;
 mod put;
 mod restore;

@@ -11,6 +11,7 @@ use stillpoint::{Archive, RestoreBuilder, RestorePlan, RestoreReport};
 use super::by_hand;
 use super::exit::Outcome;
 use super::keys::{ChainArgs, KeyArgs};
+use super::output_file;
 use super::point::Point;
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
@@ -57,6 +58,7 @@ impl Restore {
         let archive = Archive::open_with(&self.archive, &self.keys.keys()?)?;
         let archive = self.chain.apply(archive);
         let builder = self.builder(&archive);
+        output_file::refuse_in_store(&self.store)?;
         if self.dry_run {
             return planned(&builder.plan()?, output);
         }

@@ -7,6 +7,14 @@ use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, Keys, ReadHandle, St
 
 use super::exit::{Failure, Outcome};
 
+/// The file that makes a folder a store.
+const DATA_FILE: &str = "store.data";
+
+/// Whether the folder is that of a store, be it whole or about to be restored.
+pub(crate) fn is_store(folder: &Path) -> bool {
+    ["", ".restoring"].iter().any(|end| folder.join(format!("{DATA_FILE}{end}")).exists())
+}
+
 /// Opens the store in `folder`, which must be there.
 pub(crate) fn open(folder: &Path) -> Outcome<Store> {
     Ok(Store::open(folder)?)

@@ -6,6 +6,7 @@ mod demo;
 mod guide;
 mod journals;
 mod layers;
+mod outputs;
 mod points;
 mod records;
 mod regime;

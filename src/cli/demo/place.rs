@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use stillpoint::{Error, ErrorKind};
 
 use crate::cli::exit::Outcome;
+use crate::cli::output_file;
 
 /// A folder that did not exist before. It goes when this is dropped, unless it is kept.
 pub(crate) struct Place {
@@ -16,6 +17,7 @@ impl Place {
     /// The new folder `keep`, to stay; or one in the system's folder for such things, to go.
     pub(crate) fn new(keep: Option<&Path>) -> Outcome<Place> {
         if let Some(folder) = keep {
+            output_file::refuse_in_store(folder)?;
             std::fs::create_dir_all(folder)
                 .map_err(|cause| Error::io("create the folder", folder, cause))?;
             let mut entries = std::fs::read_dir(folder)

@@ -5,7 +5,7 @@
 //! fields keep their order. Only the key column is looked at, because its type decides the order of
 //! the table: see [`key`].
 //!
-//! A file that ends in `.zst` is unpacked as it is read.
+//! A file that ends in `.zst` is unpacked as it is read and packed as it is written.
 
 mod columns;
 mod key;
@@ -40,6 +40,11 @@ pub(crate) struct Row {
     pub(crate) line: u64,
     /// Its fields.
     pub(crate) fields: Map<String, Value>,
+}
+
+/// Whether the name of a file says that it is packed with zstd.
+pub(crate) fn is_packed(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zst"))
 }
 
 impl Format {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Map, Value};
 use stillpoint::{Error, ErrorKind};
 
-use super::{Format, Row};
+use super::{Format, Row, is_packed};
 use crate::cli::exit::{Failure, Outcome};
 
 /// The longest line of JSON that is read: more than any value of a store may have.
@@ -71,8 +71,7 @@ impl Rows {
         }
         let file = File::open(path).map_err(|cause| Error::io("open the file", path, cause))?;
         let counted = Counted { inner: file, bytes: bytes.clone() };
-        let packed = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zst"));
-        let reader: Box<dyn BufRead> = if packed {
+        let reader: Box<dyn BufRead> = if is_packed(path) {
             let unpacked = zstd::Decoder::new(counted)
                 .map_err(|cause| Error::io("unpack the file", path, cause))?;
             Box::new(BufReader::new(unpacked))
