@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names::{list_partials, partial, unfinished};
-use crate::disk::{Disk, OpenMode, has_no_locks};
+use crate::disk::{Disk, FileLock, OpenMode, has_no_locks};
 use crate::error::{Error, ErrorKind, Result};
 
 const BEGINNING: &str = "writing-";
@@ -31,7 +31,7 @@ const TRIES: u32 = 100;
 pub struct Claim {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    lock: Option<Box<dyn Send + Sync>>,
+    lock: Option<Box<dyn FileLock>>,
 }
 
 impl Claim {
@@ -58,12 +58,11 @@ impl Claim {
                 }
             };
             let claim = Claim { disk: disk.clone(), path, lock };
-            if claim.lock.is_none() {
-                return Ok(claim);
-            }
-            match disk.metadata(&claim.path) {
-                Ok(_) => return Ok(claim),
+            let Some(lock) = &claim.lock else { return Ok(claim) };
+            match disk.identity(&claim.path) {
+                Ok(found) if found == lock.id() => return Ok(claim),
                 // It was cleared away before it was locked.
+                Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(failed(e)),
             }

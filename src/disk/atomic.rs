@@ -6,8 +6,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Disk, EntryKind, OpenMode};
+use super::{Access, Disk, EntryKind, File, OpenMode};
 
 /// The folder that holds the name `path`; `.` for a bare name.
 pub fn parent(path: &Path) -> &Path {
@@ -39,7 +40,8 @@ fn partial(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Replaces the file at `path` by one that holds `bytes`. After a crash the old or the new one is
-/// there, whole. One caller at a time for one path.
+/// there, whole. One caller at a time for one path. The new one gets owner and bits of the old one; where
+/// there was none, the owner of the folder.
 ///
 /// # Errors
 /// The old file is as it was, unless the last sync failed: then either may be there.
@@ -47,7 +49,9 @@ pub fn write_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Resul
     let partial = partial(path)?;
     // Left over by a crash of an earlier attempt.
     ignore_missing(disk.remove_file(&partial))?;
-    let written = write_new(disk, &partial, bytes).and_then(|()| disk.rename(&partial, path));
+    let replaced = Access::at(disk, path)?;
+    let written =
+        write_new(disk, &partial, bytes, replaced).and_then(|()| disk.rename(&partial, path));
     if let Err(e) = written {
         // The first error is the one that matters; a partial file that stays is removed next time.
         let _ = disk.remove_file(&partial);
@@ -56,10 +60,34 @@ pub fn write_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Resul
     disk.sync_dir(parent(path))
 }
 
-fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let file = disk.open(path, OpenMode::CreateNew)?;
+fn write_new(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+    replaced: Option<Access>,
+) -> io::Result<()> {
+    let file = match replaced {
+        Some(replaced) => {
+            let file = disk.create(path, replaced)?;
+            replaced.give(disk, path)?;
+            file
+        }
+        None => create_beside(disk, path)?,
+    };
     file.write_at(bytes, 0)?;
     file.sync()
+}
+
+/// Creates a file that is the first of its kind in its folder: it gets the owner of the folder.
+///
+/// # Errors
+/// Those of the disk.
+pub fn create_beside(disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn File>> {
+    let file = disk.open(path, OpenMode::CreateNew)?;
+    if let Some(folder) = Access::at(disk, parent(path))? {
+        Access { mode: 0o666, ..folder }.narrow(disk, path)?;
+    }
+    Ok(file)
 }
 
 /// Creates the directory and those above it that are missing, durably. The name of the deepest one that

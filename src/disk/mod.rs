@@ -7,6 +7,8 @@
 //! Invariants: no other module names `std::fs`, `std::time` or a source of random bytes (held by
 //! `tests/tidy.rs`). Errors are plain [`std::io::Error`]s: what they mean is decided above.
 
+mod access;
+mod anchor;
 pub mod atomic;
 #[cfg(test)]
 mod conformance;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use access::{Access, create_dir_like, create_like};
 pub(crate) use process::this_process;
 pub use real::RealDisk;
 pub use sim::{Call, Fault, FaultPlan, HangGuard, SimDisk, Survival};
@@ -62,14 +65,41 @@ pub struct Metadata {
     pub modified: i64,
     /// Unix permission bits.
     pub mode: u32,
+    /// Number of its owner.
+    pub uid: u32,
+    /// Number of its group.
+    pub gid: u32,
+    /// Which one it is.
+    pub id: FileId,
+}
+
+/// Which file or folder something is, whatever it is called: no other one has the same numbers while this
+/// one is there or is held open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The file system.
+    pub device: u64,
+    /// The number there.
+    pub inode: u64,
+}
+
+/// A lock file that is held; let go when this is dropped.
+pub trait FileLock: Send + Sync {
+    /// Which file is locked. Its name may have been given to another since.
+    fn id(&self) -> FileId;
 }
 
 /// Files, names, clock and randomness.
 pub trait Disk: Send + Sync + 'static {
     /// Opens the file at `path`.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+    /// Creates the file at `path`, which must not exist, as `access` says: with the owner and group as far
+    /// as this process may give them, and with those of the bits that it gives to new files.
+    fn create(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
     /// Creates one directory; its parent must exist.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Creates one directory in the way of [`Disk::create`].
+    fn create_dir_as(&self, path: &Path, access: Access) -> io::Result<()>;
     /// Removes a file, or a symbolic link itself.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
@@ -84,6 +114,8 @@ pub trait Disk: Send + Sync + 'static {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// What is at `path`; `NotFound` where nothing is.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// Which file or folder `path` names; links are followed.
+    fn identity(&self, path: &Path) -> io::Result<FileId>;
     /// The absolute path, symbolic links resolved.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// Where the symbolic link at `path` points to.
@@ -94,12 +126,27 @@ pub trait Disk: Send + Sync + 'static {
     /// microseconds since the Unix epoch; a link is followed. Durable some time later: what counts on
     /// either after a crash must look.
     fn set_attributes(&self, path: &Path, mode: u32, modified: i64) -> io::Result<()>;
+    /// Gives the file or directory at `path` permission bits; a link is followed.
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Gives what is at `path`, a link itself too, another owner or group.
+    fn set_owner(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<()>;
     /// Takes the exclusive lock file at `path`, which is created where missing and holds `note`
     /// (who has it) if there is room for that. `Err(WouldBlock)` where another owner has it; the note of
     /// that owner can then be read from the file. The lock goes with the guard and with the process.
-    fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>>;
+    fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn FileLock>>;
     /// Free bytes on the file system that holds `path`.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
+    /// The same disk as a value of its own, with no anchors.
+    fn handle(&self) -> Arc<dyn Disk>;
+    /// Keeps the folder `dir` open: to this value of the disk, from now on, `dir` and every path below it
+    /// mean the folder that was opened, whatever becomes of the name. What this value creates below gets
+    /// the owner, the group and exactly the bits of `access`, where there is one.
+    ///
+    /// [`Disk::canonical`] alone goes by names as they are.
+    fn anchor(&self, dir: &Path, access: Option<Access>) -> io::Result<()>;
+    /// An anchored folder whose path names another folder by now, or none. What the system does not tell
+    /// is not known to have changed.
+    fn displaced(&self) -> Option<PathBuf>;
     /// Wall clock, in microseconds since the Unix epoch. May go back.
     fn now(&self) -> i64;
     /// Monotonic time since some fixed instant.

@@ -122,7 +122,7 @@ pub(crate) fn random_id(disk: &Arc<dyn Disk>) -> u128 {
 pub(crate) fn lock_dir(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
     let path = dir.join(LOCK_FILE);
     let note = format!("process {}", std::process::id());
-    disk.lock(&path, &note).map(DirLock::from).map_err(|e| {
+    disk.lock(&path, &note).map(|lock| Arc::new(lock) as DirLock).map_err(|e| {
         if e.kind() != std::io::ErrorKind::WouldBlock {
             return Error::io("lock the store's folder", &path, e);
         }

@@ -24,7 +24,7 @@ use self::document::{Document, Found};
 use super::journal::{JournalEvent, JournalItem};
 use super::retention::{self, RetentionPlan, RetentionRule};
 use crate::archive::{self, Keys};
-use crate::disk::{Disk, atomic};
+use crate::disk::{Disk, FileLock, atomic};
 use crate::engine::StoreId;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -289,7 +289,7 @@ impl History {
         self.remarks.lock().push(item);
     }
 
-    fn lock(&self) -> Result<Box<dyn Send + Sync>> {
+    fn lock(&self) -> Result<Box<dyn FileLock>> {
         let path = self.folder.join(LOCK_FILE);
         for _ in 0..TRIES {
             match self.disk.lock(&path, "the history of backups is being changed") {

@@ -3,6 +3,7 @@
 //! simulator itself.
 
 mod content;
+mod folders;
 mod names;
 mod others;
 
@@ -36,7 +37,7 @@ fn a_rebooted_simulated_disk_conforms() {
 /// Runs every row and reports all that fail.
 fn run(disk: impl Fn() -> Arc<dyn Disk>, root: &Path) {
     let mut failed = Vec::new();
-    for (name, row) in [content::ROWS, names::ROWS, others::ROWS].concat() {
+    for (name, row) in [content::ROWS, folders::ROWS, names::ROWS, others::ROWS].concat() {
         let disk = disk();
         let folder = root.join(name);
         let result = disk.create_dir(&folder).and_then(|()| row(&disk, &folder));

@@ -16,6 +16,7 @@ use rustix::fs::MemfdFlags;
 
 use super::image::{CHUNK, Image};
 use super::random::Random;
+use crate::disk::Access;
 
 /// What the medium writes whole or not at all.
 const SECTOR: u64 = 512;
@@ -38,11 +39,11 @@ struct Pending {
     given_up: bool,
 }
 
-/// Permission bits of a new file.
-const FILE_MODE: u32 = 0o644;
+/// Owner and permission bits of a new file.
+const FILE_ACCESS: Access = Access { uid: 0, gid: 0, mode: 0o644 };
 
 /// A file's content.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Content {
     now: Arc<Image>,
     durable: Arc<Image>,
@@ -51,8 +52,8 @@ pub(super) struct Content {
     mirror: Option<File>,
     /// When it last changed, in microseconds since the Unix epoch.
     pub(super) modified: i64,
-    /// Permission bits.
-    pub(super) mode: u32,
+    /// Owner and permission bits.
+    pub(super) access: Access,
     /// How many handles are open.
     pub(super) handles: u64,
 }
@@ -60,7 +61,16 @@ pub(super) struct Content {
 impl Content {
     /// An empty file.
     pub(super) fn new(now: i64) -> Content {
-        Content { modified: now, mode: FILE_MODE, ..Content::default() }
+        Content {
+            now: Arc::default(),
+            durable: Arc::default(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            mirror: None,
+            modified: now,
+            access: FILE_ACCESS,
+            handles: 0,
+        }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -243,7 +253,7 @@ impl Content {
             pending_bytes: self.pending_bytes,
             mirror: None,
             modified: self.modified,
-            mode: self.mode,
+            access: self.access,
             handles: 0,
         }
     }
@@ -255,7 +265,7 @@ impl Content {
 
     fn settled(&self, image: Arc<Image>) -> Content {
         let (now, durable) = (image.clone(), image);
-        Content { now, durable, mode: self.mode, ..Content::new(self.modified) }
+        Content { now, durable, access: self.access, ..Content::new(self.modified) }
     }
 
     /// After a crash in the middle of writing back: each sector that changed since the last sync has

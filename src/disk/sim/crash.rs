@@ -52,7 +52,9 @@ impl Medium {
             }
             let kept = match node {
                 Node::File(file) => Node::File(content(ino, file)),
-                Node::Dir { modified, mode } => Node::Dir { modified: *modified, mode: *mode },
+                Node::Dir { modified, access } => {
+                    Node::Dir { modified: *modified, access: *access }
+                }
                 Node::Symlink(target) => Node::Symlink(target.clone()),
             };
             nodes.insert(ino, kept);

@@ -10,18 +10,19 @@ use rustix::io::Errno;
 
 use super::content::Content;
 use super::names::{Ino, Names, Place, ROOT};
+use crate::disk::Access;
 
 /// Links followed before a path counts as a circle, as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// Permission bits of a new directory.
-pub(super) const DIR_MODE: u32 = 0o755;
+/// Owner and permission bits of a new directory.
+pub(super) const DIR_ACCESS: Access = Access { uid: 0, gid: 0, mode: 0o755 };
 
 /// What a name stands for.
 #[derive(Debug)]
 pub(super) enum Node {
     File(Content),
-    Dir { modified: i64, mode: u32 },
+    Dir { modified: i64, access: Access },
     Symlink(PathBuf),
 }
 
@@ -54,7 +55,7 @@ impl Medium {
     pub(super) fn new(now: i64) -> Medium {
         Medium {
             names: Names::default(),
-            nodes: BTreeMap::from([(ROOT, Node::Dir { modified: now, mode: DIR_MODE })]),
+            nodes: BTreeMap::from([(ROOT, Node::Dir { modified: now, access: DIR_ACCESS })]),
             next_ino: ROOT + 1,
         }
     }
@@ -119,6 +120,15 @@ impl Medium {
     /// A node that is known to be there.
     pub(super) fn node(&mut self, ino: Ino) -> io::Result<&mut Node> {
         self.nodes.get_mut(&ino).ok_or_else(|| Errno::BADF.into())
+    }
+
+    /// Owner and bits of what is at a node; a link has none of its own.
+    pub(super) fn access(&mut self, ino: Ino) -> io::Result<Option<&mut Access>> {
+        Ok(match self.node(ino)? {
+            Node::File(content) => Some(&mut content.access),
+            Node::Dir { access, .. } => Some(access),
+            Node::Symlink(_) => None,
+        })
     }
 
     /// The content of a file that is known to be one.

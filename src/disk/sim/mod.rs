@@ -12,6 +12,7 @@
 //! It keeps permission bits and obeys none. It does not model hard links, the page cache of reads, or
 //! the order in which a file system might write back: every order is allowed.
 
+mod calls;
 mod content;
 mod crash;
 mod faults;
@@ -30,23 +31,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
-
 pub use crash::Survival;
 pub use faults::{Call, Fault, FaultPlan};
 pub use state::HangGuard;
 
-use self::content::Content;
-use self::file::{SimFile, whole};
-use self::image::CHUNK;
-use self::medium::{DIR_MODE, Last, Medium, Node};
+use self::medium::{Last, Medium};
 use self::names::Ino;
 use self::random::Random;
-use self::state::{FIRST_TIME, Guard, LockGuard, Shared, State};
-use super::{Disk, EntryKind, File, Metadata, OpenMode};
-
-/// Free space of a disk without a capacity: 1 PiB.
-const UNBOUNDED: u64 = 1 << 50;
+use self::state::{FIRST_TIME, Shared, State};
+use super::Access;
+use super::anchor::Anchors;
 
 /// A simulated disk. See the methods for what it can be asked to do wrong.
 ///
@@ -64,6 +58,15 @@ const UNBOUNDED: u64 = 1 << 50;
 /// ```
 pub struct SimDisk {
     shared: Arc<Shared>,
+    /// Folders that this value trusts no name for.
+    folders: Anchors<Folder>,
+}
+
+/// A folder that is kept open.
+struct Folder {
+    ino: Ino,
+    /// What new things below it get.
+    access: Option<Access>,
 }
 
 /// What tests ask of it.
@@ -74,7 +77,11 @@ impl SimDisk {
     }
 
     fn with(state: State) -> Arc<SimDisk> {
-        Arc::new(SimDisk { shared: Arc::new(Shared::new(state)) })
+        SimDisk::over(Arc::new(Shared::new(state)))
+    }
+
+    fn over(shared: Arc<Shared>) -> Arc<SimDisk> {
+        Arc::new(SimDisk { shared, folders: Anchors::default() })
     }
 
     /// How many calls were made. All that can fail count; clock, randomness and advice do not.
@@ -174,156 +181,6 @@ impl SimDisk {
         let mut state = self.shared.state.lock();
         let (ino, _) = state.medium.find(path.as_ref(), Last::Follow)?;
         state.medium.content(ino)?.flip(offset, bit)
-    }
-
-    fn enter(&self, call: Call, paths: &[&Path]) -> io::Result<Guard<'_>> {
-        whole(self.shared.enter(call, paths, None, 0)?)
-    }
-
-    fn handle(&self, mut state: Guard<'_>, ino: Ino, path: &Path, mode: OpenMode) -> Arc<dyn File> {
-        if let Ok(content) = state.medium.content(ino) {
-            content.handles += 1;
-        }
-        Arc::new(SimFile {
-            shared: self.shared.clone(),
-            ino,
-            writable: matches!(mode, OpenMode::Write | OpenMode::CreateNew),
-            path: path.to_path_buf(),
-        })
-    }
-}
-
-impl Disk for SimDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        if mode == OpenMode::CreateNew {
-            let mut state = self.enter(Call::Create, &[path])?;
-            let content = Content::new(state.now);
-            let ino = state.medium.create(path, Node::File(content))?;
-            return Ok(self.handle(state, ino, path, mode));
-        }
-        let state = self.enter(Call::Open, &[path])?;
-        let links = if mode == OpenMode::ReadNoLink { Last::NoLinks } else { Last::Follow };
-        let ino = match state.medium.find(path, links)? {
-            (ino, Node::File(_)) => ino,
-            _ => return Err(Errno::ISDIR.into()),
-        };
-        Ok(self.handle(state, ino, path, mode))
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.enter(Call::CreateDir, &[path])?;
-        let node = Node::Dir { modified: state.now, mode: DIR_MODE };
-        state.medium.create(path, node).map(drop)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.enter(Call::Remove, &[path])?.medium.remove_file(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.enter(Call::Remove, &[path])?.medium.remove_dir(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.enter(Call::Rename, &[from, to])?.medium.rename(from, to, true)
-    }
-
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.enter(Call::Rename, &[from, to])?.medium.rename(from, to, false)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.enter(Call::SyncDir, &[path])?;
-        let dir = state.medium.find_dir(path)?;
-        state.medium.names.sync_dir(dir);
-        state.medium.forget_unnamed();
-        Ok(())
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        let state = self.enter(Call::List, &[path])?;
-        let dir = state.medium.find_dir(path)?;
-        Ok(state.medium.names.now().list(dir).map(|(name, _)| PathBuf::from(name)).collect())
-    }
-
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        let state = self.enter(Call::Look, &[path])?;
-        let (kind, len, modified, mode) = match state.medium.find(path, Last::Keep)?.1 {
-            Node::File(content) => (EntryKind::File, content.len(), content.modified, content.mode),
-            Node::Dir { modified, mode } => (EntryKind::Dir, 0, *modified, *mode),
-            Node::Symlink(_) => (EntryKind::Symlink, 0, FIRST_TIME, 0o777),
-        };
-        Ok(Metadata { kind, len, modified, mode })
-    }
-
-    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
-        let state = self.enter(Call::Look, &[path])?;
-        let (ino, _) = state.medium.find(path, Last::Follow)?;
-        state.medium.names.now().path(ino).ok_or_else(|| Errno::NOENT.into())
-    }
-
-    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        let state = self.enter(Call::Look, &[path])?;
-        match state.medium.find(path, Last::Keep)?.1 {
-            Node::Symlink(target) => Ok(target.clone()),
-            _ => Err(Errno::INVAL.into()),
-        }
-    }
-
-    fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
-        let mut state = self.enter(Call::Symlink, &[path])?;
-        state.medium.create(path, Node::Symlink(target.to_path_buf())).map(drop)
-    }
-
-    fn set_attributes(&self, path: &Path, mode: u32, modified: i64) -> io::Result<()> {
-        let mut state = self.enter(Call::Attributes, &[path])?;
-        let (ino, _) = state.medium.find(path, Last::Follow)?;
-        match state.medium.node(ino)? {
-            Node::File(content) => (content.mode, content.modified) = (mode, modified),
-            Node::Dir { modified: time, mode: bits } => (*bits, *time) = (mode, modified),
-            Node::Symlink(_) => {}
-        }
-        Ok(())
-    }
-
-    fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn Send + Sync>> {
-        let mut state = self.enter(Call::Lock, &[path])?;
-        let now = state.now;
-        let ino = match state.medium.walk(path, Last::Follow)?.ino {
-            Some(ino) => ino,
-            None => state.medium.create(path, Node::File(Content::new(now)))?,
-        };
-        if state.locked.contains(&ino) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let content = state.medium.content(ino)?;
-        content.modified = now;
-        content.set_len(0)?;
-        content.write(note.as_bytes(), 0)?;
-        state.locked.insert(ino);
-        Ok(Box::new(LockGuard { shared: self.shared.clone(), ino }))
-    }
-
-    fn free_space(&self, path: &Path) -> io::Result<u64> {
-        let state = self.enter(Call::Look, &[path])?;
-        state.medium.find(path, Last::Follow)?;
-        Ok(state.free_chunks().map_or(UNBOUNDED, |chunks| chunks * CHUNK))
-    }
-
-    fn now(&self) -> i64 {
-        let mut state = self.shared.state.lock();
-        state.advance(Duration::from_micros(1));
-        state.now
-    }
-
-    fn elapsed(&self) -> Duration {
-        let mut state = self.shared.state.lock();
-        state.advance(Duration::from_micros(1));
-        state.elapsed
-    }
-
-    fn random(&self, buffer: &mut [u8]) {
-        self.shared.state.lock().random.fill(buffer);
     }
 }
 

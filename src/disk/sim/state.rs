@@ -17,6 +17,7 @@ use super::image::CHUNK;
 use super::medium::Medium;
 use super::names::Ino;
 use super::random::Random;
+use crate::disk::{FileId, FileLock};
 
 /// The clock of a new disk: 2024-01-01T00:00:00Z.
 pub(super) const FIRST_TIME: i64 = 1_704_067_200_000_000;
@@ -97,6 +98,12 @@ impl Drop for HangGuard {
 pub(super) struct LockGuard {
     pub(super) shared: Arc<Shared>,
     pub(super) ino: Ino,
+}
+
+impl FileLock for LockGuard {
+    fn id(&self) -> FileId {
+        super::calls::id_of(self.ino)
+    }
 }
 
 impl Drop for LockGuard {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::disk::{Call, Fault, FaultPlan, File, Metadata, OpenMode, SimDisk};
+use crate::disk::{
+    Access, Call, Fault, FaultPlan, File, FileId, FileLock, Metadata, OpenMode, SimDisk,
+};
 use crate::error::ErrorKind;
 use crate::store::TableDef;
 
@@ -74,7 +76,39 @@ impl Disk for ReadOnly {
         refused()
     }
 
-    fn lock(&self, _: &Path, _: &str) -> io::Result<Box<dyn Send + Sync>> {
+    fn create(&self, _: &Path, _: Access) -> io::Result<Arc<dyn File>> {
+        refused()
+    }
+
+    fn create_dir_as(&self, _: &Path, _: Access) -> io::Result<()> {
+        refused()
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<FileId> {
+        self.0.identity(path)
+    }
+
+    fn set_mode(&self, _: &Path, _: u32) -> io::Result<()> {
+        refused()
+    }
+
+    fn set_owner(&self, _: &Path, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+        refused()
+    }
+
+    fn handle(&self) -> Arc<dyn Disk> {
+        Arc::new(ReadOnly(self.0.clone()))
+    }
+
+    fn anchor(&self, _: &Path, _: Option<Access>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn displaced(&self) -> Option<PathBuf> {
+        None
+    }
+
+    fn lock(&self, _: &Path, _: &str) -> io::Result<Box<dyn FileLock>> {
         refused()
     }
 
