@@ -23,7 +23,7 @@ use crate::archive::{
 };
 use crate::disk::Disk;
 use crate::engine::tree::{Checkpoint, CopyPlan};
-use crate::engine::{DATA_FILE, LOG_DIR, Snapshot};
+use crate::engine::{ANCESTRY_FILE, DATA_FILE, LOG_DIR, Snapshot};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{
     BackupHeader, BackupKind, BackupResults, BackupStatus, CATALOGUE_FILE, ParticipantPaper,
@@ -71,6 +71,8 @@ pub(super) struct Copier {
     told: u64,
     throttle: Throttle,
     pub(super) time: i64,
+    /// The ancestry of the commit, as its entry holds it.
+    ancestry: Vec<u8>,
     store: StorePart,
     pub(super) attachments: Attachments,
     /// Their folder in the archive has begun.
@@ -149,6 +151,7 @@ impl Copier {
             tables: tables(checkpoint)?,
         };
         let header = serde_json::to_value(&header).map_err(not_json)?;
+        let ancestry = backup.inner.engine.ancestry_through(checkpoint.timeline().id)?;
         let options = options_of(backup, started);
         let disk = backup.inner.engine.disk().clone();
         let writer =
@@ -163,6 +166,7 @@ impl Copier {
             told: 0,
             throttle,
             time: started,
+            ancestry: ancestry.encode(),
             store,
             attachments,
             attachments_begun: false,
@@ -181,16 +185,14 @@ impl Copier {
         !self.attachments.found.is_empty()
     }
 
-    /// Copies the store: its data file, or its catalogue.
+    /// Copies the store: its ancestry, and its data file or its catalogue.
     pub(super) fn copy_store(&mut self, step: &mut Step<'_>) -> Result<()> {
+        write_entry(&mut self.writer, ANCESTRY_FILE, &self.ancestry, self.time)?;
         let store = std::mem::replace(&mut self.store, StorePart::Structure(Vec::new()));
         match &store {
             StorePart::Structure(catalogue) => {
                 let len = catalogue.len() as u64;
-                let meta = EntryMeta::file(CATALOGUE_FILE, len, self.time);
-                self.writer.begin_entry(meta).map_err(failed)?;
-                self.writer.write(catalogue).map_err(failed)?;
-                self.writer.end_entry().map_err(failed)?;
+                write_entry(&mut self.writer, CATALOGUE_FILE, catalogue, self.time)?;
                 self.moved(len, step)
             }
             StorePart::Data(plan) => {
@@ -199,11 +201,7 @@ impl Copier {
                 self.copy_pages(DATA_FILE, plan, step)
             }
             StorePart::Changes(plan, index) => {
-                let index = index.encode();
-                let meta = EntryMeta::file(PAGES_INDEX, index.len() as u64, self.time);
-                self.writer.begin_entry(meta).map_err(failed)?;
-                self.writer.write(&index).map_err(failed)?;
-                self.writer.end_entry().map_err(failed)?;
+                write_entry(&mut self.writer, PAGES_INDEX, &index.encode(), self.time)?;
                 self.copy_pages(PAGES, plan, step)
             }
         }
@@ -297,6 +295,18 @@ impl Copier {
             pages: self.pages,
         })
     }
+}
+
+/// Writes a file of an archive that is in memory.
+pub(super) fn write_entry(
+    writer: &mut ArchiveWriter,
+    name: &str,
+    bytes: &[u8],
+    time: i64,
+) -> Result<()> {
+    writer.begin_entry(EntryMeta::file(name, bytes.len() as u64, time)).map_err(failed)?;
+    writer.write(bytes).map_err(failed)?;
+    writer.end_entry().map_err(failed)
 }
 
 /// Finishes an archive, as long as `go_on` does not fail.

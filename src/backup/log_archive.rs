@@ -1,7 +1,7 @@
 //! The log archive of a backup: the closed segments since the last backup of data.
 //!
-//! It is a container like every archive: its entries are the segments, cut at their ends, each under
-//! its own name. It is written when the pin has ended the newest segment and everything up to it is
+//! It is a container like every archive: its entries are the ancestry of its last commit, and the
+//! segments, cut at their ends, each under its own name. It is written when the pin has ended the newest segment and everything up to it is
 //! durable, is always read back from the medium, and gets its name before the archive proper: so
 //! wherever a crash comes, archives and segments together hold every commit since the first backup.
 //! Segments are let go of only when the store has noted that both archives are durable.
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::builder::BackupBuilder;
-use super::copier::{Step, finish, not_json, options_of};
+use super::copier::{Step, finish, not_json, options_of, write_entry};
 use super::preflight::Place;
 use super::report::LogArchiveReport;
 use super::run::paths;
@@ -20,7 +20,7 @@ use crate::archive::{
 };
 use crate::disk::{Disk, OpenMode};
 use crate::engine::tree::Checkpoint;
-use crate::engine::{ClosedSegment, LogHold, Lsn};
+use crate::engine::{ANCESTRY_FILE, ClosedSegment, LogHold, Lsn};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{LogGap, LogHeader, SegmentPaper};
 
@@ -113,6 +113,8 @@ impl LogPlan {
         let options = options_of(backup, written);
         let mut writer =
             ArchiveWriter::create_in(disk, &target.place, &options, app).map_err(failed)?;
+        let ancestry = backup.inner.engine.ancestry_through(last.timeline.id).map_err(failed)?;
+        write_entry(&mut writer, ANCESTRY_FILE, &ancestry.encode(), written)?;
         for (segment, paper) in self.segments.iter().zip(&header.segments) {
             copy(disk, segment, paper.bytes, &mut writer, step)?;
         }

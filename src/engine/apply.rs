@@ -2,8 +2,8 @@
 //!
 //! A group keeps its LSNs, its time and its timeline, and stands in this store's own log as one group
 //! with the contexts that it was made in. Whether it follows what is here is judged once before
-//! anything is planned ([`follows`]) and once more by the leader of the commit line, under its lock:
-//! nothing that leaves a gap or another history is ever appended.
+//! anything is planned and once more by the leader of the commit line, under its lock: nothing that
+//! leaves a gap or another history is ever appended.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::batch::Batch;
 use super::leader::log_ops;
 use super::log::{Context, LogCommit, LogOp};
 use super::options::Durability;
-use super::{Lsn, Timeline};
+use super::{Ancestry, Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// Commits that stood in one group of another store's log.
@@ -19,6 +19,8 @@ use crate::error::{Error, ErrorKind, Result, code};
 pub(crate) struct ForeignGroup {
     /// The timeline of all of them.
     pub(crate) timeline: Timeline,
+    /// Digest of the ancestry that its log says it has.
+    pub(crate) ancestry_digest: u64,
     /// LSN of the first.
     pub(crate) first_lsn: Lsn,
     /// The time of all of them.
@@ -34,27 +36,22 @@ impl ForeignGroup {
         self.first_lsn + self.commits.len().saturating_sub(1) as u64
     }
 
-    /// Sees that the group comes right after the commit `lsn` of `timeline`, made at `time`.
-    pub(super) fn check_follows(&self, timeline: Timeline, lsn: Lsn, time: i64) -> Result<()> {
+    /// Sees that the group comes right after the commit `lsn` with the ancestry `ours`, made at `time`.
+    /// Gives the ancestry of the group.
+    pub(super) fn check_follows(&self, ours: &Ancestry, lsn: Lsn, time: i64) -> Result<Ancestry> {
         let first = self.first_lsn;
         if first != lsn + 1 {
             let why = format!("the log goes on with LSN {first}, and LSN {} is next", lsn + 1);
             return Err(Error::new(ErrorKind::Invalid, why).with_code(code::LOG_GAP));
         }
-        if !follows(self.timeline, timeline, lsn) {
-            return Err(divergent(lsn));
-        }
+        let ancestry = ours.follow(self.timeline, self.ancestry_digest, lsn);
+        let ancestry = ancestry.ok_or_else(|| divergent(lsn))?;
         if self.time < time {
             let why = format!("the commit with LSN {first} is older than the one before it");
             return Err(Error::new(ErrorKind::Corrupt, why));
         }
-        Ok(())
+        Ok(ancestry)
     }
-}
-
-/// Whether the commit after `lsn` of the timeline `ours` can be one of the timeline `theirs`.
-pub(crate) fn follows(theirs: Timeline, ours: Timeline, lsn: Lsn) -> bool {
-    theirs.id == ours.id || (theirs.parent == ours.id && theirs.fork == lsn)
 }
 
 fn divergent(lsn: Lsn) -> Error {

@@ -111,12 +111,15 @@ fn tidied(core: &Core, which: impl Fn(u64) -> bool) {
 
 fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
     core.sync_log_through(sealed.lsn)?;
+    // Segments that were put into the log by hand may tell of timelines that the file does not have.
+    core.ancestry_file.ensure(&sealed.ancestry)?;
     let base = core.views.current().0.checkpoint.clone();
     let start = core.disk.elapsed();
     let params = CheckpointParams {
         lsn: sealed.lsn,
         time: sealed.time,
-        timeline: sealed.timeline,
+        timeline: sealed.ancestry.tip(),
+        ancestry_digest: sealed.ancestry.digest(),
         foreign: sealed.foreign,
         durable_log_lsn: core.upkeep.durable_lsn(),
     };

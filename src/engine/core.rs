@@ -21,7 +21,7 @@ use super::pin::PinSlot;
 use super::stats::Counters;
 use super::tree::DataFile;
 use super::view::Views;
-use super::{Lsn, StoreId, TableId, Timeline};
+use super::{Ancestry, AncestryFile, Lsn, StoreId, TableId};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result, code};
 
@@ -31,6 +31,7 @@ pub(super) struct Core {
     pub(super) options: EngineOptions,
     pub(super) store_id: StoreId,
     pub(super) data: Arc<DataFile>,
+    pub(super) ancestry_file: Arc<AncestryFile>,
     pub(super) views: Views,
     pub(super) queue: Mutex<Queue>,
     pub(super) leader: Mutex<Leader>,
@@ -61,8 +62,8 @@ pub(super) struct Sealed {
     pub(super) delta: Arc<Delta>,
     pub(super) lsn: Lsn,
     pub(super) time: i64,
-    /// The timeline of that commit.
-    pub(super) timeline: Timeline,
+    /// The ancestry of that commit.
+    pub(super) ancestry: Ancestry,
     /// Whether a commit of the store's own after it begins a new timeline.
     pub(super) foreign: bool,
 }
@@ -90,6 +91,7 @@ pub(super) struct KeeperState {
 pub(super) struct Found {
     pub(super) store_id: StoreId,
     pub(super) data: Arc<DataFile>,
+    pub(super) ancestry_file: Arc<AncestryFile>,
     pub(super) views: Views,
     pub(super) leader: Leader,
     pub(super) next_table_id: TableId,
@@ -120,6 +122,7 @@ impl Core {
             options,
             store_id: found.store_id,
             data: found.data,
+            ancestry_file: found.ancestry_file,
             views: found.views,
             queue: Mutex::default(),
             active_bytes: AtomicUsize::new(found.leader.active.bytes()),

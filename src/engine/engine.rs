@@ -23,7 +23,7 @@ use super::snapshot::Snapshot;
 use super::stats::EngineStats;
 use super::tree::DataFile;
 use super::view::View;
-use super::{Lsn, StoreId, TableId, Timeline, checkpointer, keeper};
+use super::{Ancestry, History, Lsn, Position, StoreId, TableId, checkpointer, keeper};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -58,19 +58,6 @@ pub struct CommitInfo {
     pub lsn: Lsn,
     /// Its time, in microseconds since the Unix epoch; never less than that of the commit before.
     pub time: i64,
-}
-
-/// A place in history: where a store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    /// The last commit.
-    pub(crate) lsn: Lsn,
-    /// Its time.
-    pub(crate) time: i64,
-    /// Its timeline.
-    pub(crate) timeline: Timeline,
-    /// Whether a commit of the store's own begins a new timeline.
-    pub(crate) foreign: bool,
 }
 
 impl Engine {
@@ -187,6 +174,22 @@ impl Engine {
     /// The newest commit and its place in history.
     pub(crate) fn position(&self) -> Position {
         self.core.leader.lock().position()
+    }
+
+    /// All commits through the newest one, as a history.
+    pub(crate) fn history(&self) -> History {
+        self.core.leader.lock().history()
+    }
+
+    /// The ancestry of a commit of this store on the timeline `id`.
+    ///
+    /// # Errors
+    /// `Invalid` where the store did not come through that timeline.
+    pub(crate) fn ancestry_through(&self, id: u128) -> Result<Ancestry> {
+        self.core.leader.lock().ancestry.through(id).ok_or_else(|| {
+            let why = "the timeline is not of the store's history";
+            Error::new(ErrorKind::Invalid, why).at(&self.core.dir)
+        })
     }
 
     /// The store at its newest published commit.

@@ -21,7 +21,7 @@ use super::open::random_id;
 use super::options::Durability;
 use super::pin::PinSlot;
 use super::view::View;
-use super::{CATALOGUE, Change, Lsn, Position, TableId, Timeline};
+use super::{Ancestry, CATALOGUE, Change, History, Lsn, Position, TableId};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// The context of every commit of this process, the first that is defined.
@@ -33,8 +33,8 @@ pub(super) struct Leader {
     pub(super) active: Arc<Delta>,
     pub(super) next_lsn: Lsn,
     pub(super) last_time: i64,
-    /// The timeline of the last commit.
-    pub(super) timeline: Timeline,
+    /// The ancestry of the last commit.
+    pub(super) ancestry: Ancestry,
     /// Whether a commit of the store's own begins a new one.
     pub(super) foreign: bool,
 }
@@ -45,9 +45,14 @@ impl Leader {
         Position {
             lsn: self.next_lsn - 1,
             time: self.last_time,
-            timeline: self.timeline,
+            timeline: self.ancestry.tip(),
             foreign: self.foreign,
         }
+    }
+
+    /// All commits through the newest one.
+    pub(super) fn history(&self) -> History {
+        History::new(self.ancestry.clone(), self.next_lsn - 1)
     }
 
     /// Commits a group; returns the LSN of its first commit and the time of all.
@@ -56,15 +61,14 @@ impl Leader {
         core: &Core,
         commits: &[(&Batch, Durability)],
     ) -> Result<(Lsn, i64)> {
-        let mut timeline = self.timeline;
-        if self.foreign {
-            let (parent, fork) = (timeline.id, self.next_lsn - 1);
-            timeline = Timeline { id: random_id(&core.disk), parent, fork };
-            self.log.go_on(timeline, false).map_err(|error| unwritten(core, error))?;
-        }
+        let ancestry = match self.foreign {
+            true => self.ancestry.extended(random_id(&core.disk), self.next_lsn - 1)?,
+            false => self.ancestry.clone(),
+        };
+        self.log.go_on(&ancestry, false).map_err(|error| unwritten(core, error))?;
         let now = core.disk.now();
         let written = self.log.append(commits, now).map_err(|error| unwritten(core, error))?;
-        (self.timeline, self.foreign) = (timeline, false);
+        (self.ancestry, self.foreign) = (ancestry, false);
         let durable = commits.iter().any(|(_, wanted)| *wanted == Durability::Immediate);
         let batches: Vec<&Batch> = commits.iter().map(|(batch, _)| *batch).collect();
         self.written(core, written, &batches, durable)
@@ -72,15 +76,15 @@ impl Leader {
 
     /// Applies a group of another store's log, which must follow what is here.
     pub(super) fn apply(&mut self, core: &Core, group: &ForeignGroup) -> Result<(Lsn, i64)> {
-        group.check_follows(self.timeline, self.next_lsn - 1, self.last_time)?;
-        self.log.go_on(group.timeline, true).map_err(|error| unwritten(core, error))?;
+        let ancestry = group.check_follows(&self.ancestry, self.next_lsn - 1, self.last_time)?;
+        self.log.go_on(&ancestry, true).map_err(|error| unwritten(core, error))?;
         let mut entries = Vec::with_capacity(group.commits.len());
         for (context, batch) in &group.commits {
             entries.push(ForeignEntry { context: self.log.context(context)?, batch });
         }
         let written = self.log.append(&entries, group.time);
         let written = written.map_err(|error| unwritten(core, error))?;
-        (self.timeline, self.foreign) = (group.timeline, true);
+        (self.ancestry, self.foreign) = (ancestry, true);
         let batches: Vec<&Batch> = group.commits.iter().map(|(_, batch)| batch).collect();
         self.written(core, written, &batches, group.durability == Durability::Immediate)
     }
@@ -183,7 +187,7 @@ impl Leader {
             delta: sealed,
             lsn: self.next_lsn - 1,
             time: self.last_time,
-            timeline: self.timeline,
+            ancestry: self.ancestry.clone(),
             foreign: self.foreign,
         })
     }

@@ -24,6 +24,7 @@ mod pin;
 mod rendezvous;
 mod snapshot;
 mod stats;
+mod timeline;
 pub(crate) mod tree;
 pub(crate) mod value;
 mod view;
@@ -31,18 +32,18 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use apply::{ForeignGroup, follows};
+pub(crate) use apply::ForeignGroup;
 pub(crate) use batch::{Batch, Payload};
 pub(crate) use catalogue::{Catalogue, TableInfo};
 pub use engine::CommitInfo;
-pub(crate) use engine::{Engine, Position};
+pub(crate) use engine::Engine;
 pub(crate) use log::{ClosedSegment, Hold as LogHold};
 pub use log_guard::LogCapPolicy;
 pub(crate) use log_guard::{LogCap, OnLogDrop};
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{
-    DATA_FILE, DATA_RESTORING, DirLock, Inspected, LOCK_FILE, LOG_DIR, inspect, locate, lock_dir,
-    random_id,
+    DATA_FILE, DATA_RESTORING, DirLock, Inspected, LOCK_FILE, LOG_DIR, Located, inspect, locate,
+    lock_dir, random_id,
 };
 pub use options::Durability;
 pub(crate) use options::{EngineOptions, OnOpen};
@@ -50,6 +51,8 @@ pub(crate) use pin::Pin;
 pub(crate) use rendezvous::Rendezvous;
 pub(crate) use snapshot::{Snapshot, catalogue_of};
 pub use stats::EngineStats;
+pub use timeline::Timeline;
+pub(crate) use timeline::{ANCESTRY_FILE, Ancestry, AncestryFile, History, Known, Position};
 pub(crate) use value::Value;
 
 /// Log sequence number of a commit. Dense within a timeline: the first commit is 1, and 0 means that
@@ -64,17 +67,6 @@ pub type StoreId = u128;
 
 /// The table of definitions: its keys are table ids (big-endian), its values encoded definitions.
 pub(crate) const CATALOGUE: TableId = 0;
-
-/// A branch of history. Commits are the same only where timeline ancestry *and* LSN agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Timeline {
-    /// Drawn at random when the timeline is minted.
-    pub id: u128,
-    /// The timeline that this one left, or 0 for the first of a store.
-    pub parent: u128,
-    /// The last LSN that this timeline shares with its parent.
-    pub fork: Lsn,
-}
 
 /// What a commit does to one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@
 //!
 //! Here it is found out whether the next local commit leaves the history that the store knows: after
 //! a discarded tail, in a store that came out of an archive, and in one that applied another store's
-//! log. That commit then mints a new timeline, and makes it durable in the header of its log segment.
+//! log. That commit then mints a new timeline, and makes it durable in the ancestry file and in the
+//! header of its log segment.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,9 +22,12 @@ use super::log_folder;
 use super::log_guard::LogCap;
 use super::options::EngineOptions;
 use super::snapshot::{Snapshot, catalogue_of};
-use super::tree::{Checkpoint, DataFile, DataParams};
+use super::tree::{Checkpoint, DataFile, DataParams, Meta};
 use super::view::{View, Views};
-use super::{CATALOGUE, Change, Lsn, Position, StoreId, TableId, Timeline};
+use super::{
+    ANCESTRY_FILE, Ancestry, AncestryFile, CATALOGUE, Change, History, Known, Lsn, Position,
+    StoreId, TableId,
+};
 use crate::disk::atomic::parent;
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -67,10 +71,14 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
     remove_if_there(disk, &dir.join(DATA_PARTIAL))?;
     log_folder::make(disk, dir, options.log_folder.as_deref())?;
     let partial = dir.join(DATA_PARTIAL);
+    let store_id = random_id(disk);
+    let ancestry = Ancestry::first(random_id(disk));
+    AncestryFile::write(&**disk, dir, &ancestry)?;
     let params = DataParams {
         page_size: options.page_size as usize,
-        store_id: random_id(disk),
-        timeline: Timeline { id: random_id(disk), parent: 0, fork: 0 },
+        store_id,
+        timeline: ancestry.tip(),
+        ancestry_digest: ancestry.digest(),
     };
     DataFile::create(&**disk, &partial, params)?;
     disk.rename_new(&partial, &data).map_err(|e| Error::io("name the data file", &data, e))?;
@@ -83,7 +91,8 @@ fn refuse_foreign_files(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
         return Err(Error::new(ErrorKind::Exists, "there is a store already").at(dir));
     }
     let names = disk.list(dir).map_err(|e| Error::io("list the store's folder", dir, e))?;
-    let ours = [DATA_PARTIAL, LOG_DIR, LOCK_FILE];
+    let partial = format!("{ANCESTRY_FILE}.partial");
+    let ours = [DATA_PARTIAL, LOG_DIR, LOCK_FILE, ANCESTRY_FILE, &partial];
     let foreign = names.iter().find(|name| {
         let name = name.file_name().map(|n| n.to_string_lossy().into_owned());
         name.is_none_or(|name| !ours.contains(&name.as_str()))
@@ -196,12 +205,22 @@ fn cannot_be_written(error: &Error) -> bool {
 
 /// Where the store in `dir` is, found as an opening would: log and all, and nothing is started. With it the
 /// lock of the folder: as long as that is held, it stays there.
-pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(StoreId, Position, DirLock)> {
+pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Located> {
     let core = open(disk.clone(), dir, EngineOptions::default(), None)?;
-    let position = core.leader.lock().position();
+    let leader = core.leader.lock();
+    let (position, history) = (leader.position(), leader.history());
     let lock = core.views.current().0.lock.clone();
     let lock = lock.ok_or_else(|| Error::new(ErrorKind::Closed, "the store is closed").at(dir))?;
-    Ok((core.store_id, position, lock))
+    Ok(Located { store: core.store_id, position, history, lock })
+}
+
+/// Where a store is.
+pub(crate) struct Located {
+    pub(crate) store: StoreId,
+    pub(crate) position: Position,
+    /// All commits through that.
+    pub(crate) history: History,
+    pub(crate) lock: DirLock,
 }
 
 /// Why the store cannot be seen: it is not there, or the system does not let us look.
@@ -235,9 +254,10 @@ fn recover(
 ) -> Result<Found> {
     let meta = checkpoint.meta().clone();
     let log_dir = dir.join(LOG_DIR);
+    let (stored, ancestry) = ancestry(disk, dir, &meta)?;
     let mut base = RecoveryBase {
         store_id: meta.store_id,
-        timeline: meta.timeline,
+        ancestry,
         checkpoint_lsn: meta.lsn,
         checkpoint_time: meta.time,
         // An archive brings no log along.
@@ -245,21 +265,23 @@ fn recover(
         foreign: meta.foreign || meta.from_archive,
     };
     let mut lost_log = false;
-    let (replay, recovered) = match Replay::run(disk, &log_dir, base, options, &checkpoint) {
+    let (replay, recovered) = match Replay::run(disk, &log_dir, &base, options, &checkpoint) {
         Err(error) if options.accept_lost_log && error.code() == code::LOG_UNAVAILABLE => {
             lost_log = true;
             base.durable_hint = 0;
             log_folder::replace_lost(disk, dir, options)?;
-            Replay::run(disk, &log_dir, base, options, &checkpoint)?
+            Replay::run(disk, &log_dir, &base, options, &checkpoint)?
         }
         recovered => recovered?,
     };
     let (last_lsn, last_time) = (recovered.last_lsn, recovered.last_time);
-    let era = recovered.era();
+    let era = recovered.era().clone();
+    let ancestry_file = Arc::new(AncestryFile::new(disk.clone(), dir, stored));
     let foreign = era.foreign || recovered.tail_cut.is_some() || lost_log;
     let params = LogParams {
         store_id: meta.store_id,
-        timeline: era.timeline,
+        ancestry: era.ancestry.clone(),
+        ancestry_file: ancestry_file.clone(),
         applied: era.foreign,
         segment_bytes: LogCap::segment_bytes(options.log_cap, options.segment_bytes),
         next_lsn: last_lsn + 1,
@@ -280,8 +302,8 @@ fn recover(
     }
     let next_table_id = meta.next_table_id.max(replay.highest_table + 1);
     let seal = |(delta, lsn, time)| {
-        let Era { timeline, foreign, .. } = era_at(&recovered.eras, lsn);
-        Sealed { delta, lsn, time, timeline, foreign }
+        let Era { ancestry, foreign, .. } = era_at(&recovered.eras, lsn).clone();
+        Sealed { delta, lsn, time, ancestry, foreign }
     };
     let sealed: Vec<_> = replay.sealed.into_iter().map(seal).collect();
     let (active, writer) = (replay.active, replay.writer);
@@ -289,11 +311,44 @@ fn recover(
     deltas.extend(sealed.iter().rev().map(|sealed| sealed.delta.clone()));
     let catalogue = Arc::new(replay.catalogue);
     let views = Views::new(View { checkpoint, deltas, catalogue, lock: Some(lock) }, last_lsn);
-    let timeline = era.timeline;
+    let ancestry = era.ancestry;
     let leader =
-        Leader { log, writer, active, next_lsn: last_lsn + 1, last_time, timeline, foreign };
+        Leader { log, writer, active, next_lsn: last_lsn + 1, last_time, ancestry, foreign };
     let store_id = meta.store_id;
-    Ok(Found { store_id, data, views, leader, next_table_id, sealed, lost_log })
+    Ok(Found { store_id, data, ancestry_file, views, leader, next_table_id, sealed, lost_log })
+}
+
+/// What the ancestry file holds, where it can be read, and the ancestry of the checkpoint with this
+/// meta. The file may tell of more. Where it is lost, or older than the checkpoint, the headers of the
+/// log's segments may make it whole: the meta's digest proves it.
+///
+/// # Errors
+/// `Corrupt` where the ancestry cannot be had; those of the disk.
+fn ancestry(disk: &Arc<dyn Disk>, dir: &Path, meta: &Meta) -> Result<(Option<Ancestry>, Ancestry)> {
+    let (stored, problem) = match AncestryFile::load(&**disk, dir) {
+        Ok(stored) => (Some(stored), None),
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+            (None, Some(error))
+        }
+        Err(error) => return Err(error),
+    };
+    let (tip, digest) = (meta.timeline, meta.ancestry_digest);
+    let of = |known: &Known| Ancestry::proven(stored.as_ref(), tip, digest, known);
+    if let Some(ancestry) = of(&Known::default()) {
+        return Ok((stored, ancestry));
+    }
+    let segments = log::list_segments(&**disk, &dir.join(LOG_DIR))?;
+    let known = segments.iter().filter_map(|segment| segment.sound()).map(|h| h.timeline);
+    if let Some(ancestry) = of(&known.collect()) {
+        return Ok((stored, ancestry));
+    }
+    let path = dir.join(ANCESTRY_FILE);
+    let why = "the file does not tell of the history that the data file is of";
+    let error = Error::corrupt(&path, why).hint(
+        "Unpack the entry `ancestry` of the store's newest archive into its folder (`tar -xf ARCHIVE \
+         ancestry`), or restore the store.",
+    );
+    Err(problem.into_iter().fold(error, Error::because))
 }
 
 /// Rebuilds the deltas from the log, sealing them at their bound as the commit line does.
@@ -314,7 +369,7 @@ impl Replay {
     fn run(
         disk: &Arc<dyn Disk>,
         log_dir: &Path,
-        base: RecoveryBase,
+        base: &RecoveryBase,
         options: &EngineOptions,
         checkpoint: &Checkpoint,
     ) -> Result<(Replay, Recovered)> {

@@ -7,9 +7,7 @@
 //!
 //! Pure: what there is, is gathered in `health.rs`.
 
-use std::collections::HashMap;
-
-use crate::engine::{Lsn, Timeline};
+use crate::engine::{History, Lsn, Timeline};
 
 /// A commit that can be restored.
 #[non_exhaustive]
@@ -29,41 +27,6 @@ pub struct Gap {
     pub after: Lsn,
     /// The first restorable commit behind it.
     pub before: Lsn,
-}
-
-/// The history that a store stands in: timelines, each with the last commit that is of it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Lineage {
-    last: HashMap<u128, Lsn>,
-}
-
-impl Lineage {
-    /// The way that led to commit `end` of `now`, as far as `known` tells of it. Before its first own
-    /// commit a store that was rolled back stands on the timeline that it was on: what lies there
-    /// beyond its last commit is a future that it has left.
-    pub(crate) fn of(now: Timeline, end: Lsn, known: &[Timeline]) -> Lineage {
-        let by_id: HashMap<u128, &Timeline> = known.iter().map(|t| (t.id, t)).collect();
-        let mut last = HashMap::from([(now.id, end)]);
-        let mut at = now;
-        while at.parent != 0 && !last.contains_key(&at.parent) {
-            last.insert(at.parent, at.fork);
-            match by_id.get(&at.parent) {
-                Some(parent) => at = **parent,
-                None => break,
-            }
-        }
-        Lineage { last }
-    }
-
-    /// Whether commit `lsn` of `timeline` lies on the way.
-    pub(crate) fn holds(&self, timeline: u128, lsn: Lsn) -> bool {
-        self.last.get(&timeline).is_some_and(|last| lsn <= *last)
-    }
-
-    /// The last commit of `timeline` that lies on the way; `None` where the timeline does not.
-    pub(crate) fn end(&self, timeline: u128) -> Option<Lsn> {
-        self.last.get(&timeline).copied()
-    }
 }
 
 /// An archive that can be restored by what is at hand.
@@ -92,12 +55,12 @@ pub(crate) struct Reach {
     pub(crate) gaps: Vec<Gap>,
 }
 
-/// What `bases` and `pieces` restore of the history `lineage`.
-pub(crate) fn reach(lineage: &Lineage, bases: &[Base], pieces: &[Piece]) -> Reach {
+/// What `bases` and `pieces` restore of `history`.
+pub(crate) fn reach(history: &History, bases: &[Base], pieces: &[Piece]) -> Reach {
     let mut bases: Vec<Base> =
-        bases.iter().filter(|base| lineage.holds(base.timeline.id, base.lsn)).copied().collect();
+        bases.iter().filter(|base| history.holds(base.timeline.id, base.lsn)).copied().collect();
     bases.sort_by_key(|base| base.lsn);
-    let mut pieces: Vec<Piece> = pieces.iter().filter_map(|piece| cut(lineage, piece)).collect();
+    let mut pieces: Vec<Piece> = pieces.iter().filter_map(|piece| cut(history, piece)).collect();
     pieces.sort_by_key(|piece| (piece.after, piece.last));
     let mut reach = Reach::default();
     for base in bases {
@@ -117,8 +80,8 @@ pub(crate) fn reach(lineage: &Lineage, bases: &[Base], pieces: &[Piece]) -> Reac
 }
 
 /// What of `piece` lies on the way.
-pub(crate) fn cut(lineage: &Lineage, piece: &Piece) -> Option<Piece> {
-    let end = lineage.end(piece.timeline.id)?;
+pub(crate) fn cut(history: &History, piece: &Piece) -> Option<Piece> {
+    let end = history.end_of(piece.timeline.id)?;
     let last = piece.last.min(end);
     let last_time = piece.last_time.filter(|_| last == piece.last);
     (last > piece.after).then_some(Piece { last, last_time, ..*piece })
@@ -138,10 +101,20 @@ fn follow(start: Point, pieces: &[Piece]) -> Point {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Ancestry;
 
     const A: Timeline = Timeline { id: 1, parent: 0, fork: 0 };
     /// Left A after commit 50.
     const B: Timeline = Timeline { id: 2, parent: 1, fork: 50 };
+
+    /// All of A, and all of B, which left it.
+    fn of_a() -> History {
+        History::new(Ancestry::first(A.id), Lsn::MAX)
+    }
+
+    fn of_b() -> History {
+        History::new(Ancestry::first(A.id).extended(B.id, B.fork).unwrap(), Lsn::MAX)
+    }
 
     fn base(timeline: Timeline, lsn: Lsn) -> Base {
         Base { timeline, lsn, time: lsn as i64 }
@@ -157,14 +130,14 @@ mod tests {
 
     #[test]
     fn an_archive_and_the_logs_behind_it_reach_to_the_last_commit_without_a_gap() {
-        let way = Lineage::of(A, Lsn::MAX, &[A]);
+        let way = of_a();
         let found = reach(&way, &[base(A, 10), base(A, 30)], &[piece(A, 30, 44), piece(A, 10, 30)]);
         assert_eq!(found, Reach { oldest: point(10), newest: point(44), gaps: Vec::new() });
     }
 
     #[test]
     fn a_missing_log_is_a_gap_and_the_last_archive_before_a_log_is_no_help_behind_it() {
-        let way = Lineage::of(A, Lsn::MAX, &[A]);
+        let way = of_a();
         let found = reach(&way, &[base(A, 10), base(A, 30)], &[piece(A, 12, 20)]);
         assert_eq!(found.gaps, [Gap { after: 10, before: 30 }]);
         assert_eq!(found.newest, point(30));
@@ -174,13 +147,13 @@ mod tests {
 
     #[test]
     fn nothing_is_missing_between_neighbours() {
-        let way = Lineage::of(A, Lsn::MAX, &[A]);
+        let way = of_a();
         assert!(reach(&way, &[base(A, 10), base(A, 11)], &[]).gaps.is_empty());
     }
 
     #[test]
     fn a_branch_that_was_left_does_not_count() {
-        let way = Lineage::of(B, Lsn::MAX, &[A, B]);
+        let way = of_b();
         let found = reach(
             &way,
             &[base(A, 10), base(A, 60), base(B, 70)],
@@ -193,24 +166,17 @@ mod tests {
 
     #[test]
     fn what_was_cut_from_a_left_branch_has_no_known_time() {
-        let way = Lineage::of(B, Lsn::MAX, &[A, B]);
+        let way = of_b();
         let found = reach(&way, &[base(A, 10)], &[piece(A, 10, 60)]);
         assert_eq!(found.newest, Some(Point { lsn: 50, time: None }));
     }
 
     #[test]
     fn what_lies_beyond_the_end_is_a_future_that_was_left() {
-        let way = Lineage::of(A, 20, &[A]);
+        let way = History { last: 20, ..of_a() };
         let all = [base(A, 10), base(A, 30)];
         let found = reach(&way, &all, &[piece(A, 10, 30), piece(A, 30, 44)]);
         let newest = Some(Point { lsn: 20, time: None });
         assert_eq!(found, Reach { oldest: point(10), newest, gaps: Vec::new() });
-    }
-
-    #[test]
-    fn a_circle_of_forged_timelines_ends() {
-        let forged = Timeline { id: 1, parent: 2, fork: 9 };
-        let way = Lineage::of(B, Lsn::MAX, &[forged, B]);
-        assert!(way.holds(1, 50) && !way.holds(1, 51));
     }
 }

@@ -8,13 +8,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::core::Core;
-use super::coverage::{Base, Gap, Lineage, Piece, Point, cut, reach};
+use super::coverage::{Base, Gap, Piece, Point, cut, reach};
 use super::plan::Plan;
 use super::state::{Checked, LastBackup};
 use crate::archive::{
     ArchiveFile, ArchiveKind, ArchiveName, Listed, Progress, list_archives, stopped,
 };
-use crate::engine::{Lsn, Position, Timeline};
+use crate::engine::Lsn;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::Archive;
 use crate::store::LogHeader;
@@ -101,32 +101,15 @@ struct Found {
 }
 
 impl Core {
-    /// The way of the store to `position`, as far as it and what was `found` tell of it.
-    fn way(&self, found: &Found, position: Position) -> Lineage {
-        let mut known = self.timelines();
-        known.extend(found.archives.iter().map(|one| Timeline::from(one.header().timeline)));
-        let segments = found.logs.iter().flat_map(|log| &log.segments);
-        known.extend(segments.map(|segment| Timeline::from(segment.timeline)));
-        Lineage::of(position.timeline, position.lsn, &known)
-    }
-
-    /// The timelines that the store itself tells of: no archive need be of one that it came through.
-    fn timelines(&self) -> Vec<Timeline> {
-        let inner = self.store.inner();
-        let segments = inner.engine.closed_segments().unwrap_or_default();
-        let segments = segments.into_iter().map(|segment| segment.timeline);
-        segments.chain(inner.backup_state().timelines()).collect()
-    }
-
     /// The newest backup of data on the way of the store.
     pub(super) fn newest_archive(&self, plan: &Plan) -> Result<Archive> {
         let found = self.look(plan, &mut |_| ControlFlow::Continue(()))?.0;
-        let way = self.way(&found, self.store.inner().engine.position());
+        let history = self.store.inner().engine.history();
         let Found { archives, unusable, .. } = found;
         let newest = archives
             .into_iter()
             .filter(|archive| archive.header().data)
-            .filter(|archive| way.holds(archive.header().timeline.id, archive.header().lsn))
+            .filter(|archive| history.holds(archive.header().timeline.id, archive.header().lsn))
             .max_by_key(|archive| (archive.header().lsn, archive.header().started));
         // What cannot be opened says of itself nothing but its number. A drill of an older one would
         // prove what nobody asked.
@@ -181,26 +164,25 @@ impl Core {
         let plan = self.plan();
         let (found, listed) = self.look(&plan, &mut *tell)?;
         let engine = &self.store.inner().engine;
-        let position = engine.position();
-        let way = self.way(&found, position);
+        let history = engine.history();
         let archived = pieces_of(&found.logs);
         let bases =
             bases_of(&found.archives, &mut || ask(tell, listed.len(), listed.len(), &plan))?;
         let mut all = archived.clone();
-        all.extend(self.own_log(position.lsn)?);
-        let (safe, with_log) = (reach(&way, &bases, &archived), reach(&way, &bases, &all));
+        all.extend(self.own_log(history.last)?);
+        let (safe, with_log) = (reach(&history, &bases, &archived), reach(&history, &bases, &all));
         let on_way =
-            |archive: &&Archive| way.holds(archive.header().timeline.id, archive.header().lsn);
+            |archive: &&Archive| history.holds(archive.header().timeline.id, archive.header().lsn);
         let ours = found.archives.iter().filter(on_way).count();
         let leads_on = |log: &&LogHeader| {
             let pieces = pieces_of(std::slice::from_ref(*log));
-            pieces.iter().any(|piece| cut(&way, piece).is_some())
+            pieces.iter().any(|piece| cut(&history, piece).is_some())
         };
         let newest = with_log.newest.map_or(0, |point| point.lsn);
         let unprotected_after = self.is_unprotected().then_some(newest);
         let state = self.desk.lock().state.clone();
         Ok(Coverage {
-            lsn: position.lsn,
+            lsn: history.last,
             oldest: with_log.oldest,
             newest: with_log.newest,
             newest_archived: safe.newest,

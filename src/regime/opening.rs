@@ -19,7 +19,6 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::books::Books;
-use super::coverage::Lineage;
 use super::journal::Journal;
 use super::plan::Plan;
 use super::restored::{Restored, Source};
@@ -29,9 +28,11 @@ use crate::archive::{ArchiveKind, Keys, list_archives};
 use crate::disk::Disk;
 use crate::disk::atomic::{parent, remove_tree};
 use crate::engine::tree::is_of_other_format;
-use crate::engine::{DATA_FILE, DATA_RESTORING, LOG_DIR, Lsn, Timeline};
+use crate::engine::{
+    Ancestry, AncestryFile, DATA_FILE, DATA_RESTORING, History, Known, LOG_DIR, Lsn,
+};
 use crate::error::{Error, ErrorKind, Result};
-use crate::restore::{Archive, carry};
+use crate::restore::{Archive, LogSegment, carry};
 use crate::store::backup_state::BackupState;
 use crate::store::{BackupKind, Store, StoreBuilder};
 
@@ -173,14 +174,16 @@ fn restore(
     let lock = crate::engine::lock_dir(disk, dir)?;
     let to = waiting(dir);
     remove_tree(&**disk, &to).map_err(|e| Error::io("remove an unfinished restore", &to, e))?;
-    let (candidates, lineage) = candidates(disk, dir, plan, keys)?;
+    let (candidates, history) = candidates(disk, dir, plan, keys)?;
     let mut last_error = None;
     for archive in &candidates {
         match restore_one(disk, dir, archive, &to) {
             Ok(()) => {
                 restored.info.archive = Some(archive.path().to_path_buf());
                 restored.source = Some(source(archive));
-                rolling::roll_forward(disk, dir, (plan, keys), &to, &lineage, restored)?;
+                if let Some(history) = &history {
+                    rolling::roll_forward(disk, dir, (plan, keys), &to, history, restored)?;
+                }
                 let aside = set_aside(&**disk, dir, restored.info.started, &plan.zone)?;
                 restored.moved(dir, aside);
                 drop(lock);
@@ -240,12 +243,11 @@ fn candidates(
     dir: &Path,
     plan: &Plan,
     keys: &Keys,
-) -> Result<(Vec<Archive>, Lineage)> {
+) -> Result<(Vec<Archive>, Option<History>)> {
     let listed = list_archives(&**disk, &plan.destination, Some(&plan.set))?;
-    let (logs, archives): (Vec<_>, Vec<_>) =
-        listed.iter().partition(|listed| listed.name.kind() == ArchiveKind::Log);
-    let mut found: Vec<Archive> = archives
+    let mut found: Vec<Archive> = listed
         .iter()
+        .filter(|listed| listed.name.kind() != ArchiveKind::Log)
         // One that cannot even be opened is no candidate.
         .filter_map(|listed| Archive::open_on_with(disk.clone(), listed.path(), keys).ok())
         .filter(|archive| archive.header().data)
@@ -262,43 +264,45 @@ fn candidates(
             .at(&plan.destination)
             .hint("Restore by hand from the archive that you know to be right."));
     }
-    let logs = logs.iter().flat_map(|listed| rolling::read(disk, listed.path(), keys));
-    // Of a timeline between two restores there need be no archive.
-    let told = logs.map(|segment| segment.timeline).collect();
-    let lineage = lineage(disk, dir, &found, told);
-    found.retain(|archive| lineage.holds(archive.header().timeline.id, archive.header().lsn));
+    let history = history(disk, dir, &found);
+    found.retain(|archive| {
+        let (timeline, lsn) = (archive.header().timeline.id, archive.header().lsn);
+        history.as_ref().is_some_and(|history| history.holds(timeline, lsn))
+    });
     // At the same commit a whole archive needs no other; and of several the last is kept longest.
     found.sort_by_key(|archive| {
         let header = archive.header();
         let whole = header.kind != BackupKind::Incremental;
         std::cmp::Reverse((header.lsn, whole, header.started))
     });
-    Ok((found, lineage))
+    Ok((found, history))
 }
 
-/// The history that the store stood in: that of its newest log segment that can be read, or of the latest
-/// place that it remembers, or else of the archive that was begun last. `known` are the timelines that
-/// something else tells of.
-fn lineage(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    found: &[Archive],
-    mut known: Vec<Timeline>,
-) -> Lineage {
-    known.extend(found.iter().map(|archive| Timeline::from(archive.header().timeline)));
+/// The history of the damaged store, as far as it is known to go. Its ancestry file tells; where that
+/// is lost, its newest log segment with the ancestries of the archives, or else the archive that was
+/// begun last.
+fn history(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Option<History> {
+    let stored = AncestryFile::load(&**disk, dir).ok();
     let own = rolling::own_segments(disk, dir);
-    known.extend(own.iter().map(|segment| segment.timeline));
     let newest_segment = own.iter().max_by_key(|segment| segment.number);
+    let newest_archive = found.iter().max_by_key(|archive| archive.header().started);
+    let by_segment = |segment: &LogSegment| {
+        let mut known: Known = own.iter().map(|segment| segment.timeline).collect();
+        let lines = found.iter().filter_map(|archive| archive.history().ok());
+        lines.for_each(|line| known.add_line(&line.ancestry));
+        Ancestry::proven(stored.as_ref(), segment.timeline, segment.ancestry_digest, &known)
+    };
+    // A log that was put there by hand may go on from where the file ends.
+    let beyond = newest_segment.filter(|segment| {
+        stored.as_ref().is_none_or(|stored| stored.end_of(segment.timeline.id).is_none())
+    });
+    let ancestry = beyond
+        .and_then(by_segment)
+        .or(stored)
+        .or_else(|| newest_archive.and_then(|archive| Some(archive.history().ok()?.ancestry)))?;
     let state = BackupState::load(&**disk, dir).unwrap_or_default();
-    let latest = state.places().max_by_key(|(_, lsn)| *lsn);
-    known.extend(state.timelines());
-    let newest = found.iter().max_by_key(|archive| archive.header().started);
-    let now = newest_segment
-        .map(|segment| segment.timeline)
-        .or_else(|| latest.map(|(timeline, _)| timeline))
-        .or_else(|| newest.map(|archive| archive.header().timeline.into()));
-    let Some(now) = now else { return Lineage::default() };
-    let end = match state.restored_to {
+    let now = ancestry.tip();
+    let last = match state.restored_to {
         // No commit of its own since: what lies beyond all that it ever had here was left.
         Some(to) if to.timeline.id == now.id => own
             .iter()
@@ -308,5 +312,5 @@ fn lineage(
             .fold(to.lsn, Lsn::max),
         _ => Lsn::MAX,
     };
-    Lineage::of(now, end, &known)
+    Some(History::new(ancestry, last))
 }

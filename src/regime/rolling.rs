@@ -13,14 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::coverage::Lineage;
 use super::history::ArchivePart;
 use super::plan::Plan;
 use super::restored::{Restored, Rolled};
 use super::state::Status;
 use crate::archive::{ArchiveKind, Keys, list_archives};
 use crate::disk::Disk;
-use crate::engine::{LOG_DIR, Lsn};
+use crate::engine::{History, LOG_DIR, Lsn};
 use crate::error::Result;
 use crate::restore::{IntegrateOptions, LogFile, LogSegment, RestorePoint, Strictness};
 use crate::store::Store;
@@ -58,11 +57,11 @@ pub(super) fn roll_forward(
     dir: &Path,
     (plan, keys): (&Plan, &Keys),
     to: &Path,
-    lineage: &Lineage,
+    history: &History,
     restored: &mut Restored,
 ) -> Result<()> {
     let store = Store::builder(to).disk(disk.clone()).open()?;
-    let ahead = ahead(disk, dir, (plan, keys), lineage, &store)?;
+    let ahead = ahead(disk, dir, (plan, keys), history, &store)?;
     let Some(last) = ahead.iter().map(|log| log.until).max() else { return store.close() };
     let info = &mut restored.info;
     if !plan.automatic.integration {
@@ -78,7 +77,7 @@ pub(super) fn roll_forward(
     as_they_are(&store, &ahead, (plan, keys), &mut rolled);
     let fits = !rolled.stopped;
     if !fits && !plan.automatic.strict {
-        mend(&store, &ahead, keys, lineage, &mut rolled);
+        mend(&store, &ahead, keys, history, &mut rolled);
     }
     let position = store.inner().engine.position();
     rolled.end = Some((position.timeline, position.lsn));
@@ -117,13 +116,13 @@ fn as_they_are(store: &Store, ahead: &[Ahead], (plan, keys): (&Plan, &Keys), rol
 }
 
 /// Applies what is left of the logs as far as that can be done: as commits of the store's own.
-fn mend(store: &Store, ahead: &[Ahead], keys: &Keys, lineage: &Lineage, rolled: &mut Rolled) {
+fn mend(store: &Store, ahead: &[Ahead], keys: &Keys, history: &History, rolled: &mut Rolled) {
     let left = ahead.iter().filter(|log| log.until > store.lsn());
     let paths: Vec<&Path> = left.map(|log| &*log.path).collect();
     let strictness = Strictness::AutoRepair;
     let options =
         IntegrateOptions { strictness, keys: keys.clone(), ..IntegrateOptions::default() };
-    match store.integrate_on_way(&paths, options, &|timeline| lineage.end(timeline)) {
+    match store.integrate_along(&paths, options, history) {
         Ok(report) => {
             (rolled.stopped, rolled.mended) = (false, true);
             (rolled.repaired, rolled.repairs) = (report.repaired, report.repairs);
@@ -152,7 +151,7 @@ fn ahead(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     (plan, keys): (&Plan, &Keys),
-    lineage: &Lineage,
+    history: &History,
     store: &Store,
 ) -> Result<Vec<Ahead>> {
     let id = store.inner().engine.store_id();
@@ -167,7 +166,7 @@ fn ahead(
         let ours = |segment: &LogSegment| segment.store_id == id;
         let segments: Vec<LogSegment> = read(disk, &path, keys).into_iter().filter(ours).collect();
         let ends = segments.iter().filter_map(|segment| {
-            let end = lineage.end(segment.timeline.id)?.min(segment.last);
+            let end = history.end_of(segment.timeline.id)?.min(segment.last);
             (end > segment.after).then_some((segment.after, end))
         });
         let (mut after, mut until) = (Lsn::MAX, 0);

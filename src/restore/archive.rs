@@ -9,7 +9,7 @@ use super::builder::RestoreBuilder;
 use super::chain::{Chain, ChainCheck, ChainLink, Link};
 use crate::archive::{self, ArchiveFile, ArchiveRepair, Keys, Progress, Promise, Verified};
 use crate::disk::{Disk, RealDisk};
-use crate::engine::Snapshot;
+use crate::engine::{ANCESTRY_FILE, Ancestry, History, Snapshot};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::ReadHandle;
 use crate::store::papers::{BackupHeader, BackupResults};
@@ -189,6 +189,24 @@ impl Archive {
     pub fn read(&self) -> Result<ReadHandle> {
         let checkpoint = Chain::of(self)?.checkpoint()?;
         Ok(ReadHandle::unguarded(Snapshot::of_checkpoint(checkpoint)?))
+    }
+
+    /// All commits that led to the one that it equals.
+    ///
+    /// # Errors
+    /// `Corrupt` (1411) where its entry of them is missing, damaged or of another commit.
+    pub(crate) fn history(&self) -> Result<History> {
+        let wrong = |why: &str| {
+            let message = format!("its entry \"{ANCESTRY_FILE}\" cannot be used: {why}");
+            Error::corrupt(self.path(), message).with_code(code::CHECK)
+        };
+        let entry = self.file.find(ANCESTRY_FILE).ok_or_else(|| wrong("it is missing"))?;
+        let bytes = self.file.read_entry(entry, Ancestry::MAX_BYTES).map_err(damage)?;
+        let ancestry = Ancestry::decode(&bytes).map_err(wrong)?;
+        if ancestry.tip() != self.header.timeline.into() {
+            return Err(wrong("it is not that of the archive's commit"));
+        }
+        Ok(History::new(ancestry, self.header.lsn))
     }
 
     /// A restore into the folder `dir`, which must not be there.

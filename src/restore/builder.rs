@@ -8,13 +8,13 @@ use super::archive::{Archive, damage};
 use super::chain::ChainLink;
 use super::delta;
 use super::job::{Choice, Job, Part};
-use super::log_file::{Along, LogFile};
+use super::log_file::LogFile;
 use super::only;
 use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
 use super::pour::{bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
 use crate::archive::Progress;
-use crate::engine::{Engine, Lsn, Timeline};
+use crate::engine::{Engine, History, Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Contents;
 use crate::store::TablePaper;
@@ -32,7 +32,7 @@ pub struct RestoreBuilder<'a> {
     logs: Vec<PathBuf>,
     log_folders: Vec<PathBuf>,
     /// The history that is meant, where there are several.
-    along: Option<Along>,
+    along: Option<History>,
     point: RestorePoint,
     workers: usize,
     progress: Option<Tell<'a>>,
@@ -170,7 +170,7 @@ impl<'a> RestoreBuilder<'a> {
     }
 
     /// Takes only what is of this history of what lies in the folders.
-    pub(super) fn along(mut self, history: Along) -> Self {
+    pub(super) fn along(mut self, history: History) -> Self {
         self.along = Some(history);
         self
     }
@@ -229,7 +229,7 @@ impl<'a> RestoreBuilder<'a> {
                 Part::Structure(_) | Part::Nothing => Vec::new(),
             },
             tables: job.tables().to_vec(),
-            lsn: roll.as_ref().map_or(archive_lsn, |roll| roll.course.end.lsn),
+            lsn: roll.as_ref().map_or(archive_lsn, |roll| roll.course.end.last),
             logs: roll.iter().flat_map(|roll| &roll.course.legs).map(leg).collect(),
             bytes_needed,
             bytes_free,
@@ -261,11 +261,10 @@ impl<'a> RestoreBuilder<'a> {
         let header = self.archive.header();
         let start = Start {
             store: header.store_id,
-            timeline: header.timeline.into(),
-            lsn: header.lsn,
+            history: self.archive.history()?,
             time: header.commit_time,
         };
-        Roll::plan(logs, start, self.point).map(Some)
+        Roll::plan(logs, &start, self.point).map(Some)
     }
 
     /// Makes the store.

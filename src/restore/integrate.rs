@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use super::log_file::LogFile;
 use super::point::{Logs, RestorePoint, Roll, Start};
-use super::repair::{Repair, Repairer, Way};
+use super::repair::{Repair, Repairer};
 use crate::archive::Keys;
-use crate::engine::{Lsn, Position, Timeline};
+use crate::engine::{History, Lsn, Position, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Contents, Hold, HoldKind, HoldRequest, roots};
 use crate::store::{Inner, RestoredTo, Store};
@@ -114,22 +114,22 @@ impl Store {
         self.integrate_logs(paths, options, None)
     }
 
-    /// Auto-repair of a store whose history is known: `way` tells the last commit of each timeline that
-    /// is of it. What fits was applied before; only commits of the way beyond the store's are taken.
-    pub(crate) fn integrate_on_way<P: AsRef<Path>>(
+    /// Auto-repair of a store of which it is known to which `history` the logs are to lead. What fits
+    /// was applied before; only commits of the history beyond the store's are taken.
+    pub(crate) fn integrate_along<P: AsRef<Path>>(
         &self,
         paths: &[P],
         options: IntegrateOptions,
-        way: Way<'_>,
+        history: &History,
     ) -> Result<IntegrationReport> {
-        self.integrate_logs(paths, options, Some(way))
+        self.integrate_logs(paths, options, Some(history))
     }
 
     fn integrate_logs<P: AsRef<Path>>(
         &self,
         paths: &[P],
         options: IntegrateOptions,
-        way: Option<Way<'_>>,
+        along: Option<&History>,
     ) -> Result<IntegrationReport> {
         let inner = self.inner();
         inner.check_open()?;
@@ -153,10 +153,10 @@ impl Store {
                 _ => hold.check(),
             };
             if repairing {
-                let repairer = Repairer::new(inner, hold, start, options.to, way, &go_on);
+                let repairer = Repairer::new(inner, hold, start, options.to, along, &go_on);
                 return repairer.run(&logs, report);
             }
-            apply(inner, hold, &Roll::plan(&logs, start, options.to)?, &go_on, report)
+            apply(inner, hold, &Roll::plan(&logs, &start, options.to)?, &go_on, report)
         })
     }
 }
@@ -172,9 +172,9 @@ pub(super) fn exclusively(
     let hold = hold(inner, transaction_timeout)?;
     let start = here(inner);
     let mut report = IntegrationReport {
-        after: start.lsn,
-        lsn: start.lsn,
-        timeline: start.timeline,
+        after: start.history.last,
+        lsn: start.history.last,
+        timeline: start.history.tip(),
         commits: 0,
         operations: 0,
         repaired: 0,
@@ -203,9 +203,8 @@ fn remember(inner: &Inner, position: Position) -> Result<()> {
 
 /// Where the store is now.
 pub(super) fn here(inner: &Inner) -> Start {
-    let position = inner.engine.position();
-    let store = inner.engine.store_id();
-    Start { store, timeline: position.timeline, lsn: position.lsn, time: position.time }
+    let (store, history) = (inner.engine.store_id(), inner.engine.history());
+    Start { store, history, time: inner.engine.position().time }
 }
 
 fn stopped(inner: &Inner) -> Error {

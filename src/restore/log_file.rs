@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use course::{Along, Course, Leg, Place, check_kin};
+pub(crate) use course::{Course, Leg, check_admitted, known};
 pub(crate) use find::is_log;
 pub use record::{LogAction, LogCommit, LogOperation};
 pub(crate) use segment::Segment;
@@ -49,6 +49,8 @@ pub struct LogSegment {
     pub store_id: StoreId,
     /// The timeline of its commits.
     pub timeline: Timeline,
+    /// Stands for the whole line of timelines that led to them.
+    pub ancestry_digest: u64,
     /// It holds the commits after this one.
     pub after: Lsn,
     /// Its last commit.
@@ -231,12 +233,12 @@ impl LogFile {
             let why = "there is no commit in the log";
             return Err(Error::new(ErrorKind::NotFound, why).at(&self.path));
         };
-        let start = Place { timeline: first.header().timeline, lsn: first.after() };
-        let store = first.header().store_id;
+        let (start, store) = (first.start(), first.header().store_id);
+        let known = known(self.segments.iter(), None);
         for segment in &self.segments {
-            check_kin(segment, store, start)?;
+            check_admitted(segment, store, &start, &known)?;
         }
-        let course = Course::plan(self.segments.iter(), store, start, Lsn::MAX, None)?;
+        let course = Course::plan(self.segments.iter(), store, &start, Lsn::MAX, None)?;
         course.gap().map_or(Ok(course), Err)
     }
 
@@ -268,7 +270,7 @@ impl LogFile {
             check.bytes += segment.bytes();
         }
         check.after = course.legs.first().map_or(0, |leg| leg.after);
-        check.last = course.end.lsn;
+        check.last = course.end.last;
         Ok(check)
     }
 }
@@ -296,6 +298,7 @@ fn describe(segment: &Segment) -> LogSegment {
         number: header.number,
         store_id: header.store_id,
         timeline: header.timeline,
+        ancestry_digest: header.ancestry_digest,
         after: segment.after(),
         last: segment.last(),
         after_time: header.base_time,

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::integrate::{IntegrateOptions, IntegrationReport, apply, exclusively, here};
-use super::log_file::{LogFile, Place, Segment, check_kin, is_log};
+use super::log_file::{LogFile, Segment, check_admitted, is_log};
 use super::point::{Logs, RestorePoint, Roll};
 use crate::archive::{Claim, Keys, partial, remove_unfinished};
 use crate::disk::{Disk, OpenMode};
-use crate::engine::{ClosedSegment, Lsn};
+use crate::engine::{ClosedSegment, History, Lsn};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::Store;
 
@@ -56,7 +56,7 @@ impl Store {
         let closed = engine.closed_segments()?;
         let disk = &**engine.disk();
         let there = shipped(engine.disk(), folder)?;
-        let rest = unshipped(&closed, &there, base.lsn)?;
+        let rest = unshipped(&closed, &there, base.lsn, &engine.history())?;
         // Another process may have a store of this identity, and ship into this folder too.
         let claim = Claim::new(engine.disk(), folder, engine.store_id())?;
         remove_unfinished(engine.disk(), folder, engine.store_id(), Some(&claim))?;
@@ -87,25 +87,26 @@ fn unshipped<'c>(
     closed: &'c [ClosedSegment],
     there: &[LogFile],
     base: Lsn,
+    history: &History,
 ) -> Result<Vec<&'c ClosedSegment>> {
     // Segments that another branch left there do not count.
-    let ours = |part: &&Segment| {
-        let id = part.header().timeline.id;
-        closed.iter().any(|segment| segment.timeline.id == id || segment.timeline.parent == id)
+    let ours = |part: &Segment| {
+        let timeline = part.header().timeline.id;
+        let last = part.last().min(history.end_of(timeline)?);
+        (last > part.after()).then_some((timeline, part.after(), last))
     };
-    let parts: Vec<&Segment> = there.iter().flat_map(LogFile::parts).filter(ours).collect();
+    let parts: Vec<(u128, Lsn, Lsn)> =
+        there.iter().flat_map(LogFile::parts).filter_map(ours).collect();
     let is_there = |segment: &ClosedSegment| {
-        parts.iter().any(|part| {
-            part.header().timeline.id == segment.timeline.id
-                && part.after() <= segment.after
-                && part.last() >= segment.last
+        parts.iter().any(|&(timeline, after, last)| {
+            timeline == segment.timeline.id && after <= segment.after && last >= segment.last
         })
     };
     // A mirror begins with the last backup, or with what was shipped first.
-    let floor = parts.iter().map(|part| part.after()).min().unwrap_or(base);
+    let floor = parts.iter().map(|(_, after, _)| *after).min().unwrap_or(base);
     let wanted = |segment: &&ClosedSegment| segment.last > floor && !is_there(segment);
     let rest: Vec<_> = closed.iter().filter(wanted).collect();
-    let through = parts.iter().map(|part| part.last()).max();
+    let through = parts.iter().map(|(_, _, last)| *last).max();
     match (rest.first(), through) {
         (Some(first), Some(through)) if first.after > through => {
             let why = format!(
@@ -227,22 +228,22 @@ impl Follower {
         let inner = self.store.inner().clone();
         inner.check_open()?;
         let start = here(&inner);
-        let place = Place { timeline: start.timeline, lsn: start.lsn };
+        let known = logs.known();
         for segment in logs.at_hand.iter().flat_map(|log| log.parts()) {
             if segment.header().store_id == start.store {
-                check_kin(segment, start.store, place)?;
+                check_admitted(segment, start.store, &start.history, &known)?;
             }
         }
-        let roll = Roll::as_far_as_possible(&logs, start, RestorePoint::Newest)?;
+        let roll = Roll::as_far_as_possible(&logs, &start, RestorePoint::Newest)?;
         if !roll.course.legs.is_empty() {
             let timeout = self.transaction_timeout;
             let report = exclusively(&inner, timeout, |hold, start, report| {
-                let roll = Roll::as_far_as_possible(&logs, start, RestorePoint::Newest)?;
+                let roll = Roll::as_far_as_possible(&logs, &start, RestorePoint::Newest)?;
                 apply(&inner, hold, &roll, &|| hold.check(), report)
             })?;
             events.push(FollowEvent::Integrated(report));
         }
-        let end = roll.course.end.lsn;
+        let end = roll.course.end.last;
         match roll.course.gap() {
             Some(gap) if self.waiting != Some(end) => {
                 self.waiting = Some(end);

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::builder::Tell;
-use super::log_file::{Along, Course, LogFile, Place, Segment, check_chain, check_kin};
+use super::log_file::{Course, LogFile, Segment, check_admitted, check_chain, known};
 use crate::archive::Progress;
-use crate::engine::{Engine, EngineOptions, ForeignGroup, Lsn, StoreId, Timeline};
+use crate::engine::{Engine, EngineOptions, ForeignGroup, History, Known, Lsn, StoreId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{BackupState, RestoredTo};
 
@@ -53,7 +53,7 @@ pub(crate) struct Logs {
     /// What else lies at hand: of these what belongs to it is taken.
     pub(crate) at_hand: Vec<LogFile>,
     /// Only what is of this history is taken, where there are several.
-    pub(crate) along: Option<Along>,
+    pub(crate) along: Option<History>,
     /// What lies at hand and cannot be read. It is an error only where it may be needed.
     pub(crate) unread: Vec<Error>,
 }
@@ -61,6 +61,11 @@ pub(crate) struct Logs {
 impl Logs {
     fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.named.iter().chain(&self.at_hand).flat_map(|log| log.parts())
+    }
+
+    /// The timelines that they tell of.
+    pub(crate) fn known(&self) -> Known {
+        known(self.segments(), self.along.as_ref())
     }
 
     /// Bytes of all of them.
@@ -74,11 +79,12 @@ impl Logs {
 }
 
 /// Where a store is before it is rolled forward.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub(crate) store: StoreId,
-    pub(crate) timeline: Timeline,
-    pub(crate) lsn: Lsn,
+    /// Its commits.
+    pub(crate) history: History,
+    /// The time of the last one.
     pub(crate) time: i64,
 }
 
@@ -107,14 +113,13 @@ impl<'l> Roll<'l> {
     /// # Errors
     /// `Invalid` where the point lies before the start; `Invalid` (2010) where commits are missing;
     /// `Foreign` (1416) where a named log does not belong to the history, or two histories go on.
-    pub(crate) fn plan(logs: &'l Logs, start: Start, point: RestorePoint) -> Result<Roll<'l>> {
+    pub(crate) fn plan(logs: &'l Logs, start: &Start, point: RestorePoint) -> Result<Roll<'l>> {
         check_not_before(start, point)?;
-        let place = Place { timeline: start.timeline, lsn: start.lsn };
+        let known = logs.known();
         for segment in logs.named.iter().flat_map(|log| log.parts()) {
-            check_kin(segment, start.store, place)?;
+            check_admitted(segment, start.store, &start.history, &known)?;
         }
-        let course =
-            Course::plan(logs.segments(), start.store, place, point.last(), logs.along.as_ref())?;
+        let Roll { course, .. } = Roll::as_far_as_possible(logs, start, point)?;
         let reached = check_reached(&course, point);
         match logs.unread.first() {
             // What was not read may be what is missing.
@@ -132,12 +137,11 @@ impl<'l> Roll<'l> {
     /// `Foreign` (1416) where two histories go on from one commit.
     pub(crate) fn as_far_as_possible(
         logs: &'l Logs,
-        start: Start,
+        start: &Start,
         point: RestorePoint,
     ) -> Result<Roll<'l>> {
-        let place = Place { timeline: start.timeline, lsn: start.lsn };
-        let course =
-            Course::plan(logs.segments(), start.store, place, point.last(), logs.along.as_ref())?;
+        let (segments, along) = (logs.segments(), logs.along.as_ref());
+        let course = Course::plan(segments, start.store, &start.history, point.last(), along)?;
         Ok(Roll { course, point })
     }
 
@@ -235,8 +239,8 @@ impl<'l> Roll<'l> {
     }
 }
 
-fn check_not_before(start: Start, point: RestorePoint) -> Result<()> {
-    let (lsn, time) = (start.lsn, start.time);
+fn check_not_before(start: &Start, point: RestorePoint) -> Result<()> {
+    let (lsn, time) = (start.history.last, start.time);
     let refuse = |what: String| {
         let error = Error::new(ErrorKind::Invalid, what);
         Err(error.hint("Begin with an older archive: history is only rolled forward."))
@@ -256,13 +260,13 @@ fn goes_past(course: &Course<'_>, point: RestorePoint) -> bool {
     match point {
         RestorePoint::Newest => false,
         RestorePoint::Time(_) => course.last_time().is_some_and(|last| !point.allows(last)),
-        RestorePoint::Lsn(_) | RestorePoint::Before(_) => course.end.lsn >= point.last(),
+        RestorePoint::Lsn(_) | RestorePoint::Before(_) => course.end.last >= point.last(),
     }
 }
 
 /// Sees that the way leads to the point, as far as that can be known before the logs are read.
 fn check_reached(course: &Course<'_>, point: RestorePoint) -> Result<()> {
-    let (end, gap) = (course.end.lsn, course.gap());
+    let (end, gap) = (course.end.last, course.gap());
     match point {
         RestorePoint::Newest => gap.map_or(Ok(()), Err),
         // Past the point nothing is needed.

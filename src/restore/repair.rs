@@ -15,10 +15,10 @@ use serde_json::Value as Json;
 
 use super::integrate::IntegrationReport;
 use super::log_file::{
-    LogAction, LogCommit, LogFile, LogOperation, Place, Segment, Tables, operations_of,
+    LogAction, LogCommit, LogFile, LogOperation, Segment, Tables, operations_of,
 };
 use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
-use crate::engine::{Batch, Durability, Lsn, Payload, Snapshot, TableId, Timeline};
+use crate::engine::{Batch, Durability, History, Known, Lsn, Payload, Snapshot, TableId};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::Hold;
 use crate::store::{Inner, TableDescription};
@@ -56,9 +56,6 @@ pub struct Repair {
     pub done: Repaired,
 }
 
-/// The last commit of each timeline that a store's history has; `None` for one that is not of it.
-pub(crate) type Way<'w> = &'w dyn Fn(u128) -> Option<Lsn>;
-
 pub(super) struct Repairer<'i> {
     inner: &'i Inner,
     hold: &'i Hold,
@@ -67,7 +64,7 @@ pub(super) struct Repairer<'i> {
     start: Start,
     to: RestorePoint,
     /// The history that the logs are to be of, where it is known.
-    way: Option<Way<'i>>,
+    along: Option<&'i History>,
     /// Which commits the store has: through which LSN of each timeline.
     held: HashMap<u128, Lsn>,
     /// The numbers here of the logs' tables that have others here.
@@ -87,14 +84,13 @@ impl<'i> Repairer<'i> {
         hold: &'i Hold,
         start: Start,
         to: RestorePoint,
-        way: Option<Way<'i>>,
+        along: Option<&'i History>,
         go_on: &'i dyn Fn() -> Result<()>,
     ) -> Repairer<'i> {
-        let mut held = HashMap::from([(start.timeline.id, start.lsn)]);
-        if start.timeline.parent != 0 {
-            held.insert(start.timeline.parent, start.timeline.fork);
-        }
-        Repairer { inner, hold, go_on, start, to, way, held, ids: HashMap::new() }
+        let timelines = start.history.ancestry.timelines();
+        let held = timelines.filter_map(|one| Some((one.id, start.history.end_of(one.id)?)));
+        let held = held.collect();
+        Repairer { inner, hold, go_on, start, to, along, held, ids: HashMap::new() }
     }
 
     pub(super) fn run(mut self, logs: &Logs, report: &mut IntegrationReport) -> Result<()> {
@@ -104,8 +100,8 @@ impl<'i> Repairer<'i> {
             return Err(error.with_code(code::FOREIGN_LOG).at(other.path()));
         }
         segments.sort_by_key(|segment| (segment.after(), segment.last()));
-        if self.way.is_none() {
-            self.know_the_past(&segments);
+        if self.along.is_none() {
+            self.know_strangers(&segments, &logs.known());
             if let Err(problem) = self.fitting(logs, report) {
                 report.problems.push(self.bypassed(problem)?);
             }
@@ -127,34 +123,22 @@ impl<'i> Repairer<'i> {
         self.inner.engine.sync()
     }
 
-    /// Of each timeline that its own came from, the store has the commits up to where that was left.
-    /// Where the logs do not tell where, it was not after the store's own began: an older value must
-    /// not take the place of a newer one.
-    fn know_the_past(&mut self, segments: &[&Segment]) {
-        let timelines = segments.iter().map(|segment| segment.header().timeline);
-        let known: HashMap<u128, Timeline> = timelines.map(|line| (line.id, line)).collect();
-        let mut at = self.start.timeline;
-        while let Some(above) = known.get(&at.parent)
-            && above.parent != 0
-            && !self.held.contains_key(&above.parent)
-        {
-            self.held.insert(above.parent, above.fork);
-            at = *above;
+    /// Of a timeline of which it is not known where it left the store's history, the store has the
+    /// commits before its own timeline began: an older value must not take the place of a newer one.
+    fn know_strangers(&mut self, segments: &[&Segment], known: &Known) {
+        let history = &self.start.history;
+        for segment in segments {
+            let timeline = segment.header().timeline;
+            if history.parting(timeline, segment.last(), known).is_none() {
+                self.held.insert(timeline.id, history.tip().fork);
+            }
         }
-        let related = |line: &&Timeline| {
-            self.held.contains_key(&line.id) || self.held.contains_key(&line.parent)
-        };
-        let strangers = known.values().filter(|line| !related(line)).map(|line| line.id);
-        let strangers: Vec<u128> = strangers.collect();
-        let fork = self.start.timeline.fork;
-        self.held.extend(strangers.into_iter().map(|id| (id, fork)));
     }
 
     /// Applies what fits as it is.
     fn fitting(&mut self, logs: &Logs, report: &mut IntegrationReport) -> Result<()> {
-        let place = Place { timeline: self.start.timeline, lsn: self.start.lsn };
-        let roll = Roll::as_far_as_possible(logs, self.start, self.to)?;
-        let mut done = Rolled { lsn: place.lsn, ..Rolled::default() };
+        let roll = Roll::as_far_as_possible(logs, &self.start, self.to)?;
+        let mut done = Rolled { lsn: self.start.history.last, ..Rolled::default() };
         let result = roll.run(&self.inner.engine, &mut |rolled| {
             done = *rolled;
             self.hold.progress(rolled.bytes.max(1));
@@ -192,12 +176,11 @@ impl<'i> Repairer<'i> {
             return Ok(());
         }
         *held = commit.lsn;
-        let off_way = |way: Way<'_>| {
-            // What of the way is not beyond the store's last commit, the store has.
-            commit.lsn <= self.start.lsn
-                || way(commit.timeline.id).is_none_or(|end| commit.lsn > end)
+        let passed_over = |along: &History| {
+            // What of it is not beyond the store's last commit, the store has.
+            commit.lsn <= self.start.history.last || !along.holds(commit.timeline.id, commit.lsn)
         };
-        if self.way.is_some_and(off_way) {
+        if self.along.is_some_and(passed_over) {
             return Ok(());
         }
         if commit.lsn > self.to.last() || !self.to.allows(commit.time) {
@@ -356,6 +339,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::super::integrate::{IntegrateOptions, Strictness};
+    use super::History;
     use crate::disk::{Disk, SimDisk};
     use crate::store::{Store, TableDef};
 
@@ -385,10 +369,9 @@ mod tests {
         // Commit 2 is missing, commit 5 comes first and twice, and commit 6 is off the way.
         let options =
             IntegrateOptions { strictness: Strictness::AutoRepair, ..IntegrateOptions::default() };
-        let own = source.inner().engine.position().timeline.id;
-        let way = |timeline: u128| (timeline == own).then_some(5);
+        let along = History::new(source.inner().engine.history().ancestry, 5);
         let paths = [&logs[3], &logs[1], &logs[2], &logs[4], &logs[3]];
-        let report = copy.integrate_on_way(&paths, options, &way).unwrap();
+        let report = copy.integrate_along(&paths, options, &along).unwrap();
         let mended: Vec<u64> = report.repairs.iter().map(|repair| repair.lsn).collect();
         assert_eq!(mended, [3, 4, 5]);
         let read = copy.begin_read().unwrap();

@@ -16,14 +16,12 @@ use std::sync::Arc;
 use super::archive::Archive;
 use super::builder::{RestoreBuilder, RestoreReport};
 use super::carried::carry;
-use super::log_file::{Along, Place};
 use super::point::RestorePoint;
 use crate::archive::{ArchiveKind, Keys, Progress, list_archives};
 use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{Disk, RealDisk};
-use crate::engine::{LOG_DIR, Position, StoreId, Timeline, locate};
+use crate::engine::{History, LOG_DIR, Located, StoreId, locate};
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::store::BackupState;
 
 /// What is added to the name of the store that is kept.
 const BEFORE: &str = "before-rollback";
@@ -111,7 +109,7 @@ impl Rollback {
         }
         self.put_back()?;
         // What is found holds as long as nobody else can write.
-        let (store, position, lock) = locate(&self.disk, &self.dir)?;
+        let Located { store, position, history, lock } = locate(&self.disk, &self.dir)?;
         if self.point.last() >= position.lsn && self.point.allows(position.time) {
             let why =
                 format!("the store is at LSN {}: there is nothing to roll back", position.lsn);
@@ -121,7 +119,7 @@ impl Rollback {
         remove_tree(&*self.disk, &new)
             .map_err(|e| Error::io("remove an unfinished rollback", &new, e))?;
         let made = self
-            .restore(store, position, &new)
+            .restore(store, &history, &new)
             .and_then(|made| carry(&*self.disk, &self.dir, &new).map(|()| made));
         if made.is_err() {
             // It may be what the disk has no room for.
@@ -206,16 +204,14 @@ impl Rollback {
     fn restore(
         &self,
         store: StoreId,
-        position: Position,
+        history: &History,
         new: &Path,
     ) -> Result<(PathBuf, RestoreReport)> {
         let mut problem = None;
-        let (candidates, known) = self.candidates(store, &mut problem)?;
-        let along = Along { to: Place { timeline: position.timeline, lsn: position.lsn }, known };
-        for archive in candidates {
-            let builder = self.builder(&archive, &along, new);
+        for archive in self.candidates(store, &mut problem)? {
+            let builder = self.builder(&archive, history, new);
             match builder.plan() {
-                Ok(_) => match self.builder(&archive, &along, new).run() {
+                Ok(_) => match self.builder(&archive, history, new).run() {
                     // An older archive may do.
                     Err(error) if error.kind() == ErrorKind::Corrupt => {
                         problem.get_or_insert(error);
@@ -240,10 +236,10 @@ impl Rollback {
     fn builder<'a>(
         &'a self,
         archive: &'a Archive,
-        along: &Along,
+        history: &History,
         new: &Path,
     ) -> RestoreBuilder<'a> {
-        let own = archive.restore(new).attachments(false).to(self.point).along(along.clone());
+        let own = archive.restore(new).attachments(false).to(self.point).along(history.clone());
         let own = own.logs_in(self.dir.join(LOG_DIR));
         let own = self.folders.iter().fold(own, |builder, folder| builder.logs_in(folder));
         match &self.progress {
@@ -252,17 +248,10 @@ impl Rollback {
         }
     }
 
-    /// The archives of the store in the folders that are not past the point, newest first, and the
-    /// timelines that any of them, or the store itself, tells of. The first that cannot be opened
-    /// becomes the `problem`.
-    fn candidates(
-        &self,
-        store: StoreId,
-        problem: &mut Option<Error>,
-    ) -> Result<(Vec<Archive>, Vec<Timeline>)> {
+    /// The archives of the store in the folders that are not past the point, newest first. The first
+    /// that cannot be opened becomes the `problem`.
+    fn candidates(&self, store: StoreId, problem: &mut Option<Error>) -> Result<Vec<Archive>> {
         let mut found = Vec::new();
-        let state = BackupState::load(&*self.disk, &self.dir).unwrap_or_default();
-        let mut known: Vec<Timeline> = state.timelines().collect();
         for folder in &self.folders {
             for listed in list_archives(&*self.disk, folder, None)? {
                 if listed.name.kind() == ArchiveKind::Log {
@@ -280,11 +269,7 @@ impl Rollback {
                 let header = archive.header();
                 let before =
                     header.lsn <= self.point.last() && self.point.allows(header.commit_time);
-                if header.store_id != store {
-                    continue;
-                }
-                known.push(header.timeline.into());
-                if header.data && before {
+                if header.store_id == store && header.data && before {
                     found.push(archive);
                 }
             }
@@ -293,6 +278,6 @@ impl Rollback {
         found.sort_by_key(|archive| {
             std::cmp::Reverse((archive.header().lsn, archive.header().started))
         });
-        Ok((found, known))
+        Ok(found)
     }
 }

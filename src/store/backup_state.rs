@@ -155,11 +155,6 @@ impl BackupState {
         all.map(|(timeline, lsn)| (timeline.into(), lsn))
     }
 
-    /// Their timelines.
-    pub(crate) fn timelines(&self) -> impl Iterator<Item = Timeline> {
-        self.places().map(|(timeline, _)| timeline)
-    }
-
     /// Remembers an archive whose pages are those of this data file.
     pub(crate) fn add_parent(&mut self, parent: ArchiveRef) {
         self.parents.retain(|known| known.seal != parent.seal);

@@ -12,7 +12,7 @@ use super::format::SegmentHeader;
 use super::reader::unsupported;
 use super::recovery::{RecoveryBase, divergent};
 use super::segment::{Header, SegmentInfo};
-use crate::engine::{Lsn, Timeline};
+use crate::engine::{Ancestry, Lsn};
 use crate::{Error, Result};
 
 /// Places in `segments` of those to be read, in order; empty where there is no sound header.
@@ -24,7 +24,7 @@ pub(super) fn live_chain(segments: &[SegmentInfo], base: &RecoveryBase) -> Resul
         check_header(segment, base)?;
     }
     let sound = |segment: &SegmentInfo| {
-        segment.sound().is_some_and(|header| !is_dead(header.timeline, header.base, base.timeline))
+        segment.sound().is_some_and(|header| !was_left(header, &base.ancestry))
     };
     let mut upto = segments.len();
     'below: loop {
@@ -43,14 +43,16 @@ pub(super) fn live_chain(segments: &[SegmentInfo], base: &RecoveryBase) -> Resul
     }
 }
 
-/// Whether a segment cannot be of the history of a data file on the timeline `ours`, although both
-/// come from the same one. That timeline may have no segment of its own so far: dead is what was
-/// appended to its parent behind the fork, and what forked off at the same place and came to
-/// nothing. Should such a segment hold durable commits all the same, the judgement of the end sees it.
-pub(super) fn is_dead(theirs: Timeline, base: Lsn, ours: Timeline) -> bool {
-    let sibling = theirs.parent == ours.parent && theirs.fork == ours.fork;
-    let behind_fork = theirs.id == ours.parent && base > ours.fork;
-    ours.parent != 0 && theirs.id != ours.id && (sibling || behind_fork)
+/// Whether a segment cannot be of the history of a data file with the ancestry `ours`, although both
+/// come from the same one. The data file's timeline may have no segment of its own so far: what was
+/// appended to an older timeline behind its fork was left, and so was what forked off at the same place
+/// and came to nothing. Should such a segment hold durable commits all the same, the judgement of the
+/// end sees it.
+pub(super) fn was_left(header: &SegmentHeader, ours: &Ancestry) -> bool {
+    let (theirs, tip) = (header.timeline, ours.tip());
+    let sibling = theirs.parent == tip.parent && theirs.fork == tip.fork && theirs.id != tip.id;
+    let behind_fork = ours.end_of(theirs.id).is_some_and(|end| header.base > end);
+    (sibling && tip.parent != 0) || behind_fork
 }
 
 fn check_header(segment: &SegmentInfo, base: &RecoveryBase) -> Result<()> {
@@ -90,21 +92,21 @@ fn before(
 }
 
 /// How the timeline of a segment is related to the history read so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kinship {
     /// It is the same.
     Same,
     /// It forks off exactly here.
-    Child(Timeline),
-    /// The data file's timeline left it, after this LSN.
+    Child(Ancestry),
+    /// The data file's history left it, after this LSN.
     Ancestor(Lsn),
 }
 
 /// A stretch of history on one timeline, made here or elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Era {
-    /// Its timeline.
-    pub(crate) timeline: Timeline,
+    /// The ancestry of its commits.
+    pub(crate) ancestry: Ancestry,
     /// It holds the commits after this one.
     pub(crate) after: Lsn,
     /// The timeline is another store's: a commit of our own begins a new one.
@@ -112,62 +114,65 @@ pub(crate) struct Era {
 }
 
 /// The era of the commit at `lsn`, in `eras` that begin with that of the checkpoint.
-pub(crate) fn era_at(eras: &[Era], lsn: Lsn) -> Era {
-    *eras[1..].iter().rev().find(|era| lsn > era.after).unwrap_or(&eras[0])
+pub(crate) fn era_at(eras: &[Era], lsn: Lsn) -> &Era {
+    eras[1..].iter().rev().find(|era| lsn > era.after).unwrap_or(&eras[0])
 }
 
-/// The timelines that the history read so far went through.
-pub(super) struct Lineage {
+/// The eras that the history read so far went through.
+pub(super) struct Eras {
     /// That of the checkpoint, and each that followed the one before it. Never empty.
     eras: Vec<Era>,
     checkpoint_lsn: Lsn,
 }
 
-impl Lineage {
-    pub(super) fn new(base: &RecoveryBase) -> Lineage {
-        let first = Era { timeline: base.timeline, after: 0, foreign: base.foreign };
-        Lineage { eras: vec![first], checkpoint_lsn: base.checkpoint_lsn }
+impl Eras {
+    pub(super) fn new(base: &RecoveryBase) -> Eras {
+        let first = Era { ancestry: base.ancestry.clone(), after: 0, foreign: base.foreign };
+        Eras { eras: vec![first], checkpoint_lsn: base.checkpoint_lsn }
     }
 
     pub(super) fn into_eras(self) -> Vec<Era> {
         self.eras
     }
 
-    fn last(&self) -> Era {
-        self.eras[self.eras.len() - 1]
+    fn last(&self) -> &Era {
+        &self.eras[self.eras.len() - 1]
     }
 
     /// # Errors
-    /// `Foreign` where the segment's timeline neither is, nor continues, nor precedes this one.
+    /// `Foreign` where the segment's timeline neither is, nor continues, nor precedes this one, or its
+    /// ancestry is another than it would be then.
     pub(super) fn kinship(&self, header: &SegmentHeader, path: &Path) -> Result<Kinship> {
-        let ours = self.last().timeline;
-        let theirs = header.timeline;
-        if theirs == ours {
-            return Ok(Kinship::Same);
+        let (ours, theirs) = (&self.last().ancestry, header.timeline);
+        match ours.follow(theirs, header.ancestry_digest, header.base) {
+            Some(next) if next == *ours => return Ok(Kinship::Same),
+            Some(next) if header.base >= self.checkpoint_lsn => return Ok(Kinship::Child(next)),
+            _ => {}
         }
-        let forks_here = theirs.parent == ours.id && theirs.fork == header.base;
-        if forks_here && header.base >= self.checkpoint_lsn {
-            return Ok(Kinship::Child(theirs));
-        }
-        if theirs.id == ours.parent && header.base <= ours.fork && ours.fork <= self.checkpoint_lsn
+        if let (Some(before), Some(end)) = (ours.through(theirs.id), ours.end_of(theirs.id))
+            && before.digest() == header.ancestry_digest
+            && header.base <= end
+            && end <= self.checkpoint_lsn
         {
-            return Ok(Kinship::Ancestor(ours.fork));
+            return Ok(Kinship::Ancestor(end));
         }
         Err(divergent(path, "the log segment belongs to a divergent history of this store"))
     }
 
     /// A group of a segment of this kinship was read, which holds commits after the checkpoint and
     /// after `after`.
-    pub(super) fn accept(&mut self, kinship: Kinship, header: &SegmentHeader, after: Lsn) {
+    pub(super) fn accept(&mut self, kinship: &Kinship, header: &SegmentHeader, after: Lsn) {
         let last = self.last();
         let era = match kinship {
-            Kinship::Child(timeline) => Era { timeline, after, foreign: header.applied },
+            Kinship::Child(ancestry) => {
+                Era { ancestry: ancestry.clone(), after, foreign: header.applied }
+            }
             // Whoever commits on his own begins a timeline of his own: on the same one, what was
             // foreign stays foreign.
-            Kinship::Same => Era { after, foreign: last.foreign || header.applied, ..last },
+            Kinship::Same => Era { after, foreign: last.foreign || header.applied, ..last.clone() },
             Kinship::Ancestor(_) => return,
         };
-        if (era.timeline, era.foreign) != (last.timeline, last.foreign) {
+        if (&era.ancestry, era.foreign) != (&last.ancestry, last.foreign) {
             self.eras.push(era);
         }
     }

@@ -20,7 +20,7 @@
 use crate::engine::{Lsn, StoreId, Timeline};
 
 /// The format that this version writes and the only one that it reads.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// Length of a segment's header.
 pub(crate) const SEGMENT_HEADER: usize = 128;
 /// Length of a group's head, and of a trailer.
@@ -73,6 +73,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) store_id: StoreId,
     /// The timeline of every commit in it.
     pub(crate) timeline: Timeline,
+    /// Digest of the whole line of timelines that led there ([`crate::engine::Ancestry::digest`]).
+    pub(crate) ancestry_digest: u64,
     /// Its number, the same as in its name.
     pub(crate) number: u64,
     /// Drawn at random for this segment alone.
@@ -109,6 +111,7 @@ impl SegmentHeader {
         at.put(&self.base.to_le_bytes());
         at.put(&self.base_time.to_le_bytes());
         at.put(&(if self.applied { APPLIED } else { 0 }).to_le_bytes());
+        at.put(&self.ancestry_digest.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..SEGMENT_HEADER - 4]);
         bytes[SEGMENT_HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -140,13 +143,24 @@ impl SegmentHeader {
         let base = u64::from_le_bytes(at.take());
         let base_time = i64::from_le_bytes(at.take());
         let flags = u32::from_le_bytes(at.take());
+        let ancestry_digest = u64::from_le_bytes(at.take());
         if prev_number >= number || base == Lsn::MAX || flags & !APPLIED != 0 {
             return Err(Malformed::Field);
         }
         let prev =
             (prev_number != 0).then_some(SegmentEnd { number: prev_number, chain, lsn: base });
         let applied = flags & APPLIED != 0;
-        Ok(SegmentHeader { store_id, timeline, number, salt, prev, base, base_time, applied })
+        Ok(SegmentHeader {
+            store_id,
+            timeline,
+            ancestry_digest,
+            number,
+            salt,
+            prev,
+            base,
+            base_time,
+            applied,
+        })
     }
 }
 

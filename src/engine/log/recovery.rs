@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::chain::{Era, is_dead, live_chain};
+use super::chain::{Era, live_chain, was_left};
 use super::format::SegmentEnd;
 use super::group::LogOp;
 use super::reader::{Remains, look_at};
@@ -22,7 +22,7 @@ use super::replay::{EndKind, Place, Replay};
 use super::segment::{SegmentInfo, list_segments};
 use super::sync::Unproven;
 use crate::disk::Disk;
-use crate::engine::{Lsn, StoreId, Timeline};
+use crate::engine::{Ancestry, Lsn, StoreId};
 use crate::error::code;
 use crate::{Error, ErrorKind, Result};
 
@@ -30,12 +30,12 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// The log is made durable through `checkpoint_lsn` before the data file says so. Otherwise the
 /// timeline of the checkpoint might stand nowhere in the log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RecoveryBase {
     /// The store.
     pub(crate) store_id: StoreId,
-    /// The timeline of the checkpoint.
-    pub(crate) timeline: Timeline,
+    /// The ancestry of the checkpoint.
+    pub(crate) ancestry: Ancestry,
     /// Commits through this one are in the tree.
     pub(crate) checkpoint_lsn: Lsn,
     /// The time of that commit.
@@ -82,15 +82,15 @@ pub(crate) struct Recovered {
 }
 
 impl Recovered {
-    /// The timeline of the last commit.
+    /// The ancestry of the last commit.
     #[cfg(test)]
-    pub(crate) fn timeline(&self) -> Timeline {
-        self.era().timeline
+    pub(crate) fn ancestry(&self) -> Ancestry {
+        self.era().ancestry.clone()
     }
 
     /// The era of the last commit.
-    pub(crate) fn era(&self) -> Era {
-        self.eras[self.eras.len() - 1]
+    pub(crate) fn era(&self) -> &Era {
+        &self.eras[self.eras.len() - 1]
     }
 }
 
@@ -104,14 +104,14 @@ impl Recovered {
 pub(crate) fn recover(
     disk: &dyn Disk,
     dir: &Path,
-    base: RecoveryBase,
+    base: &RecoveryBase,
     apply: &mut dyn FnMut(Lsn, i64, &LogOp<'_>) -> Result<()>,
 ) -> Result<Recovered> {
     let segments = list_segments(disk, dir)?;
-    let live = live_chain(&segments, &base)?;
-    let mut replay = Replay::new(disk, &base, apply);
+    let live = live_chain(&segments, base)?;
+    let mut replay = Replay::new(disk, base, apply);
     let place = replay.segments(&segments, &live)?;
-    let remains = remains_behind(disk, &segments, &base, &place)?;
+    let remains = remains_behind(disk, &segments, base, &place)?;
     let next = replay.next_lsn();
     let ending = Ending {
         kind: place.kind,
@@ -134,7 +134,7 @@ pub(crate) fn recover(
             Ok(replay.found(Some(cut), &segments))
         }
         Verdict::Damage => Err(damaged(place, dir, next, known)),
-        Verdict::Missing => Err(missing(dir, &segments, &base)),
+        Verdict::Missing => Err(missing(dir, &segments, base)),
         Verdict::Divergent => Err(divergent(
             place.path.as_deref().unwrap_or(dir),
             "the log has durable commits that the data file's history left out",
@@ -235,7 +235,7 @@ fn missing(dir: &Path, segments: &[SegmentInfo], base: &RecoveryBase) -> Error {
         store at its checkpoint with accept_lost_log(): later commits are lost then.";
     let of_another_branch = |segment: &&SegmentInfo| {
         let header = segment.sound();
-        header.is_some_and(|header| is_dead(header.timeline, header.base, base.timeline))
+        header.is_some_and(|header| was_left(header, &base.ancestry))
     };
     match segments.iter().rfind(of_another_branch) {
         Some(other) => {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use super::chain::{Kinship, Lineage};
+use super::chain::{Eras, Kinship};
 use super::format::{Malformed, SEGMENT_HEADER, SegmentEnd};
 use super::group::LogOp;
 use super::reader::{Group, SegmentReader, Step};
@@ -47,7 +47,7 @@ pub(super) struct Replay<'a> {
     disk: &'a dyn Disk,
     base: &'a RecoveryBase,
     apply: &'a mut dyn FnMut(Lsn, i64, &LogOp<'_>) -> Result<()>,
-    lineage: Lineage,
+    eras: Eras,
     pub(super) last_lsn: Lsn,
     last_time: i64,
     end: Option<SegmentEnd>,
@@ -77,7 +77,7 @@ impl<'a> Replay<'a> {
             disk,
             base,
             apply,
-            lineage: Lineage::new(base),
+            eras: Eras::new(base),
             last_lsn: base.checkpoint_lsn,
             last_time: base.checkpoint_time,
             end: None,
@@ -117,7 +117,7 @@ impl<'a> Replay<'a> {
     ) -> Result<(Place, bool)> {
         let mut reader = SegmentReader::open(self.disk, &segment.path)?;
         let header = *reader.header();
-        let kinship = self.lineage.kinship(&header, &segment.path)?;
+        let kinship = self.eras.kinship(&header, &segment.path)?;
         if self.end.is_none() {
             self.first_read = Some(segment.number);
             self.end = header.prev.or(Some(SegmentEnd { number: 0, chain: 0, lsn: header.base }));
@@ -150,7 +150,7 @@ impl<'a> Replay<'a> {
                 Step::Group(group) => {
                     if group.head.last_lsn() > self.base.checkpoint_lsn {
                         let after = group.head.first_lsn - 1;
-                        self.lineage.accept(kinship, &header, after.max(self.base.checkpoint_lsn));
+                        self.eras.accept(&kinship, &header, after.max(self.base.checkpoint_lsn));
                     }
                     self.group(&group, header.number, at, &segment.path)?;
                 }
@@ -257,7 +257,7 @@ impl<'a> Replay<'a> {
             last_time: self.last_time,
             end,
             tail_cut,
-            eras: self.lineage.into_eras(),
+            eras: self.eras.into_eras(),
             durable_lsn: self.durable.min(self.last_lsn),
             unproven,
         }

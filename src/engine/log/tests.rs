@@ -15,11 +15,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::disk::{Disk, SimDisk};
-use crate::engine::{Change, Lsn, Timeline};
+use crate::engine::{Ancestry, AncestryFile, Change, Lsn};
 use crate::{ErrorKind, Result};
 
 const STORE: u128 = 0x5701_e000;
-const FIRST: Timeline = Timeline { id: 1, parent: 0, fork: 0 };
+
+fn first() -> Ancestry {
+    Ancestry::first(1)
+}
 
 /// One commit: its mark, and how many bytes of value it has.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +76,7 @@ fn new_disk(seed: u64) -> Arc<SimDisk> {
 fn base() -> RecoveryBase {
     RecoveryBase {
         store_id: STORE,
-        timeline: FIRST,
+        ancestry: first(),
         checkpoint_lsn: 0,
         checkpoint_time: 0,
         durable_hint: 0,
@@ -88,7 +91,7 @@ type Marks = Vec<(Lsn, i64, u64)>;
 fn recover_marks(disk: &dyn Disk, base: RecoveryBase) -> Result<(Recovered, Marks)> {
     let mut marks = Marks::new();
     let mut deletes = 0;
-    let recovered = recover(disk, &dir(), base, &mut |lsn, time, op| {
+    let recovered = recover(disk, &dir(), &base, &mut |lsn, time, op| {
         match op.change {
             Change::Put(value) => {
                 let mark = u64::from_be_bytes(op.key.try_into().expect("eight bytes"));
@@ -113,11 +116,17 @@ fn recover_marks(disk: &dyn Disk, base: RecoveryBase) -> Result<(Recovered, Mark
     Ok((recovered, marks))
 }
 
+/// The ancestry file of a store that is being tested, which holds `ancestry`.
+fn file_of(disk: &Arc<SimDisk>, ancestry: Ancestry) -> Arc<AncestryFile> {
+    Arc::new(AncestryFile::new(disk.clone(), Path::new("/store"), Some(ancestry)))
+}
+
 /// The parameters of a log that goes on after `recovered`.
-fn after(recovered: &Recovered, segment_bytes: u64) -> LogParams {
+fn after(disk: &Arc<SimDisk>, recovered: &Recovered, segment_bytes: u64) -> LogParams {
     LogParams {
         store_id: STORE,
-        timeline: recovered.timeline(),
+        ancestry: recovered.ancestry(),
+        ancestry_file: file_of(disk, recovered.ancestry()),
         applied: false,
         segment_bytes,
         next_lsn: recovered.last_lsn + 1,
@@ -141,7 +150,8 @@ fn start(disk: &Arc<SimDisk>, params: LogParams) -> Log {
 fn fresh(disk: &Arc<SimDisk>, segment_bytes: u64) -> Log {
     let params = LogParams {
         store_id: STORE,
-        timeline: FIRST,
+        ancestry: first(),
+        ancestry_file: file_of(disk, first()),
         applied: false,
         segment_bytes,
         next_lsn: 1,
@@ -156,18 +166,18 @@ fn fresh(disk: &Arc<SimDisk>, segment_bytes: u64) -> Log {
 /// Recovers and goes on, as a store does: on a new timeline where a tail was cut.
 fn reopen(disk: &Arc<SimDisk>, base: RecoveryBase, segment_bytes: u64) -> Result<(Log, Vec<u64>)> {
     let (recovered, marks) = recover_marks(&**disk, base)?;
-    let mut params = after(&recovered, segment_bytes);
+    let mut params = after(disk, &recovered, segment_bytes);
     if recovered.tail_cut.is_some() {
-        params.timeline = child_of(disk, &recovered);
+        params.ancestry = child_of(disk, &recovered);
     }
     Ok((start(disk, params), marks.into_iter().map(|(_, _, mark)| mark).collect()))
 }
 
-fn child_of(disk: &SimDisk, recovered: &Recovered) -> Timeline {
+fn child_of(disk: &SimDisk, recovered: &Recovered) -> Ancestry {
     let mut id = [0; 16];
     disk.random(&mut id);
     let id = u128::from_le_bytes(id) | 1;
-    Timeline { id, parent: recovered.timeline().id, fork: recovered.last_lsn }
+    recovered.ancestry().extended(id, recovered.last_lsn).expect("a new timeline")
 }
 
 fn append(log: &mut Log, commits: &[Marked]) -> Result<Appended> {

@@ -17,7 +17,7 @@ use super::segment::{numbers, path_of};
 use super::sync::{SyncSet, SyncState, Unproven};
 use super::upkeep::{Shared, Upkeep};
 use crate::disk::{Disk, File};
-use crate::engine::{Lsn, StoreId, Timeline};
+use crate::engine::{Ancestry, AncestryFile, Lsn, StoreId};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes before a body in the buffer: room for both headers, of which a group in the middle of a
@@ -28,8 +28,10 @@ const PREFIX: usize = SEGMENT_HEADER + GROUP_HEAD;
 pub(crate) struct LogParams {
     /// The store.
     pub(crate) store_id: StoreId,
-    /// The timeline of what will be appended: a fresh one where history forks here.
-    pub(crate) timeline: Timeline,
+    /// The ancestry of what will be appended.
+    pub(crate) ancestry: Ancestry,
+    /// The store's file of it, which has the line of a segment before the segment is begun.
+    pub(crate) ancestry_file: Arc<AncestryFile>,
     /// Whether what will be appended was made by another store.
     pub(crate) applied: bool,
     /// Length of a segment; a group that is longer gets a segment of its own.
@@ -85,7 +87,8 @@ struct Defined {
 pub(crate) struct Log {
     shared: Arc<Shared>,
     store_id: StoreId,
-    timeline: Timeline,
+    ancestry: Ancestry,
+    ancestry_file: Arc<AncestryFile>,
     applied: bool,
     next_lsn: Lsn,
     last_time: i64,
@@ -118,7 +121,8 @@ impl Log {
         Ok(Log {
             shared: Arc::new(Shared { disk, dir, supply, sync, keep }),
             store_id: params.store_id,
-            timeline: params.timeline,
+            ancestry: params.ancestry,
+            ancestry_file: params.ancestry_file,
             applied: params.applied,
             next_lsn: params.next_lsn,
             last_time: params.last_time,
@@ -156,21 +160,24 @@ impl Log {
         }
     }
 
-    /// What is appended from now on is on `timeline`, and made by another store where `applied` says
-    /// so. Ends the segment where that is not what it says of itself.
+    /// What is appended from now on is on the tip of `ancestry`, and made by another store where
+    /// `applied` says so. Ends the segment where that is not what it says of itself.
     ///
     /// # Errors
     /// As [`Log::roll`]; the log goes on as before then.
-    pub(crate) fn go_on(&mut self, timeline: Timeline, applied: bool) -> Result<()> {
-        if (self.timeline, self.applied) == (timeline, applied) {
+    pub(crate) fn go_on(&mut self, ancestry: &Ancestry, applied: bool) -> Result<()> {
+        if (&self.ancestry, self.applied) == (ancestry, applied) {
             return Ok(());
         }
         self.roll()?;
-        (self.timeline, self.applied) = (timeline, applied);
+        (self.ancestry, self.applied) = (ancestry.clone(), applied);
         // Begun, and nothing is in it: an append had no room for its first group.
         if let Some(active) = &mut self.active {
-            (active.header.timeline, active.header.applied) = (timeline, applied);
-            active.chain = segment_chain(&active.header.encode());
+            self.ancestry_file.set(ancestry)?;
+            let header = &mut active.header;
+            (header.timeline, header.applied) = (ancestry.tip(), applied);
+            header.ancestry_digest = ancestry.digest();
+            active.chain = segment_chain(&header.encode());
         }
         Ok(())
     }
@@ -280,13 +287,15 @@ impl Log {
     }
 
     fn begin_segment(&mut self, needed: u64) -> Result<()> {
+        self.ancestry_file.set(&self.ancestry)?;
         let blank = self.shared.supply.take(needed)?;
         let mut salt = [0; 8];
         self.shared.disk.random(&mut salt);
         let salt = u64::from_le_bytes(salt);
         let header = SegmentHeader {
             store_id: self.store_id,
-            timeline: self.timeline,
+            timeline: self.ancestry.tip(),
+            ancestry_digest: self.ancestry.digest(),
             number: blank.number,
             salt,
             prev: self.prev,

@@ -33,6 +33,8 @@ pub(crate) struct CheckpointParams {
     pub(crate) lsn: Lsn,
     /// The branch of history that it belongs to.
     pub(crate) timeline: Timeline,
+    /// Digest of the ancestry of that commit.
+    pub(crate) ancestry_digest: u64,
     /// Whether that branch is not this store's own to go on (see [`Meta::foreign`]).
     pub(crate) foreign: bool,
     /// Time of that commit, in microseconds since the Unix epoch.
@@ -92,6 +94,7 @@ impl DataFile {
         let params = CheckpointParams {
             lsn: meta.lsn,
             timeline: meta.timeline,
+            ancestry_digest: meta.ancestry_digest,
             foreign: meta.foreign,
             time: meta.time,
             durable_log_lsn: meta.durable_log_lsn,
@@ -132,6 +135,7 @@ impl DataFile {
             number,
             lsn: params.lsn,
             timeline: params.timeline,
+            ancestry_digest: params.ancestry_digest,
             foreign: params.foreign,
             time: params.time,
             durable_log_lsn: params.durable_log_lsn,

@@ -33,6 +33,8 @@ pub(crate) struct DataParams {
     pub(crate) page_size: usize,
     pub(crate) store_id: StoreId,
     pub(crate) timeline: Timeline,
+    /// Digest of the ancestry, which is that timeline alone.
+    pub(crate) ancestry_digest: u64,
 }
 
 /// What a data file counts.
@@ -106,6 +108,7 @@ impl DataFile {
             page_size: params.page_size,
             store_id: params.store_id,
             timeline: params.timeline,
+            ancestry_digest: params.ancestry_digest,
             number: 1,
             lsn: 0,
             time: 0,

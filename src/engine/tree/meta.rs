@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! 0    8 bytes  "STILLPT\0"       80   u64  LSN of the last commit in the tree
-//! 8    u32      format: 1         88   i64  time of that commit, microseconds since 1970
+//! 8    u32      format: 2         88   i64  time of that commit, microseconds since 1970
 //! 12   u32      page size         96   u64  LSN known durable in the log
 //! 16   u128     store id          104  32   root of the catalogue
 //! 32   u128     timeline id       136  u64  pages: one past the highest live page
@@ -16,6 +16,7 @@
 //! 72   u64      checkpoint number 156  u32  next table id
 //!                                 160  u64  birth of the free list
 //!                                 168  u32  flags: bit 0, from an archive; bit 1, foreign
+//!                                 172  u64  digest of the ancestry of the commit in the tree
 //! ```
 //!
 //! The last four bytes of the page are the CRC32C of all before them; the rest is zeros.
@@ -30,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 8] = b"STILLPT\0";
 /// The format that this library writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// Smallest page size.
 pub(crate) const MIN_PAGE: usize = 4096;
 /// Largest page size: places within a page are 16 bits.
@@ -48,6 +49,8 @@ pub(crate) struct Meta {
     pub(crate) store_id: StoreId,
     /// Branch of history that the tree belongs to.
     pub(crate) timeline: Timeline,
+    /// Digest of the whole line of timelines that led there ([`crate::engine::Ancestry::digest`]).
+    pub(crate) ancestry_digest: u64,
     /// Number of the checkpoint; the first is 1.
     pub(crate) number: u64,
     /// The last commit that the tree holds.
@@ -104,6 +107,7 @@ impl Meta {
         let from_archive = if self.from_archive { FROM_ARCHIVE } else { 0 };
         let flags = from_archive | if self.foreign { FOREIGN } else { 0 };
         out.extend_from_slice(&flags.to_le_bytes());
+        out.extend_from_slice(&self.ancestry_digest.to_le_bytes());
         out.resize(self.page_size - 4, 0);
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -133,6 +137,7 @@ impl Meta {
                 parent: u128_at(page, 48),
                 fork: u64_at(page, 64),
             },
+            ancestry_digest: u64_at(page, 172),
             number: u64_at(page, 72),
             lsn: u64_at(page, 80),
             time: u64_at(page, 88) as i64,

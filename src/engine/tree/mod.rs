@@ -42,7 +42,7 @@ pub(crate) use checkpoint::{Checkpoint, TreeCursor, open_read_only};
 pub(crate) use copy::CopyPlan;
 pub(crate) use file::{DataFile, DataParams};
 pub(crate) use free::PageSet;
-pub(crate) use meta::{is_of_other_format, is_page_size, store_of};
+pub(crate) use meta::{Meta, is_of_other_format, is_page_size, store_of};
 pub(crate) use page::max_key_len;
 pub(crate) use verify::{TreeReport, Watch, verify_data_file};
 

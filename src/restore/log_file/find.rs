@@ -11,6 +11,7 @@ use super::segment::{Segment, numbered};
 use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, EntryKind, Keys, list_archives};
 use crate::disk::{Disk, OpenMode};
 use crate::engine::log::{SegmentInfo, is_segment_name, list_segments};
+use crate::engine::{ANCESTRY_FILE, Ancestry, AncestryFile};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::papers::LogHeader;
 
@@ -28,6 +29,12 @@ pub(super) fn folder(
     bad: &mut dyn FnMut(Error) -> Result<()>,
 ) -> Result<Vec<Segment>> {
     let mut segments = Vec::new();
+    // Where it is the log of a store, that has its ancestry beside the folder.
+    let ancestry = dir.parent().and_then(|store| AncestryFile::load(disk, store).ok());
+    let with_ancestry = |segment: Segment| match &ancestry {
+        Some(ancestry) => segment.with_ancestry(ancestry),
+        None => segment,
+    };
     let mut take = |read: Result<Vec<Segment>>| {
         segments.extend(match read {
             Ok(read) => read,
@@ -45,7 +52,8 @@ pub(super) fn folder(
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             file => file.map_err(|e| Error::io("open the log", &found.path, e))?,
         };
-        take(Segment::open(file, &found.path, found.last_lsn, false).map(|one| vec![one]))?;
+        let opened = Segment::open(file, &found.path, found.last_lsn, false);
+        take(opened.map(|segment| vec![with_ancestry(segment)]))?;
     }
     let names = disk.list(dir).map_err(|e| Error::io("list the log files", dir, e))?;
     for path in names.into_iter().map(|name| dir.join(name)) {
@@ -100,6 +108,7 @@ fn archive(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segment>> {
     let header: LogHeader = serde_json::from_value(archive.header().app.clone()).map_err(|e| {
         Error::new(ErrorKind::Unsupported, "the archive is no archive of a log").at(path).because(e)
     })?;
+    let ancestry = ancestry_of(&archive)?;
     let mut segments = Vec::new();
     for paper in &header.segments {
         let name = format!("{:016}.log", paper.number);
@@ -113,7 +122,25 @@ fn archive(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segment>> {
         if stated != (head.store_id, head.timeline.id, segment.after(), segment.last()) {
             return Err(wrong(format!("segment {name} is not what the archive's header says")));
         }
+        let segment = segment.with_ancestry(&ancestry);
+        if segment.ancestry().is_none() {
+            return Err(wrong(format!("segment {name} is not of the archive's ancestry")));
+        }
         segments.push(segment);
     }
     Ok(segments)
+}
+
+/// The ancestry of the last commit of an archive.
+///
+/// # Errors
+/// `Corrupt` (1413).
+fn ancestry_of(archive: &ArchiveFile) -> Result<Ancestry> {
+    let wrong = |why: &str| {
+        let message = format!("its entry \"{ANCESTRY_FILE}\" cannot be used: {why}");
+        Error::corrupt(archive.path(), message).with_code(code::LOG_CHECK)
+    };
+    let entry = archive.find(ANCESTRY_FILE).ok_or_else(|| wrong("it is missing"))?;
+    let bytes = archive.read_entry(entry, Ancestry::MAX_BYTES).map_err(numbered)?;
+    Ancestry::decode(&bytes).map_err(wrong)
 }

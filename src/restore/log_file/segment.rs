@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::disk::File;
 use crate::engine::log::{Context, Group, LogOp, Malformed, SegmentHeader, SegmentReader, Step};
-use crate::engine::{Batch, Change, Durability, ForeignGroup, Lsn, Payload};
+use crate::engine::{Ancestry, Batch, Change, Durability, ForeignGroup, History, Lsn, Payload};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// The contexts that a segment has defined so far.
@@ -24,6 +24,8 @@ pub(crate) struct Segment {
     /// Where it lies; for an entry of an archive, its name below that of the archive.
     path: PathBuf,
     header: SegmentHeader,
+    /// The ancestry of its commits, where what it lies in has it.
+    ancestry: Option<Ancestry>,
     /// The last commit that counts.
     last: Lsn,
     last_time: i64,
@@ -53,7 +55,27 @@ impl Segment {
         let (last, last_time) = (stated.unwrap_or(span.last), span.last_time);
         let closed = span.closed || stated.is_some();
         let path = path.to_path_buf();
-        Ok(Segment { file, path, header, last, last_time, closed, bytes, archived })
+        let ancestry = None;
+        Ok(Segment { file, path, header, ancestry, last, last_time, closed, bytes, archived })
+    }
+
+    /// The same with its part of `ancestry`, which lies with it, where its header agrees.
+    pub(super) fn with_ancestry(self, ancestry: &Ancestry) -> Segment {
+        let own = ancestry.through(self.header.timeline.id);
+        let own = own.filter(|own| own.digest() == self.header.ancestry_digest);
+        Segment { ancestry: own, ..self }
+    }
+
+    /// The ancestry of its commits, where what it lies in has it.
+    pub(crate) fn ancestry(&self) -> Option<&Ancestry> {
+        self.ancestry.as_ref()
+    }
+
+    /// The history that it goes on from, as far as it is known.
+    pub(crate) fn start(&self) -> History {
+        let (timeline, digest) = (self.header.timeline, self.header.ancestry_digest);
+        let stated = || Ancestry::stated(timeline, digest);
+        History::new(self.ancestry.clone().unwrap_or_else(stated), self.after())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -157,10 +179,12 @@ impl Segment {
                 format!("the group with LSN {} is malformed: {why}", group.head.first_lsn);
             Error::corrupt(&self.path, message).with_code(code::LOG_CHECK)
         })?;
-        let (timeline, time) = (self.header.timeline, group.head.time);
+        let (timeline, ancestry_digest) = (self.header.timeline, self.header.ancestry_digest);
+        let time = group.head.time;
         let durability = Durability::Eventual;
         Ok((!commits.is_empty()).then_some(ForeignGroup {
             timeline,
+            ancestry_digest,
             first_lsn,
             time,
             commits,

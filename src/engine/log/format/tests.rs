@@ -7,6 +7,7 @@ fn header() -> SegmentHeader {
     SegmentHeader {
         store_id: 7,
         timeline: Timeline { id: 1, parent: 2, fork: 3 },
+        ancestry_digest: 0x0123_4567_89ab_cdef,
         number: 9,
         salt: 0x1234_5678_9abc_def0,
         prev: Some(SegmentEnd { number: 8, chain: 77, lsn: 500 }),
@@ -68,10 +69,10 @@ fn a_head_of_another_store_is_no_head() {
 #[test]
 fn another_format_is_told_from_damage() {
     let mut bytes = header().encode();
-    bytes[8] = 2;
+    bytes[8] = FORMAT as u8 + 1;
     let crc = crc32c::crc32c(&bytes[..SEGMENT_HEADER - 4]);
     bytes[SEGMENT_HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(SegmentHeader::decode(&bytes), Err(Malformed::Format(2)));
+    assert_eq!(SegmentHeader::decode(&bytes), Err(Malformed::Format(FORMAT + 1)));
 }
 
 proptest! {

@@ -45,7 +45,7 @@ fn recovery_names_file_and_place_of_rot_below_the_durable_lsn() {
     let at = places(&disk, 1)[2];
     disk.corrupt(segment(1), at + 70, 3).expect("there");
     let mut seen = Vec::new();
-    let error = recover(&*disk, &dir(), base(), &mut |lsn, _, _| {
+    let error = recover(&*disk, &dir(), &base(), &mut |lsn, _, _| {
         seen.push(lsn);
         Ok(())
     })
@@ -104,7 +104,7 @@ fn recovery_refuses_a_gap_below_the_durable_lsn() {
     let disk = whole.image();
     disk.remove_file(&segment(1)).expect("there");
     let tree = RecoveryBase { checkpoint_lsn: 5, ..base() };
-    assert_eq!(marks_of(&*disk, tree).expect("complete"), [6, 7, 8]);
+    assert_eq!(marks_of(&*disk, tree.clone()).expect("complete"), [6, 7, 8]);
     let less = RecoveryBase { checkpoint_lsn: 4, ..base() };
     assert_eq!(refused(marks_of(&*disk, less)), ErrorKind::Corrupt);
 }
@@ -162,11 +162,11 @@ fn a_torn_header_before_durable_commits_is_damage() {
 fn a_store_that_had_a_durable_log_is_not_opened_without_one() {
     let disk = new_disk(5);
     let tree = RecoveryBase { checkpoint_lsn: 9, ..base() };
-    assert_eq!(recover_marks(&*disk, tree).expect("from an archive").0.last_lsn, 9);
+    assert_eq!(recover_marks(&*disk, tree.clone()).expect("from an archive").0.last_lsn, 9);
     let tree = RecoveryBase { durable_hint: 9, ..tree };
-    assert_eq!(refused(marks_of(&*disk, tree)), ErrorKind::Corrupt);
+    assert_eq!(refused(marks_of(&*disk, tree.clone())), ErrorKind::Corrupt);
     disk.create_dir(&dir()).expect("not there yet");
-    assert_eq!(refused(marks_of(&*disk, tree)), ErrorKind::Corrupt);
+    assert_eq!(refused(marks_of(&*disk, tree.clone())), ErrorKind::Corrupt);
 }
 
 /// Every bit of a small log, flipped. The last group is the only one whose loss looks like a tail.
@@ -219,7 +219,7 @@ fn every_length_leaves_a_prefix_and_the_hint_tells_what_is_missing() {
                 }
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
             }
-            assert_eq!(marks_of(&*disk, hinted).is_ok(), complete, "{number} cut at {cut}");
+            assert_eq!(marks_of(&*disk, hinted.clone()).is_ok(), complete, "{number} cut at {cut}");
         }
     }
 }

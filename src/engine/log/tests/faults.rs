@@ -208,7 +208,7 @@ fn an_error_of_apply_ends_recovery_with_that_error() {
     let disk = new_disk(1);
     let mut log = fresh(&disk, SEGMENT);
     append_marks(&mut log, 1..=2);
-    let result = recover(&*disk, &dir(), base(), &mut |_, _, _| {
+    let result = recover(&*disk, &dir(), &base(), &mut |_, _, _| {
         Err(crate::Error::new(ErrorKind::Limit, "too much"))
     });
     assert_eq!(refused(result), ErrorKind::Limit);

@@ -36,8 +36,8 @@ fn a_segment_of_another_store_is_refused() {
 fn a_segment_of_a_divergent_history_is_refused() {
     let disk = new_disk(1);
     drop(started(&disk));
-    let other = Timeline { id: 77, parent: 0, fork: 0 };
-    let error = marks_of(&*disk, RecoveryBase { timeline: other, ..base() }).expect_err("foreign");
+    let other = Ancestry::first(77);
+    let error = marks_of(&*disk, RecoveryBase { ancestry: other, ..base() }).expect_err("foreign");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Foreign, 1416));
 }
 
@@ -77,8 +77,9 @@ fn a_cut_tail_never_comes_back() {
     disk.corrupt(&path, reader_at + 80, 0).expect("there");
     let (recovered, marks) = recover_marks(&*disk, base()).expect("an ordinary crash");
     assert_eq!(marks.len(), 2);
-    let timeline = child_of(&disk, &recovered);
-    let mut log = start(&disk, LogParams { timeline, ..after(&recovered, SEGMENT) });
+    let ancestry = child_of(&disk, &recovered);
+    let params = LogParams { ancestry: ancestry.clone(), ..after(&disk, &recovered, SEGMENT) };
+    let mut log = start(&disk, params);
     append_marks(&mut log, 30..=30);
     log.sync().expect("healthy");
     // The torn group is made whole again, which a real disk would not do: it still is a ghost.
@@ -86,7 +87,7 @@ fn a_cut_tail_never_comes_back() {
     for disk in [disk.reboot(Survival::Nothing), disk.image()] {
         let (again, marks) = recover_marks(&*disk, base()).expect("sound");
         assert_eq!(marks.iter().map(|m| m.2).collect::<Vec<_>>(), [1, 2, 30]);
-        assert_eq!((again.timeline(), again.tail_cut), (timeline, None));
+        assert_eq!((again.ancestry(), again.tail_cut), (ancestry.clone(), None));
     }
 }
 
@@ -96,12 +97,12 @@ fn a_data_file_that_left_the_timeline_does_not_get_what_came_after_the_fork() {
     let mut log = started(&disk);
     append_marks(&mut log, 3..=3);
     drop(log);
-    let fork = Timeline { id: 9, parent: FIRST.id, fork: 2 };
-    let left = RecoveryBase { timeline: fork, checkpoint_lsn: 2, ..base() };
-    let (recovered, marks) = recover_marks(&*disk, left).expect("an abandoned branch");
-    assert_eq!((recovered.last_lsn, recovered.timeline(), marks.len()), (2, fork, 0));
+    let fork = first().extended(9, 2).unwrap();
+    let left = RecoveryBase { ancestry: fork.clone(), checkpoint_lsn: 2, ..base() };
+    let (recovered, marks) = recover_marks(&*disk, left.clone()).expect("an abandoned branch");
+    assert_eq!((recovered.last_lsn, recovered.ancestry(), marks.len()), (2, fork, 0));
     // And it can be told from the history that goes on.
-    let mut log = start(&disk, after(&recovered, SEGMENT));
+    let mut log = start(&disk, after(&disk, &recovered, SEGMENT));
     append_marks(&mut log, 30..=30);
     log.sync().expect("healthy");
     assert_eq!(marks_of(&*disk, left).expect("sound"), [30]);
@@ -118,8 +119,8 @@ fn a_durable_commit_behind_the_fork_is_a_divergent_history() {
     append_marks(&mut log, 3..=3);
     log.sync().expect("healthy");
     append_marks(&mut log, 4..=4);
-    let fork = Timeline { id: 9, parent: FIRST.id, fork: 2 };
-    let left = RecoveryBase { timeline: fork, checkpoint_lsn: 2, ..base() };
+    let fork = first().extended(9, 2).unwrap();
+    let left = RecoveryBase { ancestry: fork.clone(), checkpoint_lsn: 2, ..base() };
     assert_eq!(refused(marks_of(&*disk, left)), ErrorKind::Foreign);
 }
 
@@ -137,7 +138,7 @@ fn time_never_goes_back() {
     drop(log);
     let (recovered, _) = recover_marks(&*disk, base()).expect("sound");
     assert_eq!(recovered.last_time, 71);
-    let mut log = start(&disk, after(&recovered, SEGMENT));
+    let mut log = start(&disk, after(&disk, &recovered, SEGMENT));
     assert_eq!(log.append(&[mark(3).filled()], 10).expect("room").time, 71);
 }
 
@@ -146,9 +147,9 @@ fn parameters_that_contradict_each_other_are_refused() {
     let disk = new_disk(1);
     drop(started(&disk));
     let (recovered, _) = recover_marks(&*disk, base()).expect("sound");
-    let wrong = LogParams { next_lsn: 9, ..after(&recovered, SEGMENT) };
+    let wrong = LogParams { next_lsn: 9, ..after(&disk, &recovered, SEGMENT) };
     assert_eq!(refused(Log::start(disk.clone(), dir(), wrong)), ErrorKind::Invalid);
-    let zero = LogParams { next_lsn: 0, prev: None, ..after(&recovered, SEGMENT) };
+    let zero = LogParams { next_lsn: 0, prev: None, ..after(&disk, &recovered, SEGMENT) };
     assert_eq!(refused(Log::start(disk, dir(), zero)), ErrorKind::Invalid);
 }
 
@@ -157,9 +158,9 @@ fn a_log_that_ends_before_the_checkpoint_begins_anew() {
     let disk = new_disk(1);
     drop(started(&disk));
     let tree = RecoveryBase { checkpoint_lsn: 5, durable_hint: 2, ..base() };
-    let (recovered, marks) = recover_marks(&*disk, tree).expect("the tree has the rest");
+    let (recovered, marks) = recover_marks(&*disk, tree.clone()).expect("the tree has the rest");
     assert_eq!((recovered.last_lsn, recovered.end, marks.len()), (5, None, 0));
-    let mut log = start(&disk, after(&recovered, SEGMENT));
+    let mut log = start(&disk, after(&disk, &recovered, SEGMENT));
     // With nothing appended, nothing in the log becomes durable that is not in it.
     assert_eq!(log.sync().expect("healthy"), 2);
     append_marks(&mut log, 6..=6);
@@ -181,14 +182,14 @@ fn a_segment_that_ended_cleanly_at_the_checkpoint_is_not_read_again() {
     let path = dir().join("0000000000000001.log");
     let file = disk.open(&path, OpenMode::Write).expect("there");
     file.write_at(b"\xFF", 2_000).expect("writes");
-    let (recovered, marks) = recover_marks(&*disk, held).expect("the tree has all of it");
+    let (recovered, marks) = recover_marks(&*disk, held.clone()).expect("the tree has all of it");
     assert!(marks.is_empty() && recovered.tail_cut.is_none());
     assert_eq!((recovered.last_lsn, recovered.durable_lsn), (200, 200));
     // The log goes on behind that end, and is read as one history with it.
-    let mut log = start(&disk, after(&recovered, 1 << 20));
+    let mut log = start(&disk, after(&disk, &recovered, 1 << 20));
     append_marks(&mut log, 201..=210);
     log.close().expect("closes");
-    assert_eq!(marks_of(&*disk, held).expect("goes on"), (201..=210).collect::<Vec<_>>());
+    assert_eq!(marks_of(&*disk, held.clone()).expect("goes on"), (201..=210).collect::<Vec<_>>());
     // Whoever needs the commits in it reads it, and sees the damage.
     let before = RecoveryBase { checkpoint_lsn: 100, ..held };
     assert_eq!(refused(marks_of(&*disk, before)), ErrorKind::Corrupt);

@@ -52,7 +52,7 @@ struct Model {
     log: Option<Log>,
     base: RecoveryBase,
     /// Of what is appended now.
-    timeline: Timeline,
+    ancestry: Ancestry,
     older_checkpoint: Lsn,
     /// What was appended, in this history.
     marks: Vec<u64>,
@@ -72,7 +72,7 @@ impl Model {
             log: Some(fresh(&disk, SEGMENT)),
             disk,
             base: base(),
-            timeline: FIRST,
+            ancestry: first(),
             older_checkpoint: 0,
             marks: Vec::new(),
             ends: vec![0],
@@ -153,7 +153,7 @@ impl Model {
         self.older_checkpoint = self.base.checkpoint_lsn;
         self.base.checkpoint_lsn = self.marks.len() as u64;
         self.base.durable_hint = log.durable_lsn();
-        self.base.timeline = self.timeline;
+        self.base.ancestry = self.ancestry.clone();
         self.durable = self.marks.len();
         if log.upkeep().remove_before(self.older_checkpoint).is_err() {
             self.crash(Survival::Random(self.next_mark));
@@ -168,8 +168,9 @@ impl Model {
             self.disk.fail(FaultPlan::always(call, "", Fault::IO));
         }
         let (recovered, found) =
-            recover_marks(&*self.disk, self.base).expect("a crash is no damage");
-        let (again, _) = recover_marks(&*self.disk, self.base).expect("nor is a second look");
+            recover_marks(&*self.disk, self.base.clone()).expect("a crash is no damage");
+        let (again, _) =
+            recover_marks(&*self.disk, self.base.clone()).expect("nor is a second look");
         self.disk.heal();
         assert_eq!(recovered.last_lsn, again.last_lsn);
 
@@ -185,11 +186,11 @@ impl Model {
         self.ends.retain(|&end| end <= now.len());
         self.marks = now;
 
-        let mut params = after(&recovered, SEGMENT);
+        let mut params = after(&self.disk, &recovered, SEGMENT);
         if recovered.tail_cut.is_some() {
-            params.timeline = child_of(&self.disk, &recovered);
+            params.ancestry = child_of(&self.disk, &recovered);
         }
-        self.timeline = params.timeline;
+        self.ancestry = params.ancestry.clone();
         self.log = Some(start(&self.disk, params));
     }
 }

@@ -11,6 +11,7 @@ fn meta(number: u64) -> Meta {
         page_size: 4096,
         store_id: 1 << 100 | 5,
         timeline: Timeline { id: 3 << 90, parent: 4 << 80, fork: 17 },
+        ancestry_digest: 0x0123_4567_89ab_cdef,
         number,
         lsn: 100 + number,
         time: -5,
@@ -79,7 +80,7 @@ fn what_is_no_data_file_is_refused_by_kind() {
     file.write_parts_at(&[&page, &page], 0).expect("write");
     assert_eq!(kind(&*file), ErrorKind::Corrupt);
     let mut page = meta(1).encode();
-    page[8] = 2;
+    page[8] = FORMAT as u8 + 1;
     let crc = crc32c::crc32c(&page[..4092]);
     page[4092..].copy_from_slice(&crc.to_le_bytes());
     file.write_parts_at(&[&page, &page], 0).expect("write");

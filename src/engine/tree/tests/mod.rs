@@ -98,7 +98,7 @@ impl ChangeSource for BatchSource {
 }
 
 pub(super) fn create(disk: &dyn Disk, page_size: usize) {
-    let params = DataParams { page_size, store_id: 99, timeline: TIMELINE };
+    let params = DataParams { page_size, store_id: 99, timeline: TIMELINE, ancestry_digest: 5 };
     DataFile::create(disk, Path::new(PATH), params).expect("create");
     disk.sync_dir(Path::new("/")).expect("sync the folder");
 }
@@ -109,7 +109,14 @@ pub(super) fn open(disk: &dyn Disk) -> (Arc<DataFile>, Arc<Checkpoint>) {
 
 pub(super) fn params(lsn: Lsn) -> CheckpointParams {
     let time = lsn as i64 * 10;
-    CheckpointParams { lsn, timeline: TIMELINE, foreign: false, time, durable_log_lsn: lsn }
+    CheckpointParams {
+        lsn,
+        timeline: TIMELINE,
+        ancestry_digest: 5,
+        foreign: false,
+        time,
+        durable_log_lsn: lsn,
+    }
 }
 
 /// Reads everything, forwards.
