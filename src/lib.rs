@@ -94,6 +94,7 @@
 
 pub mod archive;
 mod backup;
+pub(crate) mod destination;
 pub mod disk;
 pub(crate) mod engine;
 mod error;

@@ -14,9 +14,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["disk"]),
     ("archive", &["disk"]),
     ("store", &["engine", "lock", "disk"]),
-    ("backup", &["store", "archive", "engine", "lock", "disk"]),
-    ("restore", &["store", "archive", "engine", "lock", "disk"]),
-    ("regime", &["store", "archive", "backup", "restore", "engine", "lock", "disk"]),
+    ("destination", &["store", "archive", "engine", "disk"]),
+    ("backup", &["destination", "store", "archive", "engine", "lock", "disk"]),
+    ("restore", &["destination", "store", "archive", "engine", "lock", "disk"]),
+    ("regime", &["destination", "store", "archive", "backup", "restore", "engine", "lock", "disk"]),
 ];
 
 /// What only the named rooms may say: the seam to the outside.

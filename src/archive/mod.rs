@@ -27,7 +27,6 @@ mod frames;
 mod keys;
 mod layers;
 mod level;
-mod lineage;
 mod names;
 mod naming;
 mod output;
@@ -40,6 +39,7 @@ mod repair;
 mod scan;
 mod seal;
 mod sink;
+mod source;
 mod tar;
 #[cfg(test)]
 mod tests;
@@ -59,17 +59,18 @@ pub use frame::Compression;
 pub use keys::{Keys, MAX_RECIPIENTS, Recipients};
 pub use layers::{ArchivePlace, Layers, MAX_SEGMENTS, MIN_SEGMENT_BYTES, WrittenFile};
 pub use level::{Level, NoLevel};
-pub(crate) use lineage::{Wanted, find_sealed};
 pub use names::{
     ArchiveKind, ArchiveName, EXTENSION, Listed, MAX_NAME, check_set_name, list_archives,
-    list_partials, next_number, partial,
+    list_partials, partial,
 };
+pub(crate) use names::{group, numbered};
 pub use naming::{name_files, remove_unfinished};
 pub use pages::{PAGES, PAGES_INDEX, PageIndex};
 pub use parity::{ArchiveRepair, Promise};
 pub(crate) use parts::Files;
 pub use reader::{ArchiveFile, Entry};
 pub use repair::repair;
+pub(crate) use source::OpenFiles;
 pub(crate) use verify::stopped;
 pub use verify::{Progress, Verified};
 pub use writer::{ArchiveOptions, ArchiveWriter, Finished};

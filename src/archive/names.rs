@@ -239,36 +239,41 @@ impl Listed {
 /// # Errors
 /// When the folder cannot be read.
 pub fn list_archives(disk: &dyn Disk, folder: &Path, set: Option<&str>) -> Result<Vec<Listed>> {
-    let mut names = Vec::new();
+    let mut files = Vec::new();
     for path in names_in(disk, folder)? {
         let Some(name) = file_name(&path).and_then(ArchiveName::parse) else { continue };
-        if set.is_none_or(|set| set == name.set) {
-            names.push((name, path));
+        if set.is_some_and(|set| set != name.set) {
+            continue;
         }
-    }
-    names.sort();
-    let mut found: Vec<Listed> = Vec::new();
-    for (name, path) in names {
         let metadata = match disk.metadata(&path) {
             Ok(metadata) => metadata,
             // It was deleted since its name was read.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             Err(e) => return Err(Error::io("look at", &path, e)),
         };
-        if metadata.kind != disk::EntryKind::File {
-            continue;
+        if metadata.kind == disk::EntryKind::File {
+            files.push((name, path, metadata.len));
         }
+    }
+    Ok(group(files))
+}
+
+/// The archives that `files`, each with its name and length, belong to: by set, number and kind.
+pub(crate) fn group(mut files: Vec<(ArchiveName, PathBuf, u64)>) -> Vec<Listed> {
+    files.sort();
+    let mut found: Vec<Listed> = Vec::new();
+    for (name, path, bytes) in files {
         let in_segments = name.segment.is_some();
         let whole = name.in_segment(None);
         match found.last_mut() {
             Some(last) if in_segments && last.name == whole => {
                 last.files.push(path);
-                last.bytes += metadata.len;
+                last.bytes += bytes;
             }
-            _ => found.push(Listed { name: whole, files: vec![path], bytes: metadata.len }),
+            _ => found.push(Listed { name: whole, files: vec![path], bytes }),
         }
     }
-    Ok(found)
+    found
 }
 
 /// The unfinished archives that the store `store` left in `folder`.
@@ -279,23 +284,6 @@ pub fn list_partials(disk: &dyn Disk, folder: &Path, store: u128) -> Result<Vec<
     let mut found = names_in(disk, folder)?;
     found.retain(|path| file_name(path).and_then(partial_of) == Some(store));
     Ok(found)
-}
-
-/// The smallest number above that of every file of `set` in `folder`, at least `at_least`.
-///
-/// # Errors
-/// When the folder cannot be read; [`ErrorKind::Limit`] when no number is left.
-pub fn next_number(disk: &dyn Disk, folder: &Path, set: &str, at_least: u32) -> Result<u32> {
-    let mut next = at_least.max(1);
-    for path in names_in(disk, folder)? {
-        let Some((other, number, _)) = file_name(&path).and_then(split) else { continue };
-        if other == set && number >= next {
-            next = number.checked_add(1).ok_or_else(|| {
-                Error::new(ErrorKind::Limit, format!("number {number} is taken")).at(&path)
-            })?;
-        }
-    }
-    Ok(next)
 }
 
 /// The paths of all names in `folder`.

@@ -6,8 +6,9 @@
 //! damage like any other, since the parity knows the lengths.
 
 use super::layers::WrittenFile;
-use super::names::ArchiveName;
-use crate::disk::{Disk, File, OpenMode, atomic};
+use super::names::{ArchiveName, Listed};
+use super::source::OpenFiles;
+use crate::disk::{Disk, File, atomic};
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::io;
@@ -71,6 +72,21 @@ impl Files {
         }
         there.map_err(missing)?;
         Err(missing(io::ErrorKind::NotFound.into()))
+    }
+
+    /// The files of a listed archive, with its parity where that is there.
+    pub(crate) fn listed(listed: &Listed, parity: Option<PathBuf>) -> Files {
+        let number = |path: &PathBuf| ArchiveName::parse(path.file_name()?.to_str()?)?.segment();
+        let numbered = |path: &PathBuf| Some((number(path)?, path.clone()));
+        let found: BTreeMap<u32, PathBuf> = listed.files.iter().filter_map(numbered).collect();
+        let body = match found.is_empty() {
+            true => Body::One(listed.path().to_path_buf()),
+            false => {
+                let folder = atomic::parent(listed.path()).to_path_buf();
+                Body::Segments { folder, whole: listed.name.clone(), found }
+            }
+        };
+        Files { body, parity }
     }
 
     /// The files that were just written, under the names that they have now.
@@ -184,10 +200,10 @@ impl Joined {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the segment that is missing, or has another length.
-    pub(crate) fn strict(disk: &dyn Disk, files: &Files) -> Result<Joined> {
+    pub(crate) fn strict<S: OpenFiles + ?Sized>(source: &S, files: &Files) -> Result<Joined> {
         let mut parts = Vec::new();
         for index in 0..files.count() {
-            let part = Part::open(disk, files.path(index), None)?;
+            let part = Part::open(source, files.path(index), None)?;
             if part.file.is_none() {
                 return Err(Error::corrupt(&part.path, "a segment of the archive is missing"));
             }
@@ -211,8 +227,8 @@ impl Joined {
     /// # Errors
     /// [`ErrorKind::Corrupt`] when there should be one file and there are segments; what the disk
     /// reports of files that are there.
-    pub(crate) fn with_lengths(
-        disk: &dyn Disk,
+    pub(crate) fn with_lengths<S: OpenFiles + ?Sized>(
+        source: &S,
         files: &Files,
         (total, each): (u64, u64),
     ) -> Result<Joined> {
@@ -224,7 +240,7 @@ impl Joined {
         let lengths = (0..total.div_ceil(each.max(1))).map(|n| each.min(total - n * each));
         let parts: Vec<Part> = lengths
             .enumerate()
-            .map(|(index, len)| Part::open(disk, files.path(index), Some(len)))
+            .map(|(index, len)| Part::open(source, files.path(index), Some(len)))
             .collect::<Result<_>>()?;
         let each = parts.first().map_or(0, |first| first.len);
         Ok(Joined::of(parts, each))
@@ -287,8 +303,8 @@ impl Joined {
 
 impl Part {
     /// Opens the file at `path`, which may be missing; `len` is how long it should be, where known.
-    fn open(disk: &dyn Disk, path: PathBuf, len: Option<u64>) -> Result<Part> {
-        match disk.open(&path, OpenMode::Read) {
+    fn open<S: OpenFiles + ?Sized>(source: &S, path: PathBuf, len: Option<u64>) -> Result<Part> {
+        match source.open_file(&path) {
             Ok(file) => {
                 let actual = file.len().map_err(|cause| Error::io("measure", &path, cause))?;
                 Ok(Part { path, file: Some(file), len: len.unwrap_or(actual), actual })

@@ -20,6 +20,7 @@ use super::names::ArchiveName;
 use super::parity::{Guard, Parity, Promise};
 use super::parts::{Files, Joined, MIXED_UP, is_damage};
 use super::seal::{self, FrameMap, TableError};
+use super::source::OpenFiles;
 use super::walk::Walk;
 use crate::disk::{Disk, File};
 use crate::error::{Error, ErrorKind, Result};
@@ -82,19 +83,19 @@ impl ArchiveFile {
         ArchiveFile::open_files(disk, &Files::find(disk, path)?, keys)
     }
 
-    pub(crate) fn open_files(
-        disk: &dyn Disk,
+    pub(crate) fn open_files<S: OpenFiles + ?Sized>(
+        source: &S,
         files: &Files,
         keys: &Keys,
     ) -> Result<Arc<ArchiveFile>> {
-        let parity = files.parity.as_ref().map(|path| Parity::open(disk, path));
+        let parity = files.parity.as_ref().map(|path| Parity::open(source, path));
         let in_segments = files.in_segments();
         let (guarded, parity_problem) = match parity {
             None => (None, None),
             Some(Err(error)) if !is_damage(&error) => return Err(error),
             Some(Err(error)) => (None, Some(error)),
             Some(Ok(parity)) => {
-                let archive = Joined::with_lengths(disk, files, parity.header.lengths())?;
+                let archive = Joined::with_lengths(source, files, parity.header.lengths())?;
                 let archive = Arc::new(archive);
                 let guard = Some(Arc::new(Guard::new(archive.clone(), parity)));
                 let archive = Some(archive);
@@ -106,7 +107,7 @@ impl ArchiveFile {
             }
         };
         // Without its parity, or in spite of it: it may belong to another archive.
-        let plain = Joined::strict(disk, files).and_then(|archive| {
+        let plain = Joined::strict(source, files).and_then(|archive| {
             let archive = Some(Arc::new(archive));
             let problem = guarded.clone().or(parity_problem);
             let below = Below { archive, parity_problem: problem, in_segments, ..Below::default() };

@@ -132,6 +132,7 @@ impl Copier {
         let header = BackupHeader {
             program: concat!("stillpoint ", env!("CARGO_PKG_VERSION")).to_owned(),
             number: place.number(),
+            set: place.name.set().to_owned(),
             store_id: backup.inner.engine.store_id(),
             timeline: checkpoint.timeline().into(),
             lsn: checkpoint.lsn(),

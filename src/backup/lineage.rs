@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::builder::{BackupBuilder, Base};
-use crate::archive::{ArchiveFile, Keys, Wanted, find_sealed};
-use crate::disk::Disk;
+use crate::archive::{ArchiveFile, Keys};
+use crate::destination::{Catalogue, Wanted};
 use crate::disk::atomic::{is_same_folder, parent};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{ArchiveRef, BackupHeader, BackupKind, ParentPaper};
@@ -25,8 +25,16 @@ pub(super) struct Lineage {
     pub(super) passed_over: Vec<Error>,
 }
 
+/// The archives that parents are looked for among: those of the destination, and of other folders once
+/// they are asked for.
+struct Parents<'b> {
+    backup: &'b BackupBuilder,
+    keys: Keys,
+    catalogues: Vec<Catalogue>,
+}
+
 /// Chooses the parent that the backup asks for; none for a full one.
-pub(super) fn choose(backup: &BackupBuilder) -> Result<Lineage> {
+pub(super) fn choose(backup: &BackupBuilder, destination: Catalogue) -> Result<Lineage> {
     if backup.options.base == Base::Nothing {
         return Ok(Lineage::default());
     }
@@ -41,117 +49,131 @@ pub(super) fn choose(backup: &BackupBuilder) -> Result<Lineage> {
     }
     known.sort_by_key(|known| (known.checkpoint, known.time));
     known.reverse();
-    match &backup.options.base {
-        Base::Archive(path) => from_archive(backup, path, &known),
-        Base::Nothing | Base::Newest | Base::NewestThere => newest(backup, &known),
-    }
-}
-
-fn newest(backup: &BackupBuilder, known: &[ArchiveRef]) -> Result<Lineage> {
-    let mut passed_over = Vec::new();
-    for candidate in known {
-        match check(backup, candidate, &candidate.archive) {
-            Ok(()) => return Ok(Lineage { parent: Some(paper(candidate)), passed_over }),
-            Err(error) => passed_over.push(error),
-        }
-    }
-    let message = "there is no archive that an incremental backup could go on from";
-    let refused = Error::new(ErrorKind::NotFound, message)
-        .with_code(code::PARENT)
-        .hint("Make a full backup first; then incremental ones go on from it.");
-    Err(match passed_over.into_iter().next() {
-        Some(cause) => refused.because(cause),
-        None => refused,
-    })
-}
-
-fn from_archive(backup: &BackupBuilder, path: &Path, known: &[ArchiveRef]) -> Result<Lineage> {
-    let disk = backup.inner.engine.disk();
-    let file = open(&**disk, path, &backup.earlier_keys())?;
-    let seal = file.seal().to_string();
-    let Some(candidate) = known.iter().find(|known| known.seal == seal) else {
-        return Err(stranger(backup, &file)?);
-    };
-    check(backup, candidate, path)?;
-    Ok(Lineage { parent: Some(paper(candidate)), passed_over: Vec::new() })
-}
-
-/// Says why an archive that the data file does not know cannot be its parent.
-fn stranger(backup: &BackupBuilder, file: &ArchiveFile) -> Result<Error> {
-    let header = header_of(file)?;
-    let what = match header.store_id == backup.inner.engine.store_id() {
-        false => "the archive is of another store",
-        true => "the archive was not made from this data file: its history is divergent",
-    };
-    Ok(Error::new(ErrorKind::Foreign, what)
-        .with_code(code::PARENT)
-        .at(file.path())
-        .hint("Make a full backup of this store, and go on from that."))
-}
-
-/// Sees that the data file goes on from `candidate`, and that it is there with all that it takes.
-fn check(backup: &BackupBuilder, candidate: &ArchiveRef, path: &Path) -> Result<()> {
-    let engine = &backup.inner.engine;
-    let checkpoint = engine.snapshot()?.checkpoint().number();
-    if candidate.checkpoint == 0
-        || candidate.checkpoint > checkpoint
-        || candidate.lsn > engine.visible_lsn()
-    {
-        let message = "the archive is ahead of the store, which lost commits since: divergent";
-        return Err(foreign(message, path));
-    }
-    let disk = &**engine.disk();
     let keys = backup.earlier_keys();
-    let mut file = match open(disk, path, &keys) {
-        // Whoever writes for the owner of a key need not have it; then its name has to do.
-        Err(error) if error.code() == code::KEY => return Ok(()),
-        opened => opened?,
-    };
-    if file.seal().to_string() != candidate.seal {
-        return Err(foreign(
-            "another archive took the place of the parent: its seal differs",
-            path,
-        ));
+    let mut parents = Parents { backup, keys, catalogues: vec![destination] };
+    match &backup.options.base {
+        Base::Archive(path) => parents.from_archive(path, &known),
+        Base::Nothing | Base::Newest | Base::NewestThere => parents.newest(&known),
     }
-    let mut header = header_of(&file)?;
-    if header.store_id != engine.store_id()
-        || (header.lsn, header.timeline) != (candidate.lsn, candidate.timeline)
-    {
-        return Err(foreign("the archive is not the one that was written down", path));
-    }
-    while header.kind == BackupKind::Incremental {
-        (file, header) = step_back(disk, &keys, &file, &header)?;
-    }
-    Ok(())
 }
 
-/// The archive that `file` goes on from.
-fn step_back(
-    disk: &dyn Disk,
-    keys: &Keys,
-    file: &ArchiveFile,
-    header: &BackupHeader,
-) -> Result<(Arc<ArchiveFile>, BackupHeader)> {
-    let Some(link) = &header.parent else {
-        return Err(foreign("the archive names nothing that it goes on from", file.path()));
-    };
-    let wanted = Wanted { seal: &link.seal, set: &link.set, number: link.number };
-    let above =
-        find_sealed(disk, &[parent(file.path())], &[], wanted, &|path| open(disk, path, keys))?;
-    let paper = header_of(&above)?;
-    header.check_follows(&paper).map_err(|why| foreign(why, above.path()))?;
-    Ok((above, paper))
-}
-
-fn open(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Arc<ArchiveFile>> {
-    ArchiveFile::open(disk, path, keys).map_err(|error| match error.code() {
-        code::KEY => error,
-        _ => Error::new(error.kind(), "the archive to go on from cannot be opened")
+impl Parents<'_> {
+    fn newest(&mut self, known: &[ArchiveRef]) -> Result<Lineage> {
+        let mut passed_over = Vec::new();
+        for candidate in known {
+            match self.check(candidate, &candidate.archive) {
+                Ok(()) => return Ok(Lineage { parent: Some(paper(candidate)), passed_over }),
+                Err(error) => passed_over.push(error),
+            }
+        }
+        let message = "there is no archive that an incremental backup could go on from";
+        let refused = Error::new(ErrorKind::NotFound, message)
             .with_code(code::PARENT)
-            .at(path)
-            .because(error)
-            .hint("Make a full backup, or name another archive of this store."),
-    })
+            .hint("Make a full backup first; then incremental ones go on from it.");
+        Err(match passed_over.into_iter().next() {
+            Some(cause) => refused.because(cause),
+            None => refused,
+        })
+    }
+
+    fn from_archive(&mut self, path: &Path, known: &[ArchiveRef]) -> Result<Lineage> {
+        let file = self.open(path)?;
+        let seal = file.seal().to_string();
+        let Some(candidate) = known.iter().find(|known| known.seal == seal) else {
+            return Err(self.stranger(&file)?);
+        };
+        self.check(candidate, path)?;
+        Ok(Lineage { parent: Some(paper(candidate)), passed_over: Vec::new() })
+    }
+
+    /// Says why an archive that the data file does not know cannot be its parent.
+    fn stranger(&self, file: &ArchiveFile) -> Result<Error> {
+        let header = header_of(file)?;
+        let what = match header.store_id == self.backup.inner.engine.store_id() {
+            false => "the archive is of another store",
+            true => "the archive was not made from this data file: its history is divergent",
+        };
+        Ok(Error::new(ErrorKind::Foreign, what)
+            .with_code(code::PARENT)
+            .at(file.path())
+            .hint("Make a full backup of this store, and go on from that."))
+    }
+
+    /// Sees that the data file goes on from `candidate`, and that it is there with all that it takes.
+    fn check(&mut self, candidate: &ArchiveRef, path: &Path) -> Result<()> {
+        let engine = &self.backup.inner.engine;
+        let checkpoint = engine.snapshot()?.checkpoint().number();
+        if candidate.checkpoint == 0
+            || candidate.checkpoint > checkpoint
+            || candidate.lsn > engine.visible_lsn()
+        {
+            let message = "the archive is ahead of the store, which lost commits since: divergent";
+            return Err(foreign(message, path));
+        }
+        let mut file = match self.open(path) {
+            // Whoever writes for the owner of a key need not have it; then its name has to do.
+            Err(error) if error.code() == code::KEY => return Ok(()),
+            opened => opened?,
+        };
+        if file.seal().to_string() != candidate.seal {
+            return Err(foreign(
+                "another archive took the place of the parent: its seal differs",
+                path,
+            ));
+        }
+        let mut header = header_of(&file)?;
+        if header.store_id != engine.store_id()
+            || (header.lsn, header.timeline) != (candidate.lsn, candidate.timeline)
+        {
+            return Err(foreign("the archive is not the one that was written down", path));
+        }
+        while header.kind == BackupKind::Incremental {
+            (file, header) = self.step_back(&file, &header)?;
+        }
+        Ok(())
+    }
+
+    /// The archive that `file` goes on from.
+    fn step_back(
+        &mut self,
+        file: &ArchiveFile,
+        header: &BackupHeader,
+    ) -> Result<(Arc<ArchiveFile>, BackupHeader)> {
+        let Some(link) = &header.parent else {
+            return Err(foreign("the archive names nothing that it goes on from", file.path()));
+        };
+        let folder = parent(file.path());
+        let above = self.catalogue(folder)?.open_sealed(Wanted::new(link))?;
+        let paper = header_of(&above)?;
+        header.check_follows(&paper).map_err(|why| foreign(why, above.path()))?;
+        Ok((above, paper))
+    }
+
+    /// What lies in `folder`.
+    fn catalogue(&mut self, folder: &Path) -> Result<&Catalogue> {
+        let disk = self.backup.inner.engine.disk();
+        let known = |one: &Catalogue| is_same_folder(&**disk, one.location(), folder);
+        let at = match self.catalogues.iter().position(known) {
+            Some(at) => at,
+            None => {
+                self.catalogues.push(Catalogue::of_folder(disk, folder, &self.keys)?);
+                self.catalogues.len() - 1
+            }
+        };
+        Ok(&self.catalogues[at])
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<ArchiveFile>> {
+        let disk = &**self.backup.inner.engine.disk();
+        ArchiveFile::open(disk, path, &self.keys).map_err(|error| match error.code() {
+            code::KEY => error,
+            _ => Error::new(error.kind(), "the archive to go on from cannot be opened")
+                .with_code(code::PARENT)
+                .at(path)
+                .because(error)
+                .hint("Make a full backup, or name another archive of this store."),
+        })
+    }
 }
 
 fn header_of(file: &ArchiveFile) -> Result<BackupHeader> {

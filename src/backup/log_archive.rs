@@ -41,6 +41,8 @@ pub(super) struct LogPlan {
     _hold: LogHold,
     /// Number of the backup that the log follows, 0 where it is not known any more.
     number: u32,
+    /// The seal of that backup's archive.
+    follows: Option<String>,
     /// The closed segments that the log archive will hold, oldest first.
     segments: Vec<ClosedSegment>,
     /// Commits since the base that no segment has any more.
@@ -53,11 +55,11 @@ impl LogPlan {
     /// last backup, everything that was kept is archived.
     pub(super) fn new(backup: &BackupBuilder, pinned: Lsn) -> Result<Option<LogPlan>> {
         let (engine, state) = (&backup.inner.engine, &backup.inner.state);
-        let base = state.get().base.map(|base| (base.number, base.lsn));
+        let base = state.get().base;
         let forgotten = base.is_none() && state.damage().is_some();
-        let (number, from) = match base {
-            Some((number, lsn)) if lsn < pinned => (number, lsn),
-            None if forgotten => (0, 0),
+        let (number, from, follows) = match base {
+            Some(base) if base.lsn < pinned => (base.number, base.lsn, Some(base.seal)),
+            None if forgotten => (0, 0, None),
             _ => return Ok(None),
         };
         let _hold = engine.hold_log();
@@ -66,7 +68,7 @@ impl LogPlan {
         let held_from = segments.first().map_or(pinned, |first| first.after);
         let gap = LogGap { after: from, last: held_from, time: engine.disk().now() };
         let gap = Some(gap).filter(|_| held_from > from && !forgotten);
-        Ok(Some(LogPlan { _hold, number, segments, gap }))
+        Ok(Some(LogPlan { _hold, number, follows, segments, gap }))
     }
 
     /// About as many bytes as will be read.
@@ -97,9 +99,12 @@ impl LogPlan {
                 bytes: segment.measure(&**disk).map_err(failed)?,
             });
         }
-        let header = LogHeader {
+        let mut header = LogHeader {
             program: concat!("stillpoint ", env!("CARGO_PKG_VERSION")).to_owned(),
             number: self.number,
+            follows: self.follows.clone(),
+            set: place.name.set().to_owned(),
+            named: self.number,
             store_id: backup.inner.engine.store_id(),
             timeline: last.timeline.into(),
             after: first.after,
@@ -109,6 +114,7 @@ impl LogPlan {
             segments: papers,
         };
         let target = Target::choose(backup, place, &header)?;
+        header.named = target.place.name.number();
         let app = serde_json::to_value(&header).map_err(not_json)?;
         let options = options_of(backup, written);
         let mut writer =
@@ -127,6 +133,7 @@ impl LogPlan {
             last: header.last,
             bytes: finished.bytes,
             segments: header.segments.len(),
+            seal: finished.seal.to_string(),
         };
         Ok(Some(LogArchive { finished, place: target.place, replaces: target.replaces, report }))
     }

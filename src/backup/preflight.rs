@@ -8,9 +8,9 @@ use super::builder::{BackupBuilder, Base};
 use super::foreign;
 use super::lineage::Lineage;
 use crate::archive::{
-    ArchiveKind, ArchiveName, ArchivePlace, Claim, Compression, next_number, partial,
-    remove_unfinished,
+    ArchiveKind, ArchiveName, ArchivePlace, Claim, Compression, partial, remove_unfinished,
 };
+use crate::destination::Catalogue;
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -70,9 +70,11 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
         Some(name) => name.clone(),
         None => default_name(engine.dir()),
     };
-    let from = backup.options.number_from;
-    let number = next_number(&**disk, folder, &set, from).map_err(unusable)?;
-    let lineage = super::lineage::choose(backup)?;
+    let keys = backup.earlier_keys();
+    let catalogue = Catalogue::of_folder(disk, folder, &keys).map_err(unusable)?;
+    let known = backup.options.number_from.saturating_sub(1);
+    let number = catalogue.next_number(&set, [known]).map_err(unusable)?.number;
+    let lineage = super::lineage::choose(backup, catalogue)?;
     let kind = match lineage.parent {
         Some(_) => ArchiveKind::Incremental,
         None => ArchiveKind::Full,

@@ -38,6 +38,8 @@ pub struct LogArchiveReport {
     pub bytes: u64,
     /// How many log segments are in it.
     pub segments: usize,
+    /// The digest in its seal, in hexadecimal.
+    pub seal: String,
 }
 
 /// What a successful backup did.

@@ -5,16 +5,17 @@
 //! reads its header; that its content is whole is what `verify` and the drill are for.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::core::Core;
 use super::coverage::{Base, Gap, Piece, Point, cut, reach};
 use super::plan::Plan;
 use super::state::{Checked, LastBackup};
-use crate::archive::{
-    ArchiveFile, ArchiveKind, ArchiveName, Listed, Progress, list_archives, stopped,
-};
-use crate::engine::Lsn;
+use crate::archive::{Progress, stopped};
+use crate::destination::{Catalogue, StoredArchive};
+use crate::disk::atomic::{is_same_folder, parent};
+use crate::engine::{Lsn, StoreId};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::Archive;
 use crate::store::LogHeader;
@@ -93,90 +94,84 @@ impl SpaceForecast {
 
 type Tell<'t> = &'t mut dyn FnMut(Progress) -> ControlFlow<()>;
 
-/// What lies in the destination.
-struct Found {
-    archives: Vec<Archive>,
-    logs: Vec<LogHeader>,
-    unusable: Vec<Error>,
-}
-
 impl Core {
     /// The newest backup of data on the way of the store.
     pub(super) fn newest_archive(&self, plan: &Plan) -> Result<Archive> {
-        let found = self.look(plan, &mut |_| ControlFlow::Continue(()))?.0;
-        let history = self.store.inner().engine.history();
-        let Found { archives, unusable, .. } = found;
-        let newest = archives
-            .into_iter()
-            .filter(|archive| archive.header().data)
-            .filter(|archive| history.holds(archive.header().timeline.id, archive.header().lsn))
-            .max_by_key(|archive| (archive.header().lsn, archive.header().started));
-        // What cannot be opened says of itself nothing but its number. A drill of an older one would
-        // prove what nobody asked.
-        let above = newest.as_ref().map_or(0, |newest| newest.header().number);
-        if let Some(error) = unusable.into_iter().find(|error| number_of(error) > above) {
+        let found = Arc::new(self.look(plan, &mut |_| ControlFlow::Continue(()))?);
+        let inner = self.store.inner();
+        let history = inner.engine.history();
+        let newest = found
+            .backups(&plan.set, inner.engine.store_id())
+            .filter(|(_, one)| one.header.data)
+            .filter(|(_, one)| history.holds(one.header.timeline.id, one.header.lsn))
+            .max_by_key(|(_, one)| (one.header.lsn, one.header.started));
+        // A drill of an older one than the store's last would prove what nobody asked.
+        let above = newest.map_or(0, |(_, one)| one.header.number);
+        if let Some(error) = self.unreadable_of_ours(plan, &found, above) {
             return Err(error);
         }
-        newest.ok_or_else(|| {
+        let (stored, _) = newest.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "there is no backup of this store")
                 .with_code(code::ARCHIVE_MISSING)
                 .at(&plan.destination)
                 .hint("Make one first. One that went elsewhere, by --to, is found once that folder is the \
                        DestinationFolder of the settings.")
-        })
+        })?;
+        Archive::of_catalogue(&self.disk, &found, stored)
     }
 
-    fn look(&self, plan: &Plan, tell: Tell<'_>) -> Result<(Found, Vec<Listed>)> {
-        let mut found = Found { archives: Vec::new(), logs: Vec::new(), unusable: Vec::new() };
+    /// Why an archive that cannot be read and has a number above `above` cannot, where the store
+    /// remembers that it made it. Other files of such a name are none of its archives.
+    fn unreadable_of_ours(&self, plan: &Plan, found: &Catalogue, above: u32) -> Option<Error> {
+        let state = self.store.inner().backup_state();
+        let made = |stored: &StoredArchive| {
+            state.parents.iter().any(|known| {
+                known.archive.file_name() == stored.path().file_name()
+                    && is_same_folder(&*self.disk, parent(&known.archive), &plan.destination)
+            })
+        };
+        found
+            .of_set(&plan.set)
+            .filter(|stored| !stored.is_log() && stored.name().number() > above)
+            .filter(|stored| made(stored))
+            .find_map(|stored| stored.problem().cloned())
+    }
+
+    /// What lies in the destination, each archive of the set read.
+    fn look(&self, plan: &Plan, tell: Tell<'_>) -> Result<Catalogue> {
         // A folder of ours that no backup has made yet is an empty one.
         if plan.default_destination && self.disk.metadata(&plan.destination).is_err() {
-            return Ok((found, Vec::new()));
+            return Ok(Catalogue::empty(&self.disk, &plan.destination));
         }
-        let listed = list_archives(&*self.disk, &plan.destination, Some(&plan.set))?;
-        let id = self.store.inner().engine.store_id();
-        for (item, done) in listed.iter().zip(0..) {
-            ask(tell, done, listed.len(), plan)?;
-            if item.name.kind() == ArchiveKind::Log {
-                match self.log_header(item.path()) {
-                    Ok(header) if header.store_id == id => found.logs.push(header),
-                    Ok(_) => {}
-                    Err(error) => found.unusable.push(error),
-                }
-                continue;
-            }
-            match Archive::open_on_with(self.disk.clone(), item.path(), &self.secrets.keys) {
-                Ok(archive) if archive.header().store_id == id => found.archives.push(archive),
-                Ok(_) => {}
-                Err(error) => found.unusable.push(error),
-            }
+        let found = Catalogue::of_folder(&self.disk, &plan.destination, &self.secrets.keys)?;
+        let all = found.of_set(&plan.set).count();
+        for (stored, done) in found.of_set(&plan.set).zip(0..) {
+            ask(tell, done, all, plan)?;
+            stored.read();
         }
-        Ok((found, listed))
-    }
-
-    fn log_header(&self, path: &Path) -> Result<LogHeader> {
-        let file = ArchiveFile::open(&*self.disk, path, &self.secrets.keys)?;
-        serde_json::from_value(file.header().app.clone())
-            .map_err(|e| Error::corrupt(path, "this is no log archive of a store").because(e))
+        Ok(found)
     }
 
     /// The account.
     pub(super) fn coverage(&self, tell: Tell<'_>) -> Result<super::health::Coverage> {
         let plan = self.plan();
-        let (found, listed) = self.look(&plan, &mut *tell)?;
+        let found = self.look(&plan, &mut *tell)?;
         let engine = &self.store.inner().engine;
-        let history = engine.history();
-        let archived = pieces_of(&found.logs);
-        let bases =
-            bases_of(&found.archives, &mut || ask(tell, listed.len(), listed.len(), &plan))?;
-        let mut all = archived.clone();
-        all.extend(self.own_log(history.last)?);
-        let (safe, with_log) = (reach(&history, &bases, &archived), reach(&history, &bases, &all));
+        let (history, id) = (engine.history(), engine.store_id());
+        let logs: Vec<&LogHeader> = found.logs(&plan.set, id).map(|(_, log)| &log.header).collect();
+        let archived = pieces_of(&logs);
+        let all = found.of_set(&plan.set).count();
+        let bases = bases_of(&found, &plan.set, id, &mut || ask(tell, all, all, &plan))?;
+        let mut pieces = archived.clone();
+        pieces.extend(self.own_log(history.last)?);
+        let (safe, with_log) =
+            (reach(&history, &bases, &archived), reach(&history, &bases, &pieces));
+        let archives = || found.backups(&plan.set, id);
         let on_way =
-            |archive: &&Archive| history.holds(archive.header().timeline.id, archive.header().lsn);
-        let ours = found.archives.iter().filter(on_way).count();
-        let leads_on = |log: &&LogHeader| {
-            let pieces = pieces_of(std::slice::from_ref(*log));
-            pieces.iter().any(|piece| cut(&history, piece).is_some())
+            archives().filter(|(_, one)| history.holds(one.header.timeline.id, one.header.lsn));
+        let ours = on_way.count();
+        let leads_on = |log: &&&LogHeader| {
+            pieces_of(&[**log]).iter().any(|piece| cut(&history, piece).is_some())
         };
         let newest = with_log.newest.map_or(0, |point| point.lsn);
         let unprotected_after = self.is_unprotected().then_some(newest);
@@ -189,13 +184,13 @@ impl Core {
             gaps: with_log.gaps,
             unprotected_after,
             archives: ours,
-            log_archives: found.logs.iter().filter(leads_on).count(),
-            left_branches: found.archives.len() - ours,
-            unusable: found.unusable,
+            log_archives: logs.iter().filter(leads_on).count(),
+            left_branches: archives().count() - ours,
+            unusable: found.problems(&plan.set).cloned().collect(),
             last_backup: state.last_backup,
             last_verified: state.last_verified,
             last_drill: state.last_drill,
-            space: self.space(&plan, &listed),
+            space: self.space(&plan, &found),
             destination: plan.destination.clone(),
         })
     }
@@ -230,18 +225,10 @@ impl Core {
         Ok(pieces)
     }
 
-    fn space(&self, plan: &Plan, listed: &[Listed]) -> SpaceForecast {
-        let newest = listed.iter().map(|item| item.name.number()).max();
-        let of_last = |item: &&Listed| {
-            let back = u32::from(item.name.kind() == ArchiveKind::Log);
-            newest == item.name.number().checked_add(back)
-        };
-        let last_set_bytes = listed.iter().filter(of_last).map(|item| item.bytes).sum::<u64>();
-        let room = if plan.default_destination && listed.is_empty() {
-            crate::disk::atomic::parent(&self.dir)
-        } else {
-            &plan.destination
-        };
+    fn space(&self, plan: &Plan, found: &Catalogue) -> SpaceForecast {
+        let last_set_bytes = found.last_set_bytes(&plan.set);
+        let missing = plan.default_destination && self.disk.metadata(&plan.destination).is_err();
+        let room = if missing { parent(&self.dir) } else { &*plan.destination };
         SpaceForecast {
             last_set_bytes,
             wanted_bytes: (last_set_bytes as f64 * ROOM) as u64,
@@ -251,12 +238,17 @@ impl Core {
 }
 
 /// The archives that can be restored from what lies there: an incremental one needs its parents.
-fn bases_of(archives: &[Archive], go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Base>> {
+fn bases_of(
+    found: &Catalogue,
+    set: &str,
+    store: StoreId,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<Base>> {
     let mut bases = Vec::new();
-    for archive in archives {
+    for (stored, backup) in found.backups(set, store).filter(|(_, one)| one.header.data) {
         go_on()?;
-        let header = archive.header();
-        if header.data && archive.chain().is_ok() {
+        if found.chain(stored).is_ok() {
+            let header = &backup.header;
             let (lsn, time) = (header.lsn, header.commit_time);
             bases.push(Base { timeline: header.timeline.into(), lsn, time });
         }
@@ -272,7 +264,7 @@ fn ask(tell: Tell<'_>, done: usize, all: usize, plan: &Plan) -> Result<()> {
     }
 }
 
-fn pieces_of(logs: &[LogHeader]) -> Vec<Piece> {
+fn pieces_of(logs: &[&LogHeader]) -> Vec<Piece> {
     let piece = |header: &LogHeader, at: usize| {
         let segment = &header.segments[at];
         Piece {
@@ -285,11 +277,4 @@ fn pieces_of(logs: &[LogHeader]) -> Vec<Piece> {
     logs.iter()
         .flat_map(|header| (0..header.segments.len()).map(move |at| piece(header, at)))
         .collect()
-}
-
-/// The number of the backup whose archive the error is about; 0 where it is about something else.
-fn number_of(error: &Error) -> u32 {
-    let name = error.path().and_then(Path::file_name).and_then(|name| name.to_str());
-    let name = name.and_then(ArchiveName::parse);
-    name.filter(|name| name.kind() != ArchiveKind::Log).map_or(0, |name| name.number())
 }

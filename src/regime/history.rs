@@ -23,12 +23,12 @@ use parking_lot::Mutex;
 use self::document::{Document, Found};
 use super::journal::{JournalEvent, JournalItem};
 use super::retention::{self, RetentionPlan, RetentionRule};
-use crate::archive::{self, Keys};
+use crate::archive::Keys;
+use crate::destination::Catalogue;
 use crate::disk::{Disk, FileLock, atomic};
 use crate::engine::StoreId;
 use crate::error::{Error, ErrorKind, Result};
 
-pub(super) use operation::archive_name;
 pub use operation::{ArchivePart, Operation, OperationKind, OperationStatus};
 
 /// The file in the destination.
@@ -119,20 +119,22 @@ impl History {
         std::mem::take(&mut self.remarks.lock())
     }
 
-    /// The number of the next backup: one more than the last in the history, and more than that of
-    /// any file of the set in the folder.
+    /// The number of the next backup: one more than that of the last archive whose header agrees with
+    /// its name, and than what the history and other files of the set say within reason. No file has it.
+    /// Files that have the name of a later archive and are none become remarks.
     ///
     /// # Errors
     /// As [`History::load`]; [`ErrorKind::Limit`] when no number is left.
     pub fn next_number(&self) -> Result<u32> {
         let operations = self.load()?;
         let backups = operations.iter().filter(|operation| operation.is_backup());
-        let last = backups.filter_map(|operation| operation.backup_number).max();
-        let next = last
-            .unwrap_or(0)
-            .checked_add(1)
-            .ok_or_else(|| Error::new(ErrorKind::Limit, "no number is left").at(self.path()))?;
-        archive::next_number(&*self.disk, &self.folder, &self.set, next)
+        let known = backups.filter_map(|operation| operation.backup_number);
+        let next = self.catalogue()?.next_number(&self.set, known)?;
+        for error in next.passed_over {
+            let item = JournalItem::note(JournalEvent::History, "").with_error(&error);
+            self.remark(item);
+        }
+        Ok(next.number)
     }
 
     /// Adds an operation. The history then has those of the last `keep` sets, and as many that left
@@ -171,10 +173,11 @@ impl History {
     /// As [`History::load`]: nothing was deleted then that the history does not tell of.
     pub fn retire(&self, rule: &RetentionRule) -> Result<Vec<JournalItem>> {
         let mut lines = Vec::new();
+        let found = self.catalogue()?;
         let plan = self.change(None, |operations| {
             let own = self.own(operations);
             let mut plan = retention::plan(&own, rule, &|part| self.stands(part));
-            lines = retention::check(&mut plan, &*self.disk, self.store, &self.keys);
+            lines = retention::check(&mut plan, &found, self.store);
             // Told before it is done: what a crash leaves half-deleted is known as such.
             retention::mark(&plan, operations);
             Ok(plan)
@@ -183,7 +186,7 @@ impl History {
             return Ok(lines);
         }
         self.change(None, |operations| {
-            lines.extend(retention::delete(&plan, &*self.disk, &self.folder, operations));
+            lines.extend(retention::delete(&plan, &found, operations));
             Ok(())
         })?;
         Ok(lines)
@@ -281,8 +284,12 @@ impl History {
         operations: &mut Vec<Operation>,
         coming: Option<&Operation>,
     ) -> Result<usize> {
-        let whose = (self.store, &self.keys);
-        rebuild::complete(&*self.disk, &self.folder, &self.set, whose, operations, coming)
+        let found = self.catalogue()?;
+        rebuild::complete(&*self.disk, &found, &self.set, self.store, operations, coming)
+    }
+
+    fn catalogue(&self) -> Result<Catalogue> {
+        Catalogue::of_folder(&self.disk, &self.folder, &self.keys)
     }
 
     fn remark(&self, item: JournalItem) {

@@ -24,7 +24,8 @@ use super::plan::Plan;
 use super::restored::{Restored, Source};
 use super::rolling;
 use super::state::{RestoreInfo, STATE_FILE, State, Status, timestamp};
-use crate::archive::{ArchiveKind, Keys, list_archives};
+use crate::archive::Keys;
+use crate::destination::{Catalogue, StoredArchive, StoredBackup};
 use crate::disk::Disk;
 use crate::disk::atomic::{parent, remove_tree};
 use crate::engine::tree::is_of_other_format;
@@ -174,15 +175,17 @@ fn restore(
     let lock = crate::engine::lock_dir(disk, dir)?;
     let to = waiting(dir);
     remove_tree(&**disk, &to).map_err(|e| Error::io("remove an unfinished restore", &to, e))?;
-    let (candidates, history) = candidates(disk, dir, plan, keys)?;
+    let found = Arc::new(Catalogue::of_folder(disk, &plan.destination, keys)?);
+    let (candidates, history) = candidates(disk, dir, &found, &plan.set)?;
     let mut last_error = None;
-    for archive in &candidates {
-        match restore_one(disk, dir, archive, &to) {
+    for (stored, backup) in candidates {
+        let archive = Archive::of_catalogue(disk, &found, stored);
+        match archive.and_then(|archive| restore_one(disk, dir, &archive, &to)) {
             Ok(()) => {
-                restored.info.archive = Some(archive.path().to_path_buf());
-                restored.source = Some(source(archive));
+                restored.info.archive = Some(stored.path().to_path_buf());
+                restored.source = Some(source(backup));
                 if let Some(history) = &history {
-                    rolling::roll_forward(disk, dir, (plan, keys), &to, history, restored)?;
+                    rolling::roll_forward(disk, dir, (plan, &found), &to, history, restored)?;
                 }
                 let aside = set_aside(&**disk, dir, restored.info.started, &plan.zone)?;
                 restored.moved(dir, aside);
@@ -202,8 +205,8 @@ fn restore(
     }))
 }
 
-fn source(archive: &Archive) -> Source {
-    let header = archive.header();
+fn source(backup: &StoredBackup) -> Source {
+    let header = &backup.header;
     Source {
         store: header.store_id,
         number: header.number,
@@ -237,41 +240,39 @@ fn set_aside(disk: &dyn Disk, dir: &Path, now: i64, zone: &TimeZone) -> Result<P
     Err(Error::new(ErrorKind::Exists, "no name is left for the damaged store").at(dir))
 }
 
+/// An archive, and what it says of itself.
+type Candidate<'c> = (&'c StoredArchive, &'c StoredBackup);
+
 /// The archives that the store can be restored from, newest first: those of its own history.
-fn candidates(
+fn candidates<'c>(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    plan: &Plan,
-    keys: &Keys,
-) -> Result<(Vec<Archive>, Option<History>)> {
-    let listed = list_archives(&**disk, &plan.destination, Some(&plan.set))?;
-    let mut found: Vec<Archive> = listed
-        .iter()
-        .filter(|listed| listed.name.kind() != ArchiveKind::Log)
-        // One that cannot even be opened is no candidate.
-        .filter_map(|listed| Archive::open_on_with(disk.clone(), listed.path(), keys).ok())
-        .filter(|archive| archive.header().data)
-        .collect();
+    catalogue: &'c Catalogue,
+    set: &str,
+) -> Result<(Vec<Candidate<'c>>, Option<History>)> {
+    // One that cannot even be opened is no candidate.
+    let read = catalogue.of_set(set).filter_map(|stored| Some((stored, stored.backup()?)));
+    let mut found: Vec<Candidate<'c>> = read.filter(|(_, one)| one.header.data).collect();
     let known = State::load(&**disk, dir).ok().and_then(|state| state.store_id());
     if let Some(id) = known {
-        found.retain(|archive| archive.header().store_id == id);
-    } else if let Some(first) = found.first().map(|archive| archive.header().store_id)
-        && found.iter().any(|archive| archive.header().store_id != first)
+        found.retain(|(_, one)| one.header.store_id == id);
+    } else if let Some(first) = found.first().map(|(_, one)| one.header.store_id)
+        && found.iter().any(|(_, one)| one.header.store_id != first)
     {
         let message =
             "archives of several stores lie there, and this one no longer says which it is";
         return Err(Error::new(ErrorKind::Foreign, message)
-            .at(&plan.destination)
+            .at(catalogue.location())
             .hint("Restore by hand from the archive that you know to be right."));
     }
     let history = history(disk, dir, &found);
-    found.retain(|archive| {
-        let (timeline, lsn) = (archive.header().timeline.id, archive.header().lsn);
+    found.retain(|(_, one)| {
+        let (timeline, lsn) = (one.header.timeline.id, one.header.lsn);
         history.as_ref().is_some_and(|history| history.holds(timeline, lsn))
     });
     // At the same commit a whole archive needs no other; and of several the last is kept longest.
-    found.sort_by_key(|archive| {
-        let header = archive.header();
+    found.sort_by_key(|(_, one)| {
+        let header = &one.header;
         let whole = header.kind != BackupKind::Incremental;
         std::cmp::Reverse((header.lsn, whole, header.started))
     });
@@ -281,15 +282,15 @@ fn candidates(
 /// The history of the damaged store, as far as it is known to go. Its ancestry file tells; where that
 /// is lost, its newest log segment with the ancestries of the archives, or else the archive that was
 /// begun last.
-fn history(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Option<History> {
+fn history(disk: &Arc<dyn Disk>, dir: &Path, found: &[Candidate<'_>]) -> Option<History> {
     let stored = AncestryFile::load(&**disk, dir).ok();
     let own = rolling::own_segments(disk, dir);
     let newest_segment = own.iter().max_by_key(|segment| segment.number);
-    let newest_archive = found.iter().max_by_key(|archive| archive.header().started);
+    let newest_archive = found.iter().max_by_key(|(_, one)| one.header.started);
     let by_segment = |segment: &LogSegment| {
         let mut known: Known = own.iter().map(|segment| segment.timeline).collect();
-        let lines = found.iter().filter_map(|archive| archive.history().ok());
-        lines.for_each(|line| known.add_line(&line.ancestry));
+        let lines = found.iter().filter_map(|(_, one)| one.ancestry.as_ref());
+        lines.for_each(|line| known.add_line(line));
         Ancestry::proven(stored.as_ref(), segment.timeline, segment.ancestry_digest, &known)
     };
     // A log that was put there by hand may go on from where the file ends.
@@ -299,7 +300,7 @@ fn history(disk: &Arc<dyn Disk>, dir: &Path, found: &[Archive]) -> Option<Histor
     let ancestry = beyond
         .and_then(by_segment)
         .or(stored)
-        .or_else(|| newest_archive.and_then(|archive| Some(archive.history().ok()?.ancestry)))?;
+        .or_else(|| newest_archive.and_then(|(_, one)| one.ancestry.clone()))?;
     let state = BackupState::load(&**disk, dir).unwrap_or_default();
     let now = ancestry.tip();
     let last = match state.restored_to {

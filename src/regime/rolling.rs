@@ -17,7 +17,8 @@ use super::history::ArchivePart;
 use super::plan::Plan;
 use super::restored::{Restored, Rolled};
 use super::state::Status;
-use crate::archive::{ArchiveKind, Keys, list_archives};
+use crate::archive::Keys;
+use crate::destination::Catalogue;
 use crate::disk::Disk;
 use crate::engine::{History, LOG_DIR, Lsn};
 use crate::error::Result;
@@ -33,7 +34,7 @@ struct Ahead {
 
 /// The segments that the store in `dir` has and that can be read.
 pub(super) fn own_segments(disk: &Arc<dyn Disk>, dir: &Path) -> Vec<LogSegment> {
-    segment_files(disk, dir).iter().flat_map(|path| read(disk, path, &Keys::none())).collect()
+    segment_files(disk, dir).iter().flat_map(|path| read(disk, path)).collect()
 }
 
 fn segment_files(disk: &Arc<dyn Disk>, dir: &Path) -> Vec<PathBuf> {
@@ -42,9 +43,9 @@ fn segment_files(disk: &Arc<dyn Disk>, dir: &Path) -> Vec<PathBuf> {
     names.into_iter().map(|name| folder.join(name)).collect()
 }
 
-/// What a log holds; nothing where it cannot be read.
-pub(super) fn read(disk: &Arc<dyn Disk>, path: &Path, keys: &Keys) -> Vec<LogSegment> {
-    LogFile::open_on_with(disk.clone(), path, keys).map(|log| log.segments()).unwrap_or_default()
+/// What a segment holds; nothing where it cannot be read.
+fn read(disk: &Arc<dyn Disk>, path: &Path) -> Vec<LogSegment> {
+    LogFile::open_on(disk.clone(), path).map(|log| log.segments()).unwrap_or_default()
 }
 
 /// Integrates what lies beyond the archive into the store restored at `to`, as far as the settings
@@ -55,13 +56,14 @@ pub(super) fn read(disk: &Arc<dyn Disk>, path: &Path, keys: &Keys) -> Vec<LogSeg
 pub(super) fn roll_forward(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    (plan, keys): (&Plan, &Keys),
+    (plan, found): (&Plan, &Catalogue),
     to: &Path,
     history: &History,
     restored: &mut Restored,
 ) -> Result<()> {
     let store = Store::builder(to).disk(disk.clone()).open()?;
-    let ahead = ahead(disk, dir, (plan, keys), history, &store)?;
+    let keys = found.keys();
+    let ahead = ahead(disk, dir, (plan, found), history, &store);
     let Some(last) = ahead.iter().map(|log| log.until).max() else { return store.close() };
     let info = &mut restored.info;
     if !plan.automatic.integration {
@@ -150,33 +152,37 @@ pub(super) fn micros(time: Duration) -> u64 {
 fn ahead(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    (plan, keys): (&Plan, &Keys),
+    (plan, found): (&Plan, &Catalogue),
     history: &History,
     store: &Store,
-) -> Result<Vec<Ahead>> {
+) -> Vec<Ahead> {
+    /// A segment: its timeline, and the commits that it holds.
+    type Span = (u128, Lsn, Lsn);
     let id = store.inner().engine.store_id();
-    let mut files = segment_files(disk, dir);
-    for listed in list_archives(&**disk, &plan.destination, Some(&plan.set))? {
-        if listed.name.kind() == ArchiveKind::Log {
-            files.push(listed.path().to_path_buf());
-        }
-    }
-    let mut found: Vec<Ahead> = Vec::new();
-    for path in files {
-        let ours = |segment: &LogSegment| segment.store_id == id;
-        let segments: Vec<LogSegment> = read(disk, &path, keys).into_iter().filter(ours).collect();
-        let ends = segments.iter().filter_map(|segment| {
-            let end = history.end_of(segment.timeline.id)?.min(segment.last);
-            (end > segment.after).then_some((segment.after, end))
+    let own = segment_files(disk, dir).into_iter().map(|path| {
+        let segments = read(disk, &path).into_iter().filter(|segment| segment.store_id == id);
+        let spans: Vec<Span> = segments.map(|one| (one.timeline.id, one.after, one.last)).collect();
+        (path, spans)
+    });
+    let archived = found.logs(&plan.set, id).map(|(stored, log)| {
+        let segments = log.header.segments.iter();
+        let spans = segments.map(|one| (one.timeline.id, one.after, one.last)).collect();
+        (stored.path().to_path_buf(), spans)
+    });
+    let mut ahead: Vec<Ahead> = Vec::new();
+    for (path, spans) in own.chain(archived) {
+        let ends = spans.into_iter().filter_map(|(timeline, after, last)| {
+            let end = history.end_of(timeline)?.min(last);
+            (end > after).then_some((after, end))
         });
         let (mut after, mut until) = (Lsn::MAX, 0);
         for (begin, end) in ends {
             (after, until) = (after.min(begin), until.max(end));
         }
         if until > store.lsn() {
-            found.push(Ahead { path, after, until });
+            ahead.push(Ahead { path, after, until });
         }
     }
-    found.sort_by_key(|log| (log.after, log.until));
-    Ok(found)
+    ahead.sort_by_key(|log| (log.after, log.until));
+    ahead
 }

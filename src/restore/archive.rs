@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::builder::RestoreBuilder;
 use super::chain::{Chain, ChainCheck, ChainLink, Link};
 use crate::archive::{self, ArchiveFile, ArchiveRepair, Keys, Progress, Promise, Verified};
+use crate::destination::{Catalogue, StoredArchive};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{ANCESTRY_FILE, Ancestry, History, Snapshot};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -28,6 +29,8 @@ pub struct Archive {
     results: BackupResults,
     /// Where to look for what it goes on from, besides its folder.
     parents: Vec<PathBuf>,
+    /// What else lies in its folder, where somebody has looked already.
+    catalogue: Option<Arc<Catalogue>>,
 }
 
 impl Archive {
@@ -67,11 +70,27 @@ impl Archive {
         keys: &Keys,
     ) -> Result<Archive> {
         let file = ArchiveFile::open(&*disk, path.as_ref(), keys).map_err(numbered)?;
+        Archive::of_file(disk, file, keys)
+    }
+
+    /// Opens an archive of `catalogue`, which also has what it goes on from.
+    pub(crate) fn of_catalogue(
+        disk: &Arc<dyn Disk>,
+        catalogue: &Arc<Catalogue>,
+        stored: &StoredArchive,
+    ) -> Result<Archive> {
+        let file = stored.open().map_err(numbered)?;
+        let archive = Archive::of_file(disk.clone(), file, catalogue.keys())?;
+        Ok(Archive { catalogue: Some(catalogue.clone()), ..archive })
+    }
+
+    fn of_file(disk: Arc<dyn Disk>, file: Arc<ArchiveFile>, keys: &Keys) -> Result<Archive> {
         let header = Archive::header_of(&file)?;
         let results = serde_json::from_value(file.manifest().results.clone());
         let results = results.map_err(|cause| not_ours(&file, cause))?;
         let keys = keys.clone();
-        Ok(Archive { disk, file, keys, header, results, parents: Vec::new() })
+        let (parents, catalogue) = (Vec::new(), None);
+        Ok(Archive { disk, file, keys, header, results, parents, catalogue })
     }
 
     /// Repairs the archive at `path` by the parity beside it; no key is needed. See
@@ -224,6 +243,10 @@ impl Archive {
 
     pub(super) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    pub(super) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
+        self.catalogue.as_ref()
     }
 
     pub(super) fn given_parents(&self) -> &[PathBuf] {

@@ -6,14 +6,13 @@
 //! pages of all of them come to is checked once more, page by page, when they are put together.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive::Archive;
 use super::overlay::{Layer, Overlay, Piece, resolve};
-use crate::archive::{
-    ArchiveFile, Entry, PAGES, PAGES_INDEX, PageIndex, Progress, Wanted, find_sealed,
-};
+use crate::archive::{ArchiveFile, Entry, PAGES, PAGES_INDEX, PageIndex, Progress};
+use crate::destination::{Catalogue, Search, Wanted};
 use crate::disk::atomic::parent;
 use crate::engine::tree::{Checkpoint, open_read_only};
 use crate::engine::{DATA_FILE, Lsn};
@@ -59,6 +58,49 @@ pub(super) struct Link {
 /// The archives of one store at one commit: the newest first, the full one last.
 pub(super) struct Chain {
     links: Vec<Link>,
+}
+
+/// Where the links of a chain are looked for.
+struct Parents<'a> {
+    archive: &'a Archive,
+    catalogues: Vec<Arc<Catalogue>>,
+}
+
+impl Parents<'_> {
+    /// Opens the archive that has the seal: one of the paths that were given, or one in `folder` or
+    /// where the chain begins. A link that was given from elsewhere may go on from one there.
+    fn open(&mut self, wanted: Wanted<'_>, folder: &Path) -> Result<Arc<ArchiveFile>> {
+        let mut why_not = None;
+        for path in self.archive.given_parents() {
+            match self.archive.open_beside(path) {
+                Ok(file) if file.seal().to_string() == wanted.seal => return Ok(file),
+                Ok(_) => {}
+                Err(error) => why_not = why_not.or(Some(error)),
+            }
+        }
+        let mut folders = vec![folder, parent(self.archive.path())];
+        folders.dedup();
+        for folder in &folders {
+            match self.catalogue(folder)?.search(wanted) {
+                Search::Found(_, Some(file)) => return Ok(file),
+                Search::Found(stored, None) => return stored.open(),
+                Search::Nothing(cause) => why_not = why_not.or(cause),
+            }
+        }
+        Err(wanted.missing(folders[0], why_not))
+    }
+
+    fn catalogue(&mut self, folder: &Path) -> Result<&Catalogue> {
+        let at = match self.catalogues.iter().position(|one| one.location() == folder) {
+            Some(at) => at,
+            None => {
+                let (disk, keys) = (self.archive.disk(), self.archive.keys());
+                self.catalogues.push(Arc::new(Catalogue::of_folder(disk, folder, keys)?));
+                self.catalogues.len() - 1
+            }
+        };
+        Ok(&self.catalogues[at])
+    }
 }
 
 impl Link {
@@ -133,7 +175,8 @@ impl Chain {
     /// 2009: [`ErrorKind::NotFound`] names the link that is missing, [`ErrorKind::Foreign`] one that
     /// does not belong; damage (1411).
     pub(super) fn of(archive: &Archive) -> Result<Chain> {
-        let open = |path: &std::path::Path| archive.open_beside(path);
+        let mut parents = Parents { archive, catalogues: Vec::new() };
+        parents.catalogues.extend(archive.catalogue().cloned());
         let mut links = vec![Link::new(archive.file().clone(), archive.header().clone())?];
         while let Some(link) = links.last()
             && link.header.kind == BackupKind::Incremental
@@ -147,12 +190,7 @@ impl Chain {
                 let error = Error::new(ErrorKind::Foreign, why).with_code(code::PARENT);
                 return Err(error.at(link.file.path()));
             }
-            let wanted = Wanted { seal: &wanted.seal, set: &wanted.set, number: wanted.number };
-            // A link that was given from elsewhere may go on from one that is where the others are.
-            let mut folders = vec![parent(link.file.path()), parent(archive.path())];
-            folders.dedup();
-            let given = archive.given_parents();
-            let file = find_sealed(&**archive.disk(), &folders, given, wanted, &open)?;
+            let file = parents.open(Wanted::new(wanted), parent(link.file.path()))?;
             let header = Archive::header_of(&file)?;
             link.header.check_follows(&header).map_err(|why| {
                 Error::new(ErrorKind::Foreign, format!("it is no link of the chain: {why}"))
@@ -255,7 +293,7 @@ mod tests {
         let index = PageIndex { page_size: 4096, page_count: 2, checkpoint: 1, parent: 1, extents };
         let line = json!({ "id": "1", "parent": "0", "fork": 0 });
         let header = json!({
-            "program": "test", "number": 1, "store_id": "1", "timeline": line, "lsn": 1,
+            "program": "test", "number": 1, "set": "s", "store_id": "1", "timeline": line, "lsn": 1,
             "commit_time": 0, "started": 0, "access": "live", "structure": true, "data": true,
             "page_size": 4096, "kind": "incremental", "checkpoint": 1, "source_bytes": 0,
             "tables": [],

@@ -126,7 +126,7 @@ impl LogFile {
         let target = disk.canonical(path);
         let found = target.and_then(|target| disk.metadata(&target)).map(|found| found.kind);
         let segments = match found {
-            Ok(EntryKind::Dir) => folder(&*disk, path, keys, &mut Err)?,
+            Ok(EntryKind::Dir) => folder(&disk, path, keys, &mut Err)?,
             _ => file(&*disk, path, keys)?,
         };
         Ok(LogFile::of(path, segments))
@@ -153,7 +153,7 @@ impl LogFile {
             passed.push(error);
             Ok(())
         };
-        Ok(LogFile::of(path, folder(&**disk, path, keys, &mut pass)?))
+        Ok(LogFile::of(path, folder(disk, path, keys, &mut pass)?))
     }
 
     fn of(path: &Path, mut segments: Vec<Segment>) -> LogFile {

@@ -16,9 +16,10 @@ use std::time::Duration;
 use super::integrate::{IntegrateOptions, IntegrationReport, apply, exclusively, here};
 use super::log_file::{LogFile, Segment, check_admitted, is_log};
 use super::point::{Logs, RestorePoint, Roll};
-use crate::archive::{Claim, Keys, partial, remove_unfinished};
+use crate::archive::{Claim, Keys, remove_unfinished};
+use crate::destination::{Folder, Object, Storage};
 use crate::disk::{Disk, OpenMode};
-use crate::engine::{ClosedSegment, History, Lsn};
+use crate::engine::{ClosedSegment, History, Lsn, StoreId};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::Store;
 
@@ -54,30 +55,27 @@ impl Store {
         engine.end_segment()?;
         let _kept = engine.hold_log();
         let closed = engine.closed_segments()?;
-        let disk = &**engine.disk();
-        let there = shipped(engine.disk(), folder)?;
+        let target = Folder::new(engine.disk(), folder);
+        let there = shipped(engine.disk(), folder, &target.list()?)?;
         let rest = unshipped(&closed, &there, base.lsn, &engine.history())?;
         // Another process may have a store of this identity, and ship into this folder too.
         let claim = Claim::new(engine.disk(), folder, engine.store_id())?;
         remove_unfinished(engine.disk(), folder, engine.store_id(), Some(&claim))?;
         let mut newest = None;
+        let mut number = next_number(&target.list()?, &base.set, base.number);
         for segment in rest {
-            let number = next_number(disk, folder, &base.set, base.number)?;
             let name = format!("{}[{:04}-{number:04}]{ENDING}", base.set, base.number);
-            let path = folder.join(&name);
-            let temporary = folder.join(partial(&name, engine.store_id()));
-            ship(disk, segment, &temporary, &path)?;
-            newest = Some(path);
+            ship(engine.disk(), segment, &target, &name, engine.store_id())?;
+            newest = Some(folder.join(name));
+            number = number.saturating_add(1);
         }
         Ok(newest)
     }
 }
 
 /// What the folder holds already. An archive of which there is no key here tells nothing.
-fn shipped(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Vec<LogFile>> {
-    let names =
-        disk.list(folder).map_err(|e| Error::io("list the folder of the mirror", folder, e))?;
-    let paths = names.into_iter().map(|name| folder.join(name)).filter(|path| is_log(path));
+fn shipped(disk: &Arc<dyn Disk>, folder: &Path, there: &[Object]) -> Result<Vec<LogFile>> {
+    let paths = there.iter().map(|object| folder.join(&object.name)).filter(|path| is_log(path));
     let opened = paths.map(|path| LogFile::open_on(disk.clone(), path));
     let known = opened.filter(|log| !log.as_ref().is_err_and(|error| error.code() == code::KEY));
     known.collect()
@@ -122,48 +120,43 @@ fn unshipped<'c>(
 }
 
 /// One above the highest number that a shipped segment of backup `backup` has in the folder.
-fn next_number(disk: &dyn Disk, folder: &Path, set: &str, backup: u32) -> Result<u32> {
-    let names =
-        disk.list(folder).map_err(|e| Error::io("list the folder of the mirror", folder, e))?;
+fn next_number(there: &[Object], set: &str, backup: u32) -> u32 {
     let begin = format!("{set}[{backup:04}-");
-    let number = |name: &PathBuf| {
-        let name = name.file_name()?.to_str()?;
-        name.strip_prefix(&begin)?.strip_suffix(ENDING)?.strip_suffix(']')?.parse::<u32>().ok()
+    let number = |object: &Object| {
+        let rest = object.name.strip_prefix(&begin)?;
+        rest.strip_suffix(ENDING)?.strip_suffix(']')?.parse::<u32>().ok()
     };
-    Ok(names.iter().filter_map(number).max().unwrap_or(0).saturating_add(1))
+    there.iter().filter_map(number).max().unwrap_or(0).saturating_add(1)
 }
 
 /// Copies a closed segment, checked, through its end. The copy has a trailer in any case: by it the
 /// other side sees that it is whole. Where it fails nothing unfinished is left that the next run would
 /// find in its way: it may not clear that away as long as anybody else writes there.
-fn ship(disk: &dyn Disk, segment: &ClosedSegment, temporary: &Path, path: &Path) -> Result<()> {
-    let (end, trailer) = segment.ending(disk)?;
-    let failed = |what, e| Error::io(what, path, e);
+fn ship(
+    disk: &Arc<dyn Disk>,
+    segment: &ClosedSegment,
+    target: &dyn Storage,
+    name: &str,
+    store: StoreId,
+) -> Result<()> {
+    let (end, trailer) = segment.ending(&**disk)?;
     let from = disk
         .open(&segment.path, OpenMode::Read)
         .map_err(|e| Error::io("open a log segment", &segment.path, e))?;
-    let to = disk.open(temporary, OpenMode::CreateNew).map_err(|e| failed("create", e))?;
-    let copy = || {
+    let path = target.location().join(name);
+    let failed = |e| Error::io("write a copy of the log", &path, e);
+    target.create(name, store, &mut |copy| {
         let mut piece = vec![0; PIECE];
         let mut at = 0;
         while at < end {
             let many = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
             from.read_exact_at(&mut piece[..many], at)
                 .map_err(|e| Error::io("read a log segment", &segment.path, e))?;
-            to.write_at(&piece[..many], at).map_err(|e| failed("write a copy of the log", e))?;
+            copy.write_all(&piece[..many]).map_err(failed)?;
             at += many as u64;
         }
-        to.write_at(&trailer, end).map_err(|e| failed("write a copy of the log", e))?;
-        to.sync().map_err(|e| failed("sync a copy of the log", e))?;
-        disk.rename_new(temporary, path).map_err(|e| failed("name a copy of the log", e))
-    };
-    if let Err(error) = copy() {
-        // What cannot be removed now is recognised by its name.
-        let _left_over = disk.remove_file(temporary);
-        return Err(error);
-    }
-    let folder = crate::disk::atomic::parent(path);
-    disk.sync_dir(folder).map_err(|e| Error::io("sync the folder of the mirror", folder, e))
+        copy.write_all(&trailer).map_err(failed)
+    })
 }
 
 /// What a follower has to tell.

@@ -13,11 +13,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::archive::Archive;
+use super::archive::{Archive, numbered};
 use super::builder::{RestoreBuilder, RestoreReport};
 use super::carried::carry;
 use super::point::RestorePoint;
-use crate::archive::{ArchiveKind, Keys, Progress, list_archives};
+use crate::archive::{Keys, Progress};
+use crate::destination::Catalogue;
 use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{History, LOG_DIR, Located, StoreId, locate};
@@ -253,24 +254,20 @@ impl Rollback {
     fn candidates(&self, store: StoreId, problem: &mut Option<Error>) -> Result<Vec<Archive>> {
         let mut found = Vec::new();
         for folder in &self.folders {
-            for listed in list_archives(&*self.disk, folder, None)? {
-                if listed.name.kind() == ArchiveKind::Log {
-                    continue;
-                }
+            let catalogue = Arc::new(Catalogue::of_folder(&self.disk, folder, &self.keys)?);
+            for stored in catalogue.archives().iter().filter(|stored| !stored.is_log()) {
                 // One that is damaged is none to begin with; another may do.
-                let opened = Archive::open_on_with(self.disk.clone(), listed.path(), &self.keys);
-                let archive = match opened {
-                    Ok(archive) => archive,
-                    Err(error) => {
-                        problem.get_or_insert(error);
-                        continue;
-                    }
-                };
-                let header = archive.header();
+                if let Some(error) = stored.problem() {
+                    problem.get_or_insert(numbered(error.clone()));
+                }
+                let Some(header) = stored.backup().map(|backup| &backup.header) else { continue };
                 let before =
                     header.lsn <= self.point.last() && self.point.allows(header.commit_time);
                 if header.store_id == store && header.data && before {
-                    found.push(archive);
+                    match Archive::of_catalogue(&self.disk, &catalogue, stored) {
+                        Ok(archive) => found.push(archive),
+                        Err(error) => drop(problem.get_or_insert(error)),
+                    }
                 }
             }
         }

@@ -124,6 +124,8 @@ pub struct BackupHeader {
     pub program: String,
     /// Number of the backup.
     pub number: u32,
+    /// Name of the set that it was made in.
+    pub set: String,
     /// The store.
     #[serde(with = "hex")]
     pub store_id: StoreId,
@@ -256,6 +258,14 @@ pub struct LogHeader {
     pub program: String,
     /// Number of the backup that it follows; 0 where the store no longer knew.
     pub number: u32,
+    /// The digest in the seal of the archive that it follows, where the store knew that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+    /// Name of the set that it was made in.
+    pub set: String,
+    /// The number in its name: that of the backup that it follows or, where that was taken, of the one
+    /// that wrote it.
+    pub named: u32,
     /// The store.
     #[serde(with = "hex")]
     pub store_id: StoreId,

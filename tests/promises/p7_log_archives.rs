@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stillpoint::archive::{ArchiveFile, ArchiveKind, list_archives};
-use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
+use stillpoint::disk::{Call, Disk, Fault, FaultPlan, OpenMode, SimDisk, Survival};
 use stillpoint::{
     Archive, BackupReport, Contents, Durability, ErrorKind, LogHeader, Lsn, Store, StoreBuilder,
     code,
@@ -72,7 +72,10 @@ fn archived(sim: &Arc<SimDisk>) -> Vec<(Lsn, Lsn)> {
 
 /// What stands in the header of a segment: the LSN before its first commit. Byte 96 of it.
 fn base_of(sim: &SimDisk, path: &Path) -> Option<Lsn> {
-    let bytes = read_file(sim, path);
+    // The store, which is open, may have removed it since it was listed.
+    let file = sim.open(path, OpenMode::Read).ok()?;
+    let mut bytes = vec![0; file.len().ok()? as usize];
+    file.read_exact_at(&mut bytes, 0).ok()?;
     let field = bytes.get(BASE_AT..BASE_AT + 8)?;
     bytes.starts_with(b"STILLLOG").then(|| u64::from_le_bytes(field.try_into().unwrap()))
 }

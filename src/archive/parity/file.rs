@@ -7,7 +7,8 @@
 use super::geometry::{DIGEST, Geometry, PAGE, Stripe};
 use crate::archive::digest::Digest;
 use crate::archive::layers::MAX_SEGMENTS;
-use crate::disk::{Disk, File, OpenMode};
+use crate::archive::source::OpenFiles;
+use crate::disk::File;
 use crate::error::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,9 +126,8 @@ impl Parity {
     /// # Errors
     /// [`ErrorKind::Corrupt`] when no copy of the header is whole, or more than half of the file is
     /// missing, which also bounds what a header can make a reader do.
-    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Parity> {
-        let file =
-            disk.open(path, OpenMode::Read).map_err(|cause| Error::io("open", path, cause))?;
+    pub(crate) fn open<S: OpenFiles + ?Sized>(source: &S, path: &Path) -> Result<Parity> {
+        let file = source.open_file(path).map_err(|cause| Error::io("open", path, cause))?;
         let len = file.len().map_err(|cause| Error::io("measure", path, cause))?;
         let Some(header) = find_header(&*file, len) else {
             return Err(Error::corrupt(path, "the header of the parity is damaged, all copies"));

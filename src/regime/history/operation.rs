@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{ArchiveName, Listed};
+use crate::archive::ArchiveName;
 use crate::backup::{BackupReport, SavedFile};
-use crate::disk::{Disk, atomic};
+use crate::disk::Disk;
 use crate::engine::{Lsn, StoreId};
 use crate::error::{Error, Result};
 use crate::lock::Access;
@@ -123,6 +123,9 @@ pub struct Operation {
     /// All files of the log archive, or all logs that were integrated.
     #[serde(default)]
     pub log_files: Vec<ArchivePart>,
+    /// The digest in the log archive's seal, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_seal: Option<String>,
     /// Every file in the archive, with the place that it was read from.
     #[serde(default)]
     pub saved_files: Vec<SavedFile>,
@@ -179,6 +182,7 @@ impl Operation {
             backup_files: Vec::new(),
             log_path: None,
             log_files: Vec::new(),
+            log_seal: None,
             saved_files: Vec::new(),
             files_omitted: false,
             rebuilt: false,
@@ -223,6 +227,7 @@ impl Operation {
         if let Some(log) = &report.log_archive {
             made.log_path = opened_by(&log.files);
             made.log_files = parts(disk, &log.files)?;
+            made.log_seal = Some(log.seal.clone());
         }
         made.saved_files.clone_from(&report.files);
         Ok(made)
@@ -296,26 +301,13 @@ pub(crate) fn archive_name(path: &Path) -> Option<ArchiveName> {
     ArchiveName::parse(path.file_name()?.to_str()?)
 }
 
-/// All files of a listed archive, as a backup names them: its parity, then the file itself or its
-/// segments.
-pub(super) fn files_of(disk: &dyn Disk, listed: &Listed) -> Result<Vec<ArchivePart>> {
-    let mut files = Vec::new();
-    let parity = atomic::parent(listed.path()).join(listed.name.parity());
-    match disk.metadata(&parity) {
-        Ok(_) => files.push(parity),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        Err(e) => return Err(Error::io("look at", &parity, e)),
-    }
-    files.extend_from_slice(&listed.files);
-    parts(disk, &files)
-}
-
 /// The file by which an archive is opened: its only one, or its first segment.
 fn opened_by(files: &[PathBuf]) -> Option<PathBuf> {
     files.iter().find(|path| archive_name(path).is_some()).cloned()
 }
 
-fn parts(disk: &dyn Disk, files: &[PathBuf]) -> Result<Vec<ArchivePart>> {
+/// Each of `files`, with its length.
+pub(super) fn parts(disk: &dyn Disk, files: &[PathBuf]) -> Result<Vec<ArchivePart>> {
     let look = |path: &PathBuf| {
         let found = disk.metadata(path).map_err(|e| Error::io("look at", path, e))?;
         Ok(ArchivePart { path: path.clone(), bytes: found.len })

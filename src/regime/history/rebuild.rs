@@ -4,50 +4,47 @@
 //! another store, says another number or store in its header, and is left out. So is one that cannot
 //! be read, by damage or since its key is not at hand: nothing is listed that is only guessed.
 
-use std::path::Path;
-
 use jiff::tz::TimeZone;
 
-use super::operation::{Operation, OperationKind, OperationStatus, files_of};
-use crate::archive::{ArchiveFile, ArchiveKind, Keys, Listed, MANIFEST_NAME, list_archives};
+use super::operation::{Operation, OperationKind, OperationStatus, parts};
+use crate::archive::MANIFEST_NAME;
 use crate::backup::SavedFile;
+use crate::destination::{Catalogue, StoredArchive, StoredBackup, StoredLog};
 use crate::disk::Disk;
 use crate::engine::StoreId;
 use crate::error::{Error, Result, code};
-use crate::store::{BackupHeader, BackupKind, BackupResults, LogHeader};
+use crate::store::BackupKind;
 
-/// Adds the archives of `set` in `folder` that `operations` lacks, but for that of `coming`, which is
+/// Adds the archives of `set` in `found` that `operations` lacks, but for that of `coming`, which is
 /// about to be listed; says how many those were.
 pub(super) fn complete(
     disk: &dyn Disk,
-    folder: &Path,
+    found: &Catalogue,
     set: &str,
-    (store, keys): (StoreId, &Keys),
+    store: StoreId,
     operations: &mut Vec<Operation>,
     coming: Option<&Operation>,
 ) -> Result<usize> {
     let mut added = 0;
     let mut logs = Vec::new();
-    for listed in list_archives(disk, folder, Some(set))? {
-        let path = listed.path();
-        if listed.name.kind() == ArchiveKind::Log {
-            let known = |o: &Operation| o.made_log(path);
-            if !operations.iter().chain(coming).any(known) {
-                logs.extend(log_of(disk, &listed, store, keys).map(|header| (listed, header)));
-            }
-        } else {
-            let known = |o: &Operation| o.made(path);
-            if operations.iter().chain(coming).any(known) {
-                continue;
-            }
-            let Some(found) = read_backup(disk, &listed, store, keys)? else { continue };
-            let at = operations.partition_point(|o| o.started <= found.started);
-            operations.insert(at, found);
+    for stored in found.of_set(set) {
+        let path = stored.path();
+        let known = |o: &Operation| if stored.is_log() { o.made_log(path) } else { o.made(path) };
+        let listed = operations.iter().chain(coming).any(known);
+        if listed || stored.store() != Some(store) || !stored.is_as_named() {
+            continue;
+        }
+        if let Some(log) = stored.log() {
+            logs.push((stored, log));
+        } else if let Some(backup) = stored.backup() {
+            let made = read_backup(disk, stored, backup)?;
+            let at = operations.partition_point(|o| o.started <= made.started);
+            operations.insert(at, made);
             added += 1;
         }
     }
-    for (log, header) in logs {
-        added += usize::from(attach(disk, &log, &header, operations)?);
+    for (stored, log) in logs {
+        added += usize::from(attach(disk, stored, log, operations)?);
     }
     Ok(added)
 }
@@ -56,10 +53,11 @@ pub(super) fn complete(
 /// there is none, with the one that it follows.
 fn attach(
     disk: &dyn Disk,
-    log: &Listed,
-    header: &LogHeader,
+    stored: &StoredArchive,
+    log: &StoredLog,
     operations: &mut [Operation],
 ) -> Result<bool> {
+    let header = &log.header;
     let holds = |o: &Operation| {
         o.timeline.is_some_and(|timeline| timeline.id == header.timeline.id)
             && o.lsn.is_some_and(|lsn| lsn >= header.last)
@@ -71,56 +69,44 @@ fn attach(
         .min_by_key(|at| (operations[*at].lsn, operations[*at].started));
     let follows = places().find(|at| operations[*at].backup_number == Some(header.number));
     let Some(at) = writer.or(follows) else { return Ok(false) };
-    operations[at].log_path = Some(log.path().to_path_buf());
-    operations[at].log_files = files_of(disk, log)?;
+    operations[at].log_path = Some(stored.path().to_path_buf());
+    operations[at].log_files = parts(disk, &stored.files())?;
+    operations[at].log_seal = Some(log.seal.clone());
     Ok(true)
 }
 
-fn log_of(disk: &dyn Disk, listed: &Listed, store: StoreId, keys: &Keys) -> Option<LogHeader> {
-    let file = ArchiveFile::open(disk, listed.path(), keys).ok()?;
-    let header: LogHeader = serde_json::from_value(file.header().app.clone()).ok()?;
-    (header.store_id == store && header.number == listed.name.number()).then_some(header)
-}
-
-/// What a backup says of itself; `None` where it is not one of this store, or cannot be read.
+/// What a backup says of itself.
 fn read_backup(
     disk: &dyn Disk,
-    listed: &Listed,
-    store: StoreId,
-    keys: &Keys,
-) -> Result<Option<Operation>> {
-    let Ok(file) = ArchiveFile::open(disk, listed.path(), keys) else { return Ok(None) };
-    let header = serde_json::from_value::<BackupHeader>(file.header().app.clone());
-    let results = serde_json::from_value::<BackupResults>(file.manifest().results.clone());
-    let (Ok(header), Ok(results)) = (header, results) else { return Ok(None) };
-    if header.store_id != store || header.number != listed.name.number() {
-        return Ok(None);
-    }
+    stored: &StoredArchive,
+    StoredBackup { seal, header, results, .. }: &StoredBackup,
+) -> Result<Operation> {
     let kind = match header.kind {
         BackupKind::Full => OperationKind::Backup,
         BackupKind::Incremental => OperationKind::IncrementalBackup,
     };
-    let mut found = Operation::new(kind, store, header.started, &TimeZone::system());
-    found.backup_number = Some(header.number);
-    found.status = OperationStatus::from(results.status);
-    if found.status == OperationStatus::Partial {
-        found.code = code::ATTACHMENT_MISSING;
-        found.error = results.problems.join("; ");
+    let mut made = Operation::new(kind, header.store_id, header.started, &TimeZone::system());
+    made.backup_number = Some(header.number);
+    made.status = OperationStatus::from(results.status);
+    if made.status == OperationStatus::Partial {
+        made.code = code::ATTACHMENT_MISSING;
+        made.error = results.problems.join("; ");
     }
-    found.access = Some(header.access);
-    found.longest_wait_micros = results.longest_wait_micros;
-    found.timeline = Some(header.timeline);
-    found.lsn = Some(header.lsn);
-    found.data = header.data;
-    found.seal = Some(file.seal().to_string());
-    found.parent = header.parent.map(|parent| parent.seal);
-    let looked =
-        disk.metadata(listed.path()).map_err(|e| Error::io("look at", listed.path(), e))?;
+    made.access = Some(header.access);
+    made.longest_wait_micros = results.longest_wait_micros;
+    made.timeline = Some(header.timeline);
+    made.lsn = Some(header.lsn);
+    made.data = header.data;
+    made.seal = Some(seal.clone());
+    made.parent = header.parent.as_ref().map(|parent| parent.seal.clone());
+    let looked = disk.metadata(stored.path());
+    let looked = looked.map_err(|e| Error::io("look at", stored.path(), e))?;
     let took = looked.modified.saturating_sub(header.started);
-    found.duration_micros = u64::try_from(took).unwrap_or(0);
-    found.backup_path = Some(listed.path().to_path_buf());
-    found.backup_files = files_of(disk, listed)?;
-    found.saved_files = file
+    made.duration_micros = u64::try_from(took).unwrap_or(0);
+    made.backup_path = Some(stored.path().to_path_buf());
+    made.backup_files = parts(disk, &stored.files())?;
+    made.saved_files = stored
+        .open()?
         .entries()
         .iter()
         .filter(|entry| entry.meta.path.as_bytes() != MANIFEST_NAME.as_bytes())
@@ -131,6 +117,6 @@ fn read_backup(
             changed_while_read: false,
         })
         .collect();
-    found.rebuilt = true;
-    Ok(Some(found))
+    made.rebuilt = true;
+    Ok(made)
 }

@@ -3,28 +3,25 @@
 use std::path::Path;
 
 use super::plan::{Deletion, RetentionPlan};
-use crate::archive::{ArchiveFile, Keys};
-use crate::disk::Disk;
+use crate::destination::{Catalogue, Storage};
 use crate::engine::StoreId;
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::regime::history::{Operation, archive_name};
+use crate::regime::history::Operation;
 use crate::regime::journal::{About, JournalEvent, JournalItem};
-use crate::store::{BackupHeader, LogHeader};
 
 /// Takes out of the plan what does not say of itself that it is what the history lists; a line for
 /// each that is left alone.
 pub(crate) fn check(
     plan: &mut RetentionPlan,
-    disk: &dyn Disk,
+    found: &Catalogue,
     store: StoreId,
-    keys: &Keys,
 ) -> Vec<JournalItem> {
     let mut lines = Vec::new();
     for (path, reason) in &plan.left_alone {
         lines.push(left_alone(path, reason));
     }
     let mut refused = Vec::new();
-    plan.deletions.retain(|deletion| match says_so(deletion, disk, store, keys) {
+    plan.deletions.retain(|deletion| match says_so(deletion, found, store) {
         Ok(()) => true,
         Err(error) => {
             lines.push(left_alone(&deletion.path, "").with_error(&error));
@@ -36,34 +33,29 @@ pub(crate) fn check(
     lines
 }
 
-/// Whether the archive is of this store, and has the number and the seal that are listed.
-fn says_so(deletion: &Deletion, disk: &dyn Disk, store: StoreId, keys: &Keys) -> Result<()> {
+/// Whether the archive is of this store, and has the name and the seal that are listed.
+fn says_so(deletion: &Deletion, found: &Catalogue, store: StoreId) -> Result<()> {
     if deletion.begun {
         return Ok(());
     }
-    let file = match ArchiveFile::open(disk, &deletion.path, keys) {
-        Ok(file) => file,
+    let refuse = |why: &str| Err(Error::new(ErrorKind::Foreign, why).at(&deletion.path));
+    let Some(stored) = found.at(&deletion.path) else {
+        return refuse("it does not lie in the destination");
+    };
+    match stored.problem() {
+        None => {}
         // Nobody may be there to give a key. Place, name and length agree with the history.
-        Err(error) if is_encrypted(deletion) && error.code() == code::KEY => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let app = file.header().app.clone();
-    let said = match deletion.log {
-        true => serde_json::from_value::<LogHeader>(app).map(|h| (h.store_id, h.number)),
-        false => serde_json::from_value::<BackupHeader>(app).map(|h| (h.store_id, h.number)),
-    };
-    let other_seal = deletion.seal.as_ref().is_some_and(|seal| *seal != file.seal().to_string());
-    match said {
-        Ok(said) if said == (store, deletion.number) && !other_seal => Ok(()),
-        _ => {
-            let message = "it is not the archive that the history lists under its name";
-            Err(Error::new(ErrorKind::Foreign, message).at(&deletion.path))
-        }
+        Some(error) if stored.name().is_encrypted() && error.code() == code::KEY => return Ok(()),
+        Some(error) => return Err(error.clone()),
     }
-}
-
-fn is_encrypted(deletion: &Deletion) -> bool {
-    archive_name(&deletion.path).is_some_and(|name| name.is_encrypted())
+    if let Some(why) = stored.contradiction() {
+        return refuse(&why);
+    }
+    let other_seal = deletion.seal.as_deref().is_some_and(|seal| Some(seal) != stored.seal());
+    if stored.store() != Some(store) || other_seal {
+        return refuse("it is not the archive that the history lists under its name");
+    }
+    Ok(())
 }
 
 /// Notes in the history what is about to be deleted.
@@ -87,8 +79,7 @@ pub(crate) fn mark(plan: &RetentionPlan, operations: &mut [Operation]) {
 /// deleted stays listed, and is tried again next time.
 pub(crate) fn delete(
     plan: &RetentionPlan,
-    disk: &dyn Disk,
-    folder: &Path,
+    found: &Catalogue,
     operations: &mut Vec<Operation>,
 ) -> Vec<JournalItem> {
     let mut lines = Vec::new();
@@ -98,7 +89,7 @@ pub(crate) fn delete(
         line.path = Some(deletion.path.clone());
         line.bytes = Some(deletion.bytes());
         line.contents = if deletion.log { "log".to_owned() } else { String::new() };
-        lines.push(match remove(deletion, disk) {
+        lines.push(match remove(deletion, found.storage()) {
             Ok(()) => {
                 forget(deletion, operations);
                 line
@@ -106,24 +97,16 @@ pub(crate) fn delete(
             Err(error) => line.with_error(&error),
         });
     }
-    if let Err(e) = disk.sync_dir(folder) {
-        let error = Error::io("sync the destination", folder, e);
-        lines.push(JournalItem::note(JournalEvent::Deletion, "").with_error(&error));
-    }
     lines
 }
 
 /// From the end: the seal goes before the rest, which is no archive without it.
-fn remove(deletion: &Deletion, disk: &dyn Disk) -> Result<()> {
-    for file in deletion.files.iter().rev() {
-        match disk.remove_file(&file.path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("delete an old archive", &file.path, e));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+fn remove(deletion: &Deletion, storage: &dyn Storage) -> Result<()> {
+    let inside = deletion.files.iter().rev().filter_map(|file| {
+        let name = file.path.file_name()?.to_str()?;
+        (storage.location().join(name) == file.path).then_some(name)
+    });
+    storage.delete(&inside.collect::<Vec<_>>())
 }
 
 /// An operation whose archive is deleted is told of no more, unless its log archive is still there:
@@ -133,6 +116,7 @@ fn forget(deletion: &Deletion, operations: &mut Vec<Operation>) {
         if deletion.log && operation.made_log(&deletion.path) {
             operation.log_path = None;
             operation.log_files.clear();
+            operation.log_seal = None;
             operation.deleting_log = false;
         }
         if !deletion.log && operation.made(&deletion.path) {

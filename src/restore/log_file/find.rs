@@ -6,9 +6,11 @@
 //! business of `course`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::segment::{Segment, numbered};
-use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, EntryKind, Keys, list_archives};
+use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, EntryKind, Keys};
+use crate::destination::Catalogue;
 use crate::disk::{Disk, OpenMode};
 use crate::engine::log::{SegmentInfo, is_segment_name, list_segments};
 use crate::engine::{ANCESTRY_FILE, Ancestry, AncestryFile};
@@ -23,14 +25,14 @@ pub(super) const LOOKS: usize = 10;
 /// The segments of a folder: those of a log by the chain of their headers, others one by one. `bad` is
 /// asked about each file that cannot be read, and fails where that ends the work.
 pub(super) fn folder(
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     dir: &Path,
     keys: &Keys,
     bad: &mut dyn FnMut(Error) -> Result<()>,
 ) -> Result<Vec<Segment>> {
     let mut segments = Vec::new();
     // Where it is the log of a store, that has its ancestry beside the folder.
-    let ancestry = dir.parent().and_then(|store| AncestryFile::load(disk, store).ok());
+    let ancestry = dir.parent().and_then(|store| AncestryFile::load(&**disk, store).ok());
     let with_ancestry = |segment: Segment| match &ancestry {
         Some(ancestry) => segment.with_ancestry(ancestry),
         None => segment,
@@ -42,7 +44,7 @@ pub(super) fn folder(
         });
         Ok(())
     };
-    for found in list_anew(disk, dir)? {
+    for found in list_anew(&**disk, dir)? {
         // A discarded one, or one that was prepared and not used.
         if !found.live {
             continue;
@@ -59,12 +61,13 @@ pub(super) fn folder(
     for path in names.into_iter().map(|name| dir.join(name)) {
         let other = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
         if other && !is_segment_name(&path) {
-            take(file(disk, &path, keys))?;
+            take(file(&**disk, &path, keys))?;
         }
     }
-    for listed in list_archives(disk, dir, None)? {
-        if listed.name.kind() == ArchiveKind::Log {
-            take(archive(disk, listed.path(), keys))?;
+    for stored in Catalogue::of_folder(disk, dir, keys)?.archives() {
+        if stored.is_log() {
+            let read = stored.open().map_err(numbered).and_then(|file| archived(&file));
+            take(read)?;
         }
     }
     Ok(segments)
@@ -96,19 +99,21 @@ fn list_anew(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentInfo>> {
 pub(super) fn file(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segment>> {
     let segment = path.extension().is_some_and(|ending| ending == SEGMENT_ENDING);
     if !segment {
-        return archive(disk, path, keys);
+        let archive = ArchiveFile::open(disk, path, keys).map_err(numbered)?;
+        return archived(&archive);
     }
     let opened = disk.open(path, OpenMode::Read);
     let file = opened.map_err(|e| numbered(Error::io("open the log", path, e)))?;
     Ok(vec![Segment::open(file, path, None, false)?])
 }
 
-fn archive(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segment>> {
-    let archive = ArchiveFile::open(disk, path, keys).map_err(numbered)?;
+/// The segments in a log archive.
+fn archived(archive: &Arc<ArchiveFile>) -> Result<Vec<Segment>> {
+    let path = archive.path();
     let header: LogHeader = serde_json::from_value(archive.header().app.clone()).map_err(|e| {
         Error::new(ErrorKind::Unsupported, "the archive is no archive of a log").at(path).because(e)
     })?;
-    let ancestry = ancestry_of(&archive)?;
+    let ancestry = ancestry_of(archive)?;
     let mut segments = Vec::new();
     for paper in &header.segments {
         let name = format!("{:016}.log", paper.number);
