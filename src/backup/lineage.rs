@@ -52,7 +52,7 @@ pub(super) fn choose(backup: &BackupBuilder, destination: Catalogue) -> Result<L
     let keys = backup.earlier_keys();
     let mut parents = Parents { backup, keys, catalogues: vec![destination] };
     match &backup.options.base {
-        Base::Archive(path) => parents.from_archive(path, &known),
+        Base::Archive(path) => parents.named(path, &known),
         Base::Nothing | Base::Newest | Base::NewestThere => parents.newest(&known),
     }
 }
@@ -76,7 +76,7 @@ impl Parents<'_> {
         })
     }
 
-    fn from_archive(&mut self, path: &Path, known: &[ArchiveRef]) -> Result<Lineage> {
+    fn named(&mut self, path: &Path, known: &[ArchiveRef]) -> Result<Lineage> {
         let file = self.open(path)?;
         let seal = file.seal().to_string();
         let Some(candidate) = known.iter().find(|known| known.seal == seal) else {
