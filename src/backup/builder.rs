@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::BackupHandle;
+use super::locate::Preparation;
 use super::progress::Progress;
 use super::report::BackupReport;
 use super::start::Ready;
@@ -25,10 +26,9 @@ pub(super) type ProgressHook = Box<dyn FnMut(&Progress) -> ControlFlow<()> + Sen
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct BackupStart {
-    /// Number of the backup.
-    pub number: u32,
-    /// The archive that it will write.
-    pub archive: PathBuf,
+    /// The folder that the archive will be written to. It need not be there yet: the preflight, which
+    /// looks into it and chooses number and name, follows the hook.
+    pub destination: PathBuf,
     /// What others are allowed meanwhile.
     pub access: Access,
 }
@@ -42,6 +42,7 @@ pub struct BackupBuilder {
     pub(super) startup: Option<StartupHook>,
     pub(super) shutdown: Option<ShutdownHook>,
     pub(super) progress: Option<ProgressHook>,
+    pub(super) preparation: Option<Box<dyn Preparation>>,
     /// First those of the store, once the backup is started.
     pub(super) participants: Vec<Registered>,
 }
@@ -116,6 +117,7 @@ impl Store {
             startup: None,
             shutdown: None,
             progress: None,
+            preparation: None,
             participants: Vec::new(),
         }
     }
@@ -270,19 +272,15 @@ impl BackupBuilder {
         self.options.keys.clone().and(own.unwrap_or_default())
     }
 
-    /// As [`incremental`](BackupBuilder::incremental), from the newest archive in the destination.
-    pub(crate) fn incremental_in_destination(mut self) -> Self {
-        self.options.base = Base::NewestThere;
+    /// What is done between the startup hook and the locks.
+    pub(crate) fn prepared_by(mut self, preparation: impl Preparation + 'static) -> Self {
+        self.preparation = Some(Box::new(preparation));
         self
     }
 
-    /// Gives the backup a number of at least `number`, as the history counts them.
-    pub(crate) fn number_from(mut self, number: u32) -> Self {
-        self.options.number_from = number;
-        self
-    }
-
-    /// Asked before anything is locked. An error refuses the backup, and its code is the backup's.
+    /// Asked before the destination is looked into, so that the hook may mount it, and before anything
+    /// is locked or deleted. An error refuses the backup, and its code is the backup's; 0, which means
+    /// success elsewhere, counts as the general code of a refusal (2103).
     ///
     /// # Locks
     /// Called outside all locks, on the backup's thread. Starting a backup from it is refused.
@@ -295,7 +293,7 @@ impl BackupBuilder {
     }
 
     /// Told 0, or the code of what stopped the backup, after everything else: once for every backup
-    /// that got the store's turn, also where it ends before its startup hook (1404, 1407). A start that
+    /// that got the store's turn, also where it ends before its startup hook (1404). A start that
     /// is refused because a backup or an integration has the turn (2004, 1417), because it comes from
     /// inside a callback (2005), or because the store is closed, is no backup: only
     /// [`start`](BackupBuilder::start) tells.
@@ -334,9 +332,8 @@ impl BackupBuilder {
     /// Begins the backup on a thread of its own.
     ///
     /// # Errors
-    /// What can be told before anything is touched: a second backup (2004), a write handle of the
-    /// calling thread (1404), a destination that is none (1407), a store that is closed, attachments
-    /// that cannot be, two participants of one name.
+    /// A second backup (2004), a write handle of the calling thread (1404), a store that is closed, two
+    /// participants of one name. All else comes from [`BackupHandle::wait`].
     pub fn start(self) -> Result<BackupHandle> {
         Ready::claim(self)?.launch(None)
     }

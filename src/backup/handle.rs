@@ -1,7 +1,7 @@
 //! A backup that runs: its progress, its Stop button, its result.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -18,7 +18,8 @@ use crate::store::Inner;
 
 /// What the thread of a backup and its handle share. It does not keep the store open.
 pub(super) struct Shared {
-    pub(super) number: u32,
+    /// Known from the end of the preflight on.
+    number: OnceLock<u32>,
     pub(super) began: Duration,
     pub(super) cell: ProgressCell,
     pub(super) stop: StopToken,
@@ -32,10 +33,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(inner: &Inner, number: u32) -> Arc<Shared> {
+    pub(super) fn new(inner: &Inner) -> Arc<Shared> {
         let began = inner.now();
         Arc::new(Shared {
-            number,
+            number: OnceLock::new(),
             began,
             cell: ProgressCell::new(began),
             stop: StopToken::new(),
@@ -47,13 +48,22 @@ impl Shared {
         })
     }
 
+    pub(super) fn number(&self) -> Option<u32> {
+        self.number.get().copied()
+    }
+
+    pub(super) fn set_number(&self, number: u32) {
+        let first = self.number.set(number);
+        debug_assert!(first.is_ok(), "a backup has one preflight");
+    }
+
     pub(super) fn now(&self) -> Duration {
         self.disk.elapsed()
     }
 
     pub(super) fn progress(&self) -> Progress {
         let waiting = self.locks.pending_writes().len();
-        self.cell.at(self.number, self.began, self.now(), waiting)
+        self.cell.at(self.number(), self.began, self.now(), waiting)
     }
 
     /// The error of a backup that was stopped, if it was.
@@ -85,9 +95,10 @@ impl BackupHandle {
         BackupHandle { shared: self.shared.clone() }
     }
 
-    /// Number of the backup.
-    pub fn number(&self) -> u32 {
-        self.shared.number
+    /// Number of the backup. `None` until its preflight has looked into the destination, which comes
+    /// after the startup hook.
+    pub fn number(&self) -> Option<u32> {
+        self.shared.number()
     }
 
     /// How far it is. Never waits.

@@ -21,6 +21,7 @@ mod crew;
 pub(crate) mod foreign;
 mod handle;
 mod lineage;
+mod locate;
 mod log_archive;
 mod outcome;
 mod preflight;
@@ -38,6 +39,7 @@ mod tests;
 
 pub use builder::{BackupBuilder, BackupStart};
 pub use handle::BackupHandle;
+pub(crate) use locate::{Located, Preparation};
 pub(crate) use outcome::Outcome;
 pub(crate) use preflight::{check_folder, within_store};
 pub use progress::{Progress, Stage};

@@ -55,7 +55,8 @@ impl Place {
     }
 }
 
-pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
+/// Looks at all that the copy needs; `will_free` bytes of the destination are about to be freed.
+pub(super) fn run(backup: &BackupBuilder, will_free: u64) -> Result<Place> {
     check_log(backup)?;
     let engine = &backup.inner.engine;
     let (disk, folder) = (engine.disk(), &backup.destination);
@@ -84,7 +85,7 @@ pub(super) fn run(backup: &BackupBuilder) -> Result<Place> {
     let name = ArchiveName::new(set, number)?.of_kind(kind);
     let place = ArchivePlace { folder: folder.clone(), name, store: store_id };
     let (name, archive) = (place.whole(layers), place.path(layers));
-    check_space(backup)?;
+    check_space(backup, will_free)?;
     let probe = format!("{}[{:04}].probe", name.set(), name.number());
     let probe = folder.join(partial(&probe, store_id));
     check_writable(&**disk, &probe).map_err(unusable)?;
@@ -194,7 +195,7 @@ fn check_writable(disk: &dyn Disk, partial: &Path) -> Result<()> {
 
 /// Refuses a destination that surely cannot hold the archive: one that is as big as the store where
 /// nothing is packed, an eighth of it where it is, and its parity.
-fn check_space(backup: &BackupBuilder) -> Result<()> {
+fn check_space(backup: &BackupBuilder, will_free: u64) -> Result<()> {
     let engine = &backup.inner.engine;
     let stats = engine.stats();
     let live = stats.data_file_bytes.saturating_sub(stats.free_bytes);
@@ -212,7 +213,7 @@ fn check_space(backup: &BackupBuilder) -> Result<()> {
         .disk()
         .free_space(folder)
         .map_err(|e| unusable(Error::io("measure the destination", folder, e)))?;
-    if free < needed {
+    if free.saturating_add(will_free) < needed {
         let message = format!("the backup needs about {needed} bytes, and {free} are free");
         return Err(Error::new(ErrorKind::StorageFull, message)
             .with_code(code::DESTINATION)

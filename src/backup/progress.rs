@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// Looking at destination, space and names.
-    Preflight,
     /// Asking the application's startup hook.
     StartupHook,
+    /// Looking at destination, space and names.
+    Preflight,
     /// Waiting for the open write handles of others.
     Quiesce,
     /// Pinning one commit, and waiting until its checkpoint is durable.
@@ -52,8 +52,8 @@ impl fmt::Display for Stage {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Progress {
-    /// Number of the backup.
-    pub number: u32,
+    /// Number of the backup; `None` until its preflight has looked into the destination.
+    pub number: Option<u32>,
     /// What it is doing.
     pub stage: Stage,
     /// Bytes of the source copied, or of the archive verified, in this stage.
@@ -115,7 +115,7 @@ struct State {
 
 impl ProgressCell {
     pub(super) fn new(now: Duration) -> ProgressCell {
-        let stage = Stage::Preflight;
+        let stage = Stage::StartupHook;
         ProgressCell { state: Mutex::new(State { stage, stage_began: now, done: 0, total: 0 }) }
     }
 
@@ -136,7 +136,7 @@ impl ProgressCell {
     /// What is known at `now`, of a backup that began at `began`.
     pub(super) fn at(
         &self,
-        number: u32,
+        number: Option<u32>,
         began: Duration,
         now: Duration,
         waiting: usize,
@@ -170,11 +170,11 @@ mod tests {
         cell.add(40);
         cell.set(30);
         let now = Duration::from_secs(3);
-        let progress = cell.at(7, Duration::ZERO, now, 2);
+        let progress = cell.at(Some(7), Duration::ZERO, now, 2);
         assert_eq!((progress.bytes_done, progress.bytes_per_second), (40, 20));
         assert_eq!(progress.time_left, Some(Duration::from_secs(3)));
         cell.add(500);
-        assert_eq!(cell.at(7, Duration::ZERO, now, 0).bytes_done, 100);
+        assert_eq!(cell.at(Some(7), Duration::ZERO, now, 0).bytes_done, 100);
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         let cell = ProgressCell::new(Duration::ZERO);
         cell.enter(Stage::Copy, 2 << 20, Duration::ZERO);
         cell.add(1 << 20);
-        let shown = cell.at(1, Duration::ZERO, Duration::from_secs(1), 3).to_string();
+        let shown = cell.at(Some(1), Duration::ZERO, Duration::from_secs(1), 3).to_string();
         assert_eq!(
             shown,
             "[##########----------]  50 % copying, 1.0 of 2.0 MiB, 1.0 s left, 3 writes waiting"

@@ -39,7 +39,7 @@ impl Run<'_> {
         if !self.backup.participants.is_empty() {
             let own = [self.backup.inner.locks.clone()];
             let locks = self.seat.as_ref().map_or(&own[..], Seat::locks);
-            self.crew.muster(&self.backup.participants, locks, shared.number)?;
+            self.crew.muster(&self.backup.participants, locks, self.place.number())?;
             *shared.crew.lock() = self.crew.lines();
             self.crew.prepare(&check)?;
         }
@@ -110,7 +110,7 @@ impl Run<'_> {
         if wanted.is_empty() {
             return Ok(None);
         }
-        let request = HoldRequest::backup(wanted.to_vec(), self.shared.number);
+        let request = HoldRequest::backup(wanted.to_vec(), self.place.number());
         let request = HoldRequest { stop: self.shared.stop.clone(), ..terms(request) };
         let hold = self.backup.inner.locks.hold(request)?;
         *self.shared.hold.lock() = Some(hold.token());
@@ -132,7 +132,7 @@ impl Run<'_> {
         let went_live = matches!(hold.state(), HoldState::Expired { .. });
         let longest_wait = hold.longest_wait();
         hold.release();
-        let number = self.shared.number;
+        let number = self.place.number();
         self.backup.inner.events.tell(|| StoreEvent::BackupReleased { number });
         Held { time: self.shared.now().saturating_sub(held_from), longest_wait, went_live }
     }

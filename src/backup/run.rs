@@ -4,6 +4,7 @@
 //! shutdown hook gets the code, the handle gets the error. A panic (a hook's, or our own) is an early
 //! end like any other.
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,10 +14,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::attachments::Attachments;
-use super::builder::{BackupBuilder, BackupStart, ShutdownHook};
+use super::builder::{BackupBuilder, ShutdownHook};
 use super::copier::{Copied, Copier, Instant};
 use super::crew::Crew;
 use super::handle::Shared;
+use super::locate::locate;
 use super::log_archive::{LogArchive, LogPart, LogPlan, log_gap};
 use super::preflight::Place;
 use super::progress::Stage;
@@ -36,7 +38,6 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// A backup that is to be run, with all that was claimed for it.
 pub(super) struct Job {
     pub(super) backup: BackupBuilder,
-    pub(super) place: Place,
     pub(super) seat: Option<Seat>,
     pub(super) turn: BackupTurn,
     /// Left outside, so that it is told also where there is no thread to run on.
@@ -45,14 +46,16 @@ pub(super) struct Job {
 
 /// Runs the backup to its end, whatever that is.
 pub(super) fn run(job: Job, shared: &Arc<Shared>) {
-    let Job { backup, place, seat, turn, shutdown } = job;
+    let Job { backup, seat, turn, shutdown } = job;
     let inner = backup.inner.clone();
-    let (number, access) = (shared.number, backup.options.access);
-    inner.events.tell(|| StoreEvent::BackupBegan { number, access });
-    let result = catch_unwind(AssertUnwindSafe(|| Run::new(backup, &place, seat, shared).go()))
+    let (destination, access) = (backup.destination.clone(), backup.options.access);
+    inner.events.tell(|| StoreEvent::BackupBegan { destination, access });
+    // Outside, since what a panic leaves in the destination is removed too.
+    let place = OnceCell::new();
+    let result = catch_unwind(AssertUnwindSafe(|| go(backup, seat, &place, shared)))
         .unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
     shared.crew.lock().clear();
-    if result.is_err() {
+    if let (Err(_), Some(place)) = (&result, place.get()) {
         place.discard(inner.engine.disk());
     }
     // Whoever is told of the end finds nothing of it in the destination but archives.
@@ -64,7 +67,7 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
     };
     let shutdown = shutdown.lock().take();
     tell_shutdown(shutdown, code, &inner.locks);
-    let error = result.as_ref().err().cloned();
+    let (number, error) = (shared.number(), result.as_ref().err().cloned());
     inner.events.tell(|| StoreEvent::BackupEnded { number, error });
     drop(turn);
     // Who waits for the end may close the store next, and must find nobody else holding it.
@@ -92,9 +95,23 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
         .hint("If a hook of yours panicked, mend it; others were let go at once.")
 }
 
+/// Stages 1 to 9. A group learns of a failure before the instant.
+fn go(
+    mut backup: BackupBuilder,
+    seat: Option<Seat>,
+    kept: &OnceCell<Place>,
+    shared: &Arc<Shared>,
+) -> Result<BackupReport> {
+    let teller = Teller::new(shared, backup.progress.take());
+    let group = seat.as_ref().map(Seat::archives);
+    let place = locate(&mut backup, shared, &teller, group)
+        .inspect_err(|error| seat.iter().for_each(|seat| seat.fail(error)))?;
+    Run::new(backup, kept.get_or_init(|| place), seat, teller, shared).go()
+}
+
 pub(super) struct Run<'r> {
     pub(super) backup: BackupBuilder,
-    place: &'r Place,
+    pub(super) place: &'r Place,
     pub(super) shared: &'r Arc<Shared>,
     teller: Teller<'r>,
     started: i64,
@@ -107,13 +124,12 @@ pub(super) struct Run<'r> {
 
 impl<'r> Run<'r> {
     fn new(
-        mut backup: BackupBuilder,
+        backup: BackupBuilder,
         place: &'r Place,
         seat: Option<Seat>,
+        teller: Teller<'r>,
         shared: &'r Arc<Shared>,
     ) -> Run<'r> {
-        let hook = backup.progress.take();
-        let teller = Teller::new(shared, hook);
         let started = backup.inner.engine.disk().now();
         let crew = Crew::new(backup.inner.engine.disk());
         Run { backup, place, shared, teller, started, seat, crew, troubles: Vec::new() }
@@ -129,7 +145,6 @@ impl<'r> Run<'r> {
     }
 
     fn stages(&mut self) -> Result<BackupReport> {
-        self.ask_startup_hook()?;
         self.prepare()?;
         let held_from = self.shared.now();
         let hold = self.quiesce()?;
@@ -150,22 +165,6 @@ impl<'r> Run<'r> {
         self.teller.tell(&self.backup, true)?;
         // Stop may have been pressed while the application was told.
         self.shared.check_stop()
-    }
-
-    /// Stage 2.
-    fn ask_startup_hook(&mut self) -> Result<()> {
-        self.enter(Stage::StartupHook, 0)?;
-        let Some(hook) = self.backup.startup.take() else { return Ok(()) };
-        let start = BackupStart {
-            number: self.place.number(),
-            archive: self.place.archive.clone(),
-            access: self.backup.options.access,
-        };
-        let _scope = self.backup.inner.locks.callback_scope();
-        hook(&start).map_err(|code| {
-            let message = format!("the startup hook refused the backup with {code}");
-            Error::new(ErrorKind::Refused, message).with_code(code)
-        })
     }
 
     /// Stage 4: one instant in the commit line, at which the participants stand still; then its
@@ -363,7 +362,7 @@ impl<'r> Run<'r> {
         log: LogPart,
     ) -> BackupReport {
         BackupReport {
-            number: self.shared.number,
+            number: self.place.number(),
             archive: self.place.archive.clone(),
             store_id: self.backup.inner.engine.store_id(),
             timeline: checkpoint.timeline(),

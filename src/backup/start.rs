@@ -1,4 +1,4 @@
-//! From the wish for a backup to its thread.
+//! From the wish for a backup to its thread: what is told at once.
 //!
 //! Invariant: from the moment at which an attempt has the store's turn it is a backup, and however it
 //! ends, its shutdown hook is told so once.
@@ -9,26 +9,24 @@ use parking_lot::Mutex;
 
 use super::builder::BackupBuilder;
 use super::handle::{BackupHandle, Shared};
-use super::preflight::{self, Place};
 use super::run;
 use super::together::Seat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{BackupTurn, LockManager};
 
-/// A backup that has its turn and its place, and nothing else yet.
+/// A backup that has its turn, and nothing else yet.
 pub(super) struct Ready {
     pub(super) backup: BackupBuilder,
-    pub(super) place: Place,
     turn: BackupTurn,
 }
 
 impl Ready {
-    /// Gets the turn, and looks at all that can be told before anything is touched.
+    /// Gets the turn, and looks at what the caller did wrong.
     pub(super) fn claim(mut backup: BackupBuilder) -> Result<Ready> {
         backup.inner.check_open()?;
         let turn = backup.inner.locks.claim_backup()?;
         match look(&mut backup) {
-            Ok(place) => Ok(Ready { backup, place, turn }),
+            Ok(()) => Ok(Ready { backup, turn }),
             Err(error) => {
                 end(backup, &error);
                 Err(error)
@@ -43,13 +41,13 @@ impl Ready {
 
     /// Begins the thread.
     pub(super) fn launch(self, seat: Option<Seat>) -> Result<BackupHandle> {
-        let Ready { mut backup, place, turn } = self;
+        let Ready { mut backup, turn } = self;
         let shutdown = Arc::new(Mutex::new(backup.shutdown.take()));
         let (locks, kept) = (backup.inner.locks.clone(), shutdown.clone());
-        let shared = Shared::new(&backup.inner, place.number());
+        let shared = Shared::new(&backup.inner);
         let handle = BackupHandle::new(shared.clone());
         let dir = backup.destination.clone();
-        let job = run::Job { backup, place, seat, turn, shutdown };
+        let job = run::Job { backup, seat, turn, shutdown };
         std::thread::Builder::new()
             .name("stillpoint-backup".into())
             .spawn(move || run::run(job, &shared))
@@ -67,7 +65,7 @@ impl Ready {
     }
 }
 
-fn look(backup: &mut BackupBuilder) -> Result<Place> {
+fn look(backup: &mut BackupBuilder) -> Result<()> {
     let roots = crate::lock::roots(backup.options.contents, backup.options.access);
     backup.inner.locks.check_own_handles(&roots)?;
     let mut all = backup.inner.participants.all();
@@ -79,7 +77,7 @@ fn look(backup: &mut BackupBuilder) -> Result<Place> {
         }
     }
     backup.participants = all;
-    preflight::run(backup)
+    Ok(())
 }
 
 fn end(mut backup: BackupBuilder, error: &Error) {

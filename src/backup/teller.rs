@@ -36,11 +36,14 @@ impl<'r> Teller<'r> {
         }
         hook.1 = now;
         let progress = self.shared.progress();
-        backup.inner.locks.set_progress(BackupProgressInfo {
-            number: progress.number,
-            per_cent: progress.per_cent() as f32,
-            remaining: progress.time_left,
-        });
+        // Nobody waits for a backup that has no number yet.
+        if let Some(number) = progress.number {
+            backup.inner.locks.set_progress(BackupProgressInfo {
+                number,
+                per_cent: progress.per_cent() as f32,
+                remaining: progress.time_left,
+            });
+        }
         let Some(hook) = &mut hook.0 else { return Ok(()) };
         let _scope = backup.inner.locks.callback_scope();
         match hook(&progress) {

@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::builder::BackupBuilder;
 use super::handle::BackupHandle;
+use super::locate::GroupArchives;
 use super::report::BackupReport;
 use super::start::Ready;
 use crate::engine::Rendezvous;
@@ -66,24 +67,15 @@ impl Together {
     /// Begins them all, or none.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] where a store is listed twice, or two would write the same archive;
-    /// those of [`BackupBuilder::start`] for any of them.
+    /// [`ErrorKind::Invalid`] where a store is listed twice; those of [`BackupBuilder::start`] for any of
+    /// them. Startup hooks and preflights run on the threads of the backups: what they refuse fails
+    /// all, and each result says so. Two stores that would write the same archive fail there too.
     pub fn start(self) -> Result<TogetherHandle> {
         check_different(&self.backups)?;
         let order = order_of_stores(&self.backups);
         let mut ready: Vec<Ready> = Vec::with_capacity(self.backups.len());
         for backup in self.backups {
-            let next = Ready::claim(backup).and_then(|next| {
-                match ready.iter().any(|other| other.place.archive == next.place.archive) {
-                    false => Ok(next),
-                    true => {
-                        let error = same_archive(&next);
-                        next.give_up(&error);
-                        Err(error)
-                    }
-                }
-            });
-            match next {
+            match Ready::claim(backup) {
                 Ok(next) => ready.push(next),
                 Err(error) => {
                     let theirs = of_another(&error);
@@ -148,12 +140,6 @@ fn order_of_stores(backups: &[BackupBuilder]) -> Vec<usize> {
     order
 }
 
-fn same_archive(ready: &Ready) -> Error {
-    Error::new(ErrorKind::Invalid, "two stores of the group would write the same archive")
-        .at(&ready.place.archive)
-        .hint("Give one of them another name or another destination.")
-}
-
 /// What an error of one backup is for the others.
 fn of_another(error: &Error) -> Error {
     Error::new(ErrorKind::BackupFailed, "another backup of the group failed before the instant")
@@ -164,6 +150,7 @@ fn of_another(error: &Error) -> Error {
 /// Where the backups of a group wait for each other.
 struct Meeting {
     seats: usize,
+    archives: GroupArchives,
     lines: Arc<Rendezvous>,
     locks: Vec<Arc<LockManager>>,
     paper: TogetherPaper,
@@ -191,6 +178,7 @@ impl Meeting {
         let votes = Votes { round: 0, cast: 0, all: true, outcome: false, failed: None };
         Arc::new(Meeting {
             seats: ready.len(),
+            archives: GroupArchives::default(),
             lines: Rendezvous::new(ready.len(), limit),
             locks: ready.iter().map(|one| one.locks().clone()).collect(),
             paper: TogetherPaper { instant: u128::from_le_bytes(instant), stores },
@@ -210,6 +198,11 @@ impl Seat {
     /// The locks of all stores of the group.
     pub(super) fn locks(&self) -> &[Arc<LockManager>] {
         &self.meeting.locks
+    }
+
+    /// The archives that the backups of the group will write.
+    pub(super) fn archives(&self) -> &GroupArchives {
+        &self.meeting.archives
     }
 
     /// What the archive says of the group.

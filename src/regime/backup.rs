@@ -196,8 +196,8 @@ pub struct RegimeBackupHandle {
 }
 
 impl RegimeBackupHandle {
-    /// Number of the backup.
-    pub fn number(&self) -> u32 {
+    /// Number of the backup; `None` until its preflight, which follows the startup hook, chose it.
+    pub fn number(&self) -> Option<u32> {
         self.backup.number()
     }
 

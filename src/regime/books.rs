@@ -16,7 +16,7 @@ use super::history::{History, Operation, OperationKind, OperationStatus};
 use super::journal::{About, Journal, JournalEvent, JournalItem, Origin};
 use super::plan::Plan;
 use super::restored::Restored;
-use super::retention::RetentionRule;
+use super::retention::{Deletion, RetentionRule};
 use super::run::Order;
 use super::state::LastBackup;
 use crate::backup::BackupReport;
@@ -41,16 +41,21 @@ impl Books {
         self.journal.configure(plan.verbose, plan.zone.clone());
     }
 
-    /// Before each backup: a journal that has become long is ended, and the next one begun.
-    pub(super) fn rotate(&mut self) -> Result<()> {
-        self.journal.before_backup()
+    /// Before each attempt: a journal that has become long is ended, and the next one begun.
+    pub(super) fn attempted(&mut self, order: &Order) -> Result<()> {
+        let rotated = self.journal.before_backup();
+        let written = match order.second {
+            true => {
+                let note = JournalItem::note(JournalEvent::Retry, "the second attempt");
+                self.journal.append(&of(order, note))
+            }
+            false => Ok(()),
+        };
+        rotated.and(written)
     }
 
+    /// The preflight has passed.
     pub(super) fn began(&mut self, order: &Order, number: u32) -> Result<()> {
-        let mut items = Vec::new();
-        if order.second {
-            items.push(of(order, JournalItem::note(JournalEvent::Retry, "the second attempt")));
-        }
         let mut start = of(order, JournalItem::new(JournalEvent::Backup, About::Start));
         start.number = Some(number);
         start.path = Some(order.plan.destination.clone());
@@ -59,8 +64,7 @@ impl Books {
                              destination of the settings"
                 .to_owned();
         }
-        items.push(start);
-        self.journal.append_all(&items)
+        self.journal.append(&start)
     }
 
     pub(super) fn done(&mut self, order: &Order, report: &BackupReport) -> Result<()> {
@@ -256,8 +260,7 @@ impl Books {
         timeline: u128,
         at: Option<(u128, Lsn)>,
     ) -> (Result<()>, Result<()>) {
-        let Some(keep) = plan.keep else { return (Ok(()), Ok(())) };
-        let rule = RetentionRule { keep: keep.max(1), room, timeline: Some(timeline), at };
+        let Some(rule) = rule(plan, room, timeline, at) else { return (Ok(()), Ok(())) };
         let history = self.history(plan);
         let lines = history.retire(&rule);
         let told = self.pass_on(&history);
@@ -265,6 +268,19 @@ impl Books {
             Ok(lines) => (Ok(()), told.and(self.journal.append_all(&lines))),
             Err(error) => (Err(error), told),
         }
+    }
+
+    /// Bytes that [`Books::retire`] will free; 0 where that cannot be told.
+    pub(super) fn will_retire(
+        &self,
+        plan: &Plan,
+        room: u32,
+        timeline: u128,
+        at: Option<(u128, Lsn)>,
+    ) -> u64 {
+        let Some(rule) = rule(plan, room, timeline, at) else { return 0 };
+        let planned = self.history(plan).plan(&rule).unwrap_or_default();
+        planned.deletions.iter().map(Deletion::bytes).sum()
     }
 
     fn history(&self, plan: &Plan) -> History {
@@ -276,6 +292,12 @@ impl Books {
     fn pass_on(&self, history: &History) -> Result<()> {
         self.journal.append_all(&history.take_remarks())
     }
+}
+
+/// What is kept by `plan`; `None` where everything is.
+fn rule(plan: &Plan, room: u32, timeline: u128, at: Option<(u128, Lsn)>) -> Option<RetentionRule> {
+    let keep = plan.keep?.max(1);
+    Some(RetentionRule { keep, room, timeline: Some(timeline), at })
 }
 
 /// Says whose backup a line is about.

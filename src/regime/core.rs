@@ -21,7 +21,7 @@ use super::state::{LastBackup, State};
 use crate::archive::{Keys, Recipients};
 use crate::backup::{BackupReport, BackupStart, foreign, within_store};
 use crate::disk::Disk;
-use crate::engine::LogCap;
+use crate::engine::{LogCap, Lsn};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::Store;
 
@@ -226,14 +226,25 @@ impl Core {
 
     /// Deletes the sets that are too many, so that `room` more are not.
     pub(super) fn retire(&self, plan: &Plan, room: u32) -> Result<()> {
-        let inner = self.store.inner();
-        let timeline = inner.engine.position().timeline.id;
-        let state = inner.backup_state();
-        let backed_up = state.base.map(|base| (base.timeline.id, base.lsn));
-        let at = backed_up.or(state.restored_to.map(|to| (to.timeline.id, to.lsn)));
+        let (timeline, at) = self.newest_saved();
         let (retired, told) = self.books.lock().retire(plan, room, timeline, at);
         self.unless_told(told);
         retired
+    }
+
+    /// Bytes that [`Core::retire`] will free; 0 where that cannot be told.
+    pub(super) fn will_retire(&self, plan: &Plan, room: u32) -> u64 {
+        let (timeline, at) = self.newest_saved();
+        self.books.lock().will_retire(plan, room, timeline, at)
+    }
+
+    /// The timeline that the store is on, and the commit that was saved last on its way.
+    fn newest_saved(&self) -> (u128, Option<(u128, Lsn)>) {
+        let inner = self.store.inner();
+        let state = inner.backup_state();
+        let backed_up = state.base.map(|base| (base.timeline.id, base.lsn));
+        let at = backed_up.or(state.restored_to.map(|to| (to.timeline.id, to.lsn)));
+        (inner.engine.position().timeline.id, at)
     }
 
     /// A journal that cannot be written fails nothing.

@@ -1,7 +1,7 @@
 //! One backup as the regime makes it, whoever asked for it.
 //!
-//! The way is always the same: what can be told beforehand, the startup hook, the backup itself, then
-//! the books (history, journal, last-backup information), retention, and what the failure policy
+//! The way is always the same: the startup hook, the preflight, what `EraseOldBackupBefore` deletes,
+//! the backup itself, then the books (history, journal, last-backup information), retention, and what the failure policy
 //! says; last the shutdown hook, which is told 0 or the top-level code. An attempt that could not
 //! even begin goes the same way, so that nothing fails in silence.
 //!
@@ -21,10 +21,9 @@ use super::journal::Origin;
 use super::plan::Plan;
 use super::policy::{Attempt, Ending, Verdict};
 use super::state::{Checked, LastBackup, Status, timestamp};
-use crate::backup::{BackupHandle, BackupReport, Progress, check_folder};
+use crate::backup::{BackupHandle, BackupReport, Located, Preparation, Progress, check_folder};
 use crate::engine::DirLock;
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::lock::roots;
 
 /// Told how far the backup is; may stop it.
 pub(super) type ProgressHook = Box<dyn FnMut(&Progress) -> ControlFlow<()> + Send>;
@@ -46,7 +45,8 @@ pub(crate) struct Begun {
     /// When it began, by the clock and by the monotonic one.
     started: i64,
     began: Duration,
-    number: u32,
+    /// What knows its number; `None` where it could not begin.
+    backup: Option<BackupHandle>,
     /// The store may be closed meanwhile; nobody opens it, and writes its books, before these are.
     _folder: Option<DirLock>,
 }
@@ -73,56 +73,79 @@ pub(crate) fn begin(
         if matches!(error.code(), code::SECOND_BACKUP | code::FROM_CALLBACK) {
             return Err(error);
         }
-        let begun = Begun::now(core, order, 0);
+        let begun = Begun::now(core, order);
         return Err(begun.failed(core, error));
     }
-    let mut begun = Begun::now(core, order, 0);
-    match start(core, &mut begun, progress) {
-        Ok(handle) => Ok((begun, handle)),
+    let mut begun = Begun::now(core, order);
+    core.books(|books| books.attempted(&begun.order));
+    match start(core, &begun.order, progress) {
+        Ok(handle) => {
+            begun.backup = Some(handle.another());
+            Ok((begun, handle))
+        }
         Err(error) => Err(begun.failed(core, error)),
     }
 }
 
-fn start(
-    core: &Arc<Core>,
-    begun: &mut Begun,
-    progress: Option<ProgressHook>,
-) -> Result<BackupHandle> {
-    let plan = begun.order.plan.clone();
-    let contents_roots = roots(plan.contents, plan.access_in(core.store.mode()));
-    core.store.inner().locks.check_own_handles(&contents_roots)?;
-    plan.make_destination(&*core.disk)?;
-    // Before the history is written there: nothing is left where no archive can go.
-    check_folder(&*core.disk, &plan.destination, core.store.inner().engine.dir())?;
-    begun.number = core.next_number(&plan)?;
-    core.books(|books| books.rotate());
-    let incremental = core.is_incremental(&plan);
-    if plan.erase_before {
-        // An incremental backup makes no set: it goes into the newest one.
-        let retired = core.retire(&plan, u32::from(!incremental));
-        retired.unwrap_or_else(|error| core.trouble(error));
-    }
-    core.books(|books| books.began(&begun.order, begun.number));
-    let mut backup = plan.builder(&core.store).number_from(begun.number);
-    if incremental {
-        backup = backup.incremental_in_destination();
-    }
+fn start(core: &Arc<Core>, order: &Order, progress: Option<ProgressHook>) -> Result<BackupHandle> {
+    let preparation = Prepared { core: core.clone(), order: order.clone() };
+    let mut backup = order.plan.builder(&core.store).prepared_by(preparation);
     if let Some(hook) = core.hooks.startup.clone() {
         backup = backup.on_startup(move |start| hook(start));
     }
     if let Some(hook) = progress {
         backup = backup.on_progress(hook);
     }
-    let handle = backup.start()?;
-    begun.number = handle.number();
-    Ok(handle)
+    backup.start()
+}
+
+/// What the settings mean for a backup, once its startup hook has been asked.
+struct Prepared {
+    core: Arc<Core>,
+    order: Order,
+}
+
+impl Prepared {
+    /// For how many new sets retention makes room: an incremental backup goes into the newest one.
+    fn room(incremental: bool) -> u32 {
+        u32::from(!incremental)
+    }
+}
+
+impl Preparation for Prepared {
+    fn locate(&mut self) -> Result<Located> {
+        let (core, plan) = (&self.core, &self.order.plan);
+        plan.make_destination(&*core.disk)?;
+        // Before the history is written there: nothing is left where no archive can go.
+        check_folder(&*core.disk, &plan.destination, core.store.inner().engine.dir())?;
+        let number_from = core.next_number(plan)?;
+        let incremental = core.is_incremental(plan);
+        let will_free = match plan.erase_before {
+            true => core.will_retire(plan, Prepared::room(incremental)),
+            false => 0,
+        };
+        Ok(Located { number_from, incremental, will_free })
+    }
+
+    fn clear(&mut self, number: u32) {
+        let (core, plan) = (&self.core, &self.order.plan);
+        core.books(|books| books.began(&self.order, number));
+        if plan.erase_before {
+            let room = Prepared::room(core.is_incremental(plan));
+            core.retire(plan, room).unwrap_or_else(|error| core.trouble(error));
+        }
+    }
 }
 
 impl Begun {
-    fn now(core: &Core, order: Order, number: u32) -> Begun {
+    fn now(core: &Core, order: Order) -> Begun {
         let folder = core.store.inner().engine.keep_folder();
         let (started, began) = (core.disk.now(), core.disk.elapsed());
-        Begun { order, started, began, number, _folder: folder }
+        Begun { order, started, began, backup: None, _folder: folder }
+    }
+
+    fn number(&self) -> Option<u32> {
+        self.backup.as_ref().and_then(BackupHandle::number)
     }
 
     /// Puts down how the backup ended, and does what follows from it.
@@ -145,7 +168,7 @@ impl Begun {
         LastBackup {
             started: self.started,
             duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            number: (self.number > 0).then_some(self.number),
+            number: self.number(),
             archive,
             status,
         }

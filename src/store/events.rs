@@ -9,6 +9,7 @@ use crate::lock::Access;
 use crate::{Error, ErrorKind, code};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -40,10 +41,10 @@ pub enum StoreEvent {
         /// What it was told, where it waited for it.
         error: Option<Error>,
     },
-    /// A backup began.
+    /// A backup began. Its number is known once its preflight has looked into the destination.
     BackupBegan {
-        /// Its number.
-        number: u32,
+        /// The folder that it goes to.
+        destination: PathBuf,
         /// What others may do meanwhile.
         access: Access,
     },
@@ -54,8 +55,8 @@ pub enum StoreEvent {
     },
     /// A backup ended.
     BackupEnded {
-        /// Its number.
-        number: u32,
+        /// Its number; `None` where it ended before it had one.
+        number: Option<u32>,
         /// Why it failed, if it did.
         error: Option<Error>,
     },

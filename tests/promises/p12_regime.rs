@@ -8,6 +8,7 @@ mod by_hand;
 mod elsewhere;
 mod failures;
 mod opening;
+mod order;
 mod participants;
 mod proof;
 mod restored;
@@ -16,6 +17,7 @@ mod year;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Promise 2 around a backup: the hooks are called once for each attempt, and cannot stand in its way.
 
+mod order;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,11 +59,12 @@ fn both_hooks_are_called_once_for_each_attempt() {
 }
 
 #[test]
-fn the_shutdown_hook_hears_of_a_backup_that_ends_before_its_startup_hook() {
+fn the_shutdown_hook_hears_of_a_backup_that_ends_before_its_locks() {
     let scene = Scene::new(Mode::Server, 10);
     let (backup, heard) = listen(scene.store.backup("/nowhere"));
-    assert_eq!(backup.run().unwrap_err().code(), 1407);
-    heard.check(0, &[1407]);
+    let backup = backup.start().unwrap();
+    assert_eq!(backup.wait().unwrap_err().code(), 1407);
+    heard.check(1, &[1407]);
     let write = scene.store.begin_write().unwrap();
     let (backup, heard) = listen(scene.store.backup(TO));
     assert_eq!(backup.run().unwrap_err().code(), 1404);
@@ -69,7 +72,7 @@ fn the_shutdown_hook_hears_of_a_backup_that_ends_before_its_startup_hook() {
     drop(write);
     let (backup, heard) = listen(scene.store.backup(TO));
     let code = backup.attachment("/").run().unwrap_err().code();
-    heard.check(0, &[code]);
+    heard.check(1, &[code]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_waiting_write_says_where_it_stands_since_when_and_what_for() {
     let third = store.request_write().unwrap();
     assert_eq!([&first, &second, &third].map(|t| t.position()), [Some(0), Some(1), Some(2)]);
     let behind = first.waits_for().unwrap();
-    assert_eq!(behind.number, backup.number());
+    assert_eq!(Some(behind.number), backup.number());
     assert!(behind.per_cent > 0.0 && behind.per_cent <= 100.0, "{behind:?}");
     assert!(first.waited() >= Duration::from_secs(2) && second.waited() < first.waited());
     let pending = store.pending_writes();
@@ -189,7 +189,7 @@ fn newcomers_do_not_overtake_a_backup_that_waits_and_owners_inside_may_finish() 
     });
     let newcomer = store.request_write().unwrap();
     assert_eq!(newcomer.state(), TicketState::Waiting, "it would go with the handle inside");
-    assert_eq!(newcomer.waits_for().unwrap().number, backup.number());
+    assert_eq!(Some(newcomer.waits_for().unwrap().number), backup.number());
     assert_eq!(backup.progress().stage, Stage::Quiesce);
     // Who is inside takes what it still needs, also on the structure that the backup waits for.
     inside.table(NEW).unwrap().put(&1, &"finished".into()).unwrap();

@@ -117,18 +117,19 @@ fn a_journal_that_cannot_be_written_fails_no_backup() {
 fn a_hook_that_refuses_is_not_asked_again_before_the_next_date() {
     let sim = shop(&with(&DAILY, &[RETRY, RETRY_LATER])).closed();
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let numbers = asked.clone();
+    let places = asked.clone();
     let shop = Shop::open_with(sim, |builder| {
         builder.on_startup(move |start| {
-            numbers.lock().push(start.number);
-            if numbers.lock().len() == 1 { Err(-3) } else { Ok(()) }
+            places.lock().push(start.destination.clone());
+            if places.lock().len() == 1 { Err(-3) } else { Ok(()) }
         })
     });
     shop.at("2026-01-01T02:30:00Z");
     assert_eq!(failures(&shop.heard()), [(-3, false)]);
     shop.after(HOUR);
     shop.at("2026-01-02T02:30:00Z");
-    assert_eq!(*asked.lock(), [1, 1], "hooks run for every attempt; a number that failed is free");
+    assert_eq!(*asked.lock(), [Path::new(TO); 2], "hooks run for every attempt");
+    assert_eq!(shop.regime.last_backup().unwrap().number, Some(1), "a refusal takes no number");
     assert_eq!(shop.told(), [-3, 0], "its own value comes through");
     assert!(shop.journal().contains("\trefused\t"));
 }
