@@ -150,9 +150,9 @@ impl RegimeBackup {
     /// Begins the backup on a thread of its own.
     ///
     /// # Errors
-    /// What can be told before anything is touched: a second backup (2004), a call from inside a hook
-    /// (2005), a write handle of the calling thread (1404), a destination that cannot be used (1407).
-    /// All but the first two are in the journal, and the shutdown hook was told of them.
+    /// A second backup (2004), a call from inside a hook (2005), a write handle of the calling thread
+    /// (1404), which the journal has and the shutdown hook was told of. All else, also a destination
+    /// that cannot be used (1407), comes from [`wait`](RegimeBackupHandle::wait).
     pub fn start(self) -> Result<RegimeBackupHandle> {
         let order = self.order();
         // The thread first: a backup that has begun has somebody who puts down how it ended.
