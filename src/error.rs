@@ -2,7 +2,9 @@
 //!
 //! One type for the whole library. An [`Error`] says *kind* (what the caller should do), *code* (the
 //! documented number, stable across releases), *path* (which file), *cause* (the error underneath)
-//! and *hint* (what a person can do about it). Nothing is thrown away on the way up.
+//! and *hint* (what a person can do about it). Nothing is thrown away on the way up. Displaying an
+//! error says what happened and where; the causes are its [`source`](std::error::Error::source)s, each
+//! of which says its own part only. [`Error::report`] says all of it.
 //!
 //! This module knows no other room; every other room may use it.
 
@@ -59,6 +61,8 @@ pub enum ErrorKind {
     OutcomeUnknown,
     /// The store was closed.
     Closed,
+    /// A stored value is not of the type that it is read as: the type was changed. The disk is well.
+    Unreadable,
 }
 
 /// Numbers of errors, as documented. Those below 0 and from 1274 to 1421 are the seeds' own.
@@ -183,6 +187,11 @@ impl Error {
         self
     }
 
+    /// The same error in other words.
+    pub(crate) fn with_message(self, message: impl Into<String>) -> Error {
+        self.change(|inner| inner.message = message.into())
+    }
+
     /// The same error with the documented number `code`.
     pub fn with_code(self, code: i32) -> Error {
         self.change(|inner| inner.code = code)
@@ -245,6 +254,45 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// All that it says, for a person: what happened and its number, then a line each for the path, the
+    /// causes from the outside in, and the advice, that of the causes too.
+    pub fn report(&self) -> String {
+        let mut text = format!("{} [{}]", self.0.message, self.0.code);
+        if let Some(path) = &self.0.path {
+            text.push_str(&format!("\npath:  {}", path.display()));
+        }
+        for cause in self.causes() {
+            text.push_str(&format!("\ncause: {cause}"));
+        }
+        for hint in self.hints() {
+            text.push_str(&format!("\nhint:  {hint}"));
+        }
+        text
+    }
+
+    /// What happened and its causes, in one line.
+    pub fn summary(&self) -> String {
+        let causes = self.causes().map(ToString::to_string);
+        std::iter::once(self.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
+    }
+
+    /// What caused it, from the outside in.
+    pub fn causes(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+        std::iter::successors(std::error::Error::source(self), |cause| cause.source())
+    }
+
+    /// The advice of the error and of its causes, each once.
+    fn hints(&self) -> Vec<&str> {
+        let causes = self.causes().filter_map(|cause| cause.downcast_ref::<Error>());
+        let mut hints = Vec::new();
+        for hint in self.advice().into_iter().chain(causes.filter_map(Error::advice)) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        hints
+    }
+
     /// Whether the same call may succeed later without any change to it.
     pub fn is_retryable(&self) -> bool {
         use ErrorKind::*;
@@ -261,25 +309,88 @@ impl fmt::Display for Error {
         if let Some(path) = &self.0.path {
             write!(f, " (in \"{}\")", path.display())?;
         }
-        if let Some(cause) = &self.0.source {
-            write!(f, ": {cause}")?;
-        }
-        write!(f, " [{}]", self.0.code)?;
-        if let Some(hint) = &self.0.hint {
-            write!(f, "\nhint: {hint}")?;
-        }
-        Ok(())
+        write!(f, " [{}]", self.0.code)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.0.kind)
+        write!(f, "{:?}: {}", self.0.kind, self.report())
+    }
+}
+
+impl serde::Serialize for Error {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Error", 7)?;
+        fields.serialize_field("kind", &format!("{:?}", self.0.kind))?;
+        fields.serialize_field("code", &self.0.code)?;
+        fields.serialize_field("message", &self.0.message)?;
+        let path = self.0.path.as_ref().map(|path| path.display().to_string());
+        fields.serialize_field("path", &path)?;
+        let causes: Vec<String> = self.causes().map(ToString::to_string).collect();
+        fields.serialize_field("causes", &causes)?;
+        let hints = self.hints();
+        fields.serialize_field("hint", &(!hints.is_empty()).then(|| hints.join(" ")))?;
+        fields.serialize_field("retryable", &self.is_retryable())?;
+        fields.end()
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested() -> Error {
+        let io = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let inner = Error::io("open the archive", "/backups/a", io).hint("Ask its owner.");
+        let middle = Error::new(ErrorKind::BackupFailed, "the copy failed").because(inner);
+        Error::new(ErrorKind::BackupFailed, "3 attempts failed")
+            .with_code(code::TOO_MANY_ATTEMPTS)
+            .hint("Make one by hand.")
+            .because(middle)
+    }
+
+    #[test]
+    fn displaying_an_error_says_its_own_part_and_each_source_its_own() {
+        let error = nested();
+        assert_eq!(error.to_string(), "3 attempts failed [1401]");
+        let parts: Vec<String> = error.causes().map(ToString::to_string).collect();
+        let place = "cannot open the archive (in \"/backups/a\") [2117]";
+        assert_eq!(parts, ["the copy failed [2102]", place, "permission denied"]);
+        for part in parts.iter().chain([&error.to_string()]) {
+            assert_eq!(error.summary().matches(part.as_str()).count(), 1, "{part}");
+        }
+        assert_eq!(error.summary().lines().count(), 1);
+    }
+
+    #[test]
+    fn a_report_says_everything_once() {
+        let lines = [
+            "3 attempts failed [1401]",
+            "cause: the copy failed [2102]",
+            "cause: cannot open the archive (in \"/backups/a\") [2117]",
+            "cause: permission denied",
+            "hint:  Make one by hand.",
+            "hint:  Ask its owner.",
+        ];
+        assert_eq!(nested().report(), lines.join("\n"));
+        let at = nested().at("/shop");
+        assert_eq!(at.report().lines().nth(1), Some("path:  /shop"));
+        assert!(format!("{at:?}").ends_with(&at.report()));
+    }
+
+    #[test]
+    fn an_error_is_serialised_with_all_its_parts() {
+        let json = serde_json::to_value(nested()).unwrap();
+        assert_eq!((&json["kind"], &json["code"]), (&"BackupFailed".into(), &1401.into()));
+        assert_eq!(json["causes"].as_array().unwrap().len(), 3);
+        assert_eq!(json["hint"], "Make one by hand. Ask its owner.");
     }
 }

@@ -127,9 +127,9 @@ pub use store::{
     CancelOutcome, DynRange, DynRecord, DynTable, DynWriteTable, Guard, HoldUntil, Job, Key,
     KeyBuf, KeyReader, KeyType, LiveTable, LogHeader, MAX_VALUE_BYTES, ParentPaper, Participant,
     ParticipantLimits, ParticipantPaper, ParticipantTerms, Participation, Range, ReadHandle,
-    ReadTable, Readable, Rejected, SegmentPaper, Store, StoreBuilder, StoreEvent, StoreStats,
-    StrGuard, StructureHandle, SubmitTicket, Table, TableDef, TableDescription, TablePaper,
-    TimelinePaper, TogetherPaper, Value, ValueType, WaitError, WriteHandle, WriteTable,
+    ReadTable, ReadTicket, Readable, Rejected, SegmentPaper, Store, StoreBuilder, StoreEvent,
+    StoreStats, StrGuard, StructureHandle, SubmitTicket, Table, TableDef, TableDescription,
+    TablePaper, TimelinePaper, TogetherPaper, Value, ValueType, WaitError, WriteHandle, WriteTable,
     WriteTicket,
 };
 

@@ -1,6 +1,7 @@
 //! A backup that runs: its progress, its Stop button, its result.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::progress::{Progress, ProgressCell};
 use super::report::BackupReport;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::lock::{HoldToken, LockManager, StopToken};
+use crate::lock::{HoldToken, LockManager, StopToken, WaitedBy};
 use crate::store::Inner;
 
 /// What the thread of a backup and its handle share. It does not keep the store open.
@@ -27,6 +28,10 @@ pub(super) struct Shared {
     pub(super) hold: Mutex<Option<HoldToken>>,
     /// The lines to the participants, while there are some: Stop lets go of them likewise.
     pub(super) crew: Mutex<Vec<Sender<Order>>>,
+    /// Who waits for the end.
+    pub(super) waited_by: WaitedBy,
+    /// Whether it was stopped because the store is being closed.
+    closing: AtomicBool,
     disk: Arc<dyn Disk>,
     locks: Arc<LockManager>,
     pub(super) outcome: Outcome,
@@ -42,6 +47,8 @@ impl Shared {
             stop: StopToken::new(),
             hold: Mutex::new(None),
             crew: Mutex::new(Vec::new()),
+            waited_by: WaitedBy::default(),
+            closing: AtomicBool::new(false),
             disk: inner.engine.disk().clone(),
             locks: inner.locks.clone(),
             outcome: Outcome::default(),
@@ -68,15 +75,21 @@ impl Shared {
 
     /// The error of a backup that was stopped, if it was.
     pub(super) fn check_stop(&self) -> Result<()> {
-        if self.stop.is_set() {
-            return Err(stopped());
+        match (self.stop.is_set(), self.closing.load(Ordering::SeqCst)) {
+            (false, _) => Ok(()),
+            (true, false) => Err(stopped()),
+            (true, true) => Err(stopped_by_closing()),
         }
-        Ok(())
     }
 }
 
 pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Stopped, "the backup was stopped by the user").with_code(code::STOPPED)
+}
+
+fn stopped_by_closing() -> Error {
+    let message = "the backup was stopped because the store was closed";
+    Error::new(ErrorKind::Stopped, message).with_code(code::STOPPED)
 }
 
 /// A running backup. Dropping it lets the backup run on.
@@ -121,6 +134,25 @@ impl BackupHandle {
         }
     }
 
+    /// What closing the store does to it.
+    pub(super) fn closer(&self) -> impl Fn() + Send + Sync + use<> {
+        let other = self.another();
+        move || {
+            other.shared.closing.store(true, Ordering::SeqCst);
+            other.stop();
+        }
+    }
+
+    /// Announces that the calling thread waits for the end.
+    pub(crate) fn waited_by(&self) -> WaitedBy {
+        self.shared.waited_by.clone()
+    }
+
+    /// Waits for the end on behalf of another thread.
+    pub(crate) fn outcome(&self) -> Result<BackupReport> {
+        self.shared.outcome.wait()
+    }
+
     /// A Stop button that can be given to somebody else.
     pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
         let other = self.another();
@@ -137,8 +169,10 @@ impl BackupHandle {
     /// # Errors
     /// Why there is no archive: stopped (1406), refused by the startup hook (its own code), open
     /// transactions (1405), the destination (1407), the copy (1409), the check (1411), a damaged
-    /// source (2002), a broken hold (2003), a participant (2012, or 2006 where it panicked).
+    /// source (2002), a broken hold (2003), a participant (2012, or 2006 where it panicked); a write
+    /// handle or a hold of the thread that waits here (1404).
     pub fn wait(self) -> Result<BackupReport> {
+        let _mark = self.shared.waited_by.this_thread();
         self.shared.outcome.wait()
     }
 }

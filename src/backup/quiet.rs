@@ -111,8 +111,15 @@ impl Run<'_> {
             return Ok(None);
         }
         let request = HoldRequest::backup(wanted.to_vec(), self.place.number());
-        let request = HoldRequest { stop: self.shared.stop.clone(), ..terms(request) };
-        let hold = self.backup.inner.locks.hold(request)?;
+        let request = HoldRequest {
+            stop: self.shared.stop.clone(),
+            waited_by: self.shared.waited_by.clone(),
+            ..terms(request)
+        };
+        let hold = self.backup.inner.locks.hold(request).map_err(|error| {
+            // Closing stops the backup first and ends all waits then.
+            self.shared.check_stop().err().unwrap_or(error)
+        })?;
         *self.shared.hold.lock() = Some(hold.token());
         // Stop may have come between the grant and the line above.
         self.shared.check_stop()?;

@@ -24,7 +24,7 @@ pub struct SavedFile {
 }
 
 /// The log archive that a backup wrote beside its archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LogArchiveReport {
     /// The file by which it is opened.
     pub path: PathBuf,
@@ -44,13 +44,14 @@ pub struct LogArchiveReport {
 
 /// What a successful backup did.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct BackupReport {
     /// Number of the backup in its destination.
     pub number: u32,
     /// The archive.
     pub archive: PathBuf,
     /// The store that was saved.
+    #[serde(serialize_with = "crate::engine::id_in_hex")]
     pub store_id: StoreId,
     /// The timeline of the commit that was saved.
     pub timeline: Timeline,
@@ -109,7 +110,7 @@ pub struct BackupReport {
 
 /// What a participant did in a backup.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct ParticipantReport {
     /// Its name.
     pub name: String,

@@ -30,7 +30,7 @@ use crate::engine::Pin;
 use crate::engine::tree::Checkpoint;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{BackupTurn, Hold, LockManager};
-use crate::store::{ArchiveRef, StoreEvent};
+use crate::store::{Act, ArchiveRef, StoreEvent};
 
 /// How long to wait for the pin's checkpoint before looking at Stop again.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -40,13 +40,15 @@ pub(super) struct Job {
     pub(super) backup: BackupBuilder,
     pub(super) seat: Option<Seat>,
     pub(super) turn: BackupTurn,
+    /// The store is not closed before it ends.
+    pub(super) act: Act,
     /// Left outside, so that it is told also where there is no thread to run on.
     pub(super) shutdown: Arc<Mutex<Option<ShutdownHook>>>,
 }
 
 /// Runs the backup to its end, whatever that is.
 pub(super) fn run(job: Job, shared: &Arc<Shared>) {
-    let Job { backup, seat, turn, shutdown } = job;
+    let Job { backup, seat, turn, act, shutdown } = job;
     let inner = backup.inner.clone();
     let (destination, access) = (backup.destination.clone(), backup.options.access);
     inner.events.tell(|| StoreEvent::BackupBegan { destination, access });
@@ -72,6 +74,7 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
     drop(turn);
     // Who waits for the end may close the store next, and must find nobody else holding it.
     drop(inner);
+    drop(act);
     shared.outcome.tell(result);
 }
 

@@ -12,7 +12,7 @@ use super::handle::{BackupHandle, Shared};
 use super::run;
 use super::together::Seat;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lock::{BackupTurn, LockManager};
+use crate::lock::{Access, BackupTurn, LockManager};
 
 /// A backup that has its turn, and nothing else yet.
 pub(super) struct Ready {
@@ -46,8 +46,15 @@ impl Ready {
         let (locks, kept) = (backup.inner.locks.clone(), shutdown.clone());
         let shared = Shared::new(&backup.inner);
         let handle = BackupHandle::new(shared.clone());
+        let act = match backup.inner.running.enter(handle.closer()) {
+            Ok(act) => act,
+            Err(error) => {
+                run::tell_shutdown(shutdown.lock().take(), error.code(), &locks);
+                return Err(error);
+            }
+        };
         let dir = backup.destination.clone();
-        let job = run::Job { backup, seat, turn, shutdown };
+        let job = run::Job { backup, seat, turn, act, shutdown };
         std::thread::Builder::new()
             .name("stillpoint-backup".into())
             .spawn(move || run::run(job, &shared))
@@ -66,8 +73,15 @@ impl Ready {
 }
 
 fn look(backup: &mut BackupBuilder) -> Result<()> {
-    let roots = crate::lock::roots(backup.options.contents, backup.options.access);
-    backup.inner.locks.check_own_handles(&roots)?;
+    let options = &backup.options;
+    let access = match options.hold_for_attachments {
+        // Others are held after all, once the attachments are copied.
+        Some(_) if !options.attachments.is_empty() && options.access == Access::Live => {
+            Access::ReadOnly
+        }
+        _ => options.access,
+    };
+    backup.inner.locks.check_own_handles(&crate::lock::roots(options.contents, access))?;
     let mut all = backup.inner.participants.all();
     all.append(&mut backup.participants);
     for (index, one) in all.iter().enumerate() {

@@ -23,7 +23,7 @@ use super::report::BackupReport;
 use super::start::Ready;
 use crate::engine::Rendezvous;
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::lock::LockManager;
+use crate::lock::{LockManager, WaitedBy};
 use crate::store::TogetherPaper;
 
 /// How soon somebody who waits looks at Stop again.
@@ -118,7 +118,10 @@ impl TogetherHandle {
 
     /// Waits for the end of all; how each ended, in the order in which they were given.
     pub fn wait(self) -> Vec<Result<BackupReport>> {
-        self.handles.into_iter().map(BackupHandle::wait).collect()
+        let waited: Vec<_> = self.handles.iter().map(BackupHandle::waited_by).collect();
+        // The first may wait for the others, so this thread is in the way of each from the start.
+        let _marks: Vec<_> = waited.iter().map(WaitedBy::this_thread).collect();
+        self.handles.iter().map(BackupHandle::outcome).collect()
     }
 }
 

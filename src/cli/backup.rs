@@ -167,7 +167,7 @@ fn as_json(report: &BackupReport) -> Value {
         "source_bytes": report.source_bytes,
         "archive_bytes": report.archive_bytes,
         "verified": report.verified,
-        "problems": report.problems.iter().map(|error| error.to_string()).collect::<Vec<_>>(),
+        "problems": report.problems.iter().map(|error| error.summary()).collect::<Vec<_>>(),
     })
 }
 
@@ -194,7 +194,7 @@ fn as_text(report: &BackupReport) -> String {
         human::duration(report.longest_wait),
     ));
     for problem in &report.problems {
-        let problem = problem.to_string().replace('\n', "\n  ");
+        let problem = problem.report().replace('\n', "\n    ");
         text.push_str(&format!("  missing: {problem}\n"));
     }
     text

@@ -53,7 +53,7 @@ fn as_json(coverage: &regime::Coverage) -> Value {
         "archives": coverage.archives,
         "log_archives": coverage.log_archives,
         "left_branches": coverage.left_branches,
-        "unusable": coverage.unusable.iter().map(|error| error.to_string()).collect::<Vec<_>>(),
+        "unusable": coverage.unusable.iter().map(|error| error.summary()).collect::<Vec<_>>(),
         "last_backup": coverage.last_backup.as_ref().map(|last| json!({
             "time": last.started().as_microsecond(),
             "duration_us": last.duration_micros,

@@ -4,7 +4,6 @@
 //! each [`ErrorKind`] has exactly one. A failure is printed on the standard error, as lines for a
 //! person or, with `--json`, as one object for a program; it never mixes with results.
 
-use std::error::Error as _;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -119,42 +118,12 @@ fn exit_of(error: &Error) -> Exit {
     }
 }
 
-/// The chain of causes, outermost first.
-fn causes(error: &Error) -> Vec<String> {
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes
-}
-
 fn as_lines(error: &Error) -> String {
-    let mut text = format!("error: {} [{}]", error.message(), error.code());
-    if let Some(path) = error.path() {
-        text.push_str(&format!("\npath:  {}", path.display()));
-    }
-    for cause in causes(error) {
-        text.push_str(&format!("\ncause: {cause}"));
-    }
-    if let Some(hint) = error.advice() {
-        text.push_str(&format!("\nhint:  {hint}"));
-    }
-    text
+    format!("error: {}", error.report())
 }
 
 fn as_json(error: &Error) -> String {
-    json!({"error": {
-        "kind": format!("{:?}", error.kind()),
-        "code": error.code(),
-        "message": error.message(),
-        "path": error.path().map(|path| path.display().to_string()),
-        "causes": causes(error),
-        "hint": error.advice(),
-        "retryable": error.is_retryable(),
-    }})
-    .to_string()
+    json!({ "error": error }).to_string()
 }
 
 #[cfg(test)]

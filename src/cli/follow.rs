@@ -88,17 +88,18 @@ fn tell(event: &FollowEvent, output: Output) -> Outcome {
         ),
         FollowEvent::Unreadable(error) => output.result(
             &named("unreadable", problem(error)),
-            format!("cannot be read, perhaps yet: {error}"),
+            format!("cannot be read, perhaps yet: {}", error.summary()),
         ),
-        FollowEvent::Hindered(error) => {
-            output.result(&named("hindered", problem(error)), format!("cannot go on yet: {error}"))
-        }
+        FollowEvent::Hindered(error) => output.result(
+            &named("hindered", problem(error)),
+            format!("cannot go on yet: {}", error.summary()),
+        ),
         _ => Ok(()),
     }
 }
 
 fn problem(error: &Error) -> Value {
-    json!({ "code": error.code(), "message": error.to_string() })
+    json!({ "code": error.code(), "message": error.summary() })
 }
 
 fn named(event: &str, mut object: Value) -> Value {

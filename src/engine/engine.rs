@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::apply::ForeignGroup;
 use super::batch::Batch;
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, TableInfo};
 use super::core::{Core, closed};
 use super::line::{self, Outcome, Work};
 use super::log::{ClosedSegment, Hold, MAX_GROUP};
@@ -52,7 +52,7 @@ const MAX_COMMIT_BYTES: usize = MAX_GROUP / 2;
 const OP_OVERHEAD: usize = 32;
 
 /// What is known of a commit once it is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct CommitInfo {
     /// Its place in history. For an empty write set, the place of the newest commit.
     pub lsn: Lsn,
@@ -113,6 +113,17 @@ impl Engine {
 
     /// Commits `batch`; returns when it is acknowledged as `durability` says and published.
     pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<CommitInfo> {
+        self.commit_telling(batch, durability, &mut || {})
+    }
+
+    /// The same; calls `in_line` once the commit stands in the line: from then on no other comes before
+    /// it that did not stand there already.
+    pub(crate) fn commit_telling(
+        &self,
+        batch: Batch,
+        durability: Durability,
+        in_line: &mut dyn FnMut(),
+    ) -> Result<CommitInfo> {
         if batch.is_empty() {
             let newest = self.newest();
             if durability == Durability::Immediate {
@@ -126,7 +137,7 @@ impl Engine {
         check_size(&batch)?;
         self.core.check_log()?;
         self.core.wait_for_room()?;
-        match line::run(&self.core, Work::Commit { batch, durability })? {
+        match line::run_telling(&self.core, Work::Commit { batch, durability }, in_line)? {
             Outcome::Committed { lsn, time } => Ok(CommitInfo { lsn, time }),
             _ => Err(line::outcome_unknown()),
         }
@@ -212,6 +223,14 @@ impl Engine {
     /// The newest catalogue.
     pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
         self.core.views.current().0.catalogue.clone()
+    }
+
+    /// What looks tables up by their numbers, for as long as the engine is there.
+    pub(crate) fn table_names(
+        &self,
+    ) -> impl Fn(TableId) -> Option<Arc<TableInfo>> + Send + Sync + use<> {
+        let core = Arc::downgrade(&self.core);
+        move |table| core.upgrade()?.views.current().0.catalogue.by_id(table).cloned()
     }
 
     /// A table number that was never used.
@@ -372,7 +391,7 @@ impl Engine {
             log_kept_bytes: core.upkeep.kept_from().map_or(0, |_| core.upkeep.kept_bytes()),
             log_cap_bytes: core.log_cap.get().map(|cap| cap.bytes),
             log_refuses: core.check_log().is_err(),
-            latched: core.latched().map(|error| error.to_string()),
+            latched: core.latched().map(|error| error.summary()),
             ..EngineStats::default()
         };
         core.counters.fill(&mut stats);

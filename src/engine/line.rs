@@ -126,16 +126,21 @@ impl Entry {
 
 /// Puts `work` into the line and waits until it is done.
 pub(super) fn run(core: &Core, work: Work) -> Result<Outcome> {
-    enter(core, work, false)
+    enter(core, work, false, &mut || {})
+}
+
+/// The same; calls `in_line` once the work stands in the line, outside of all locks.
+pub(super) fn run_telling(core: &Core, work: Work, in_line: &mut dyn FnMut()) -> Result<Outcome> {
+    enter(core, work, false, in_line)
 }
 
 /// Lets no new entry in, and waits until those in the line are served: the last of them is a seal
 /// of its own.
 pub(super) fn close(core: &Core) -> Result<Outcome> {
-    enter(core, Work::Seal { roll: false, meeting: None }, true)
+    enter(core, Work::Seal { roll: false, meeting: None }, true, &mut || {})
 }
 
-fn enter(core: &Core, work: Work, last: bool) -> Result<Outcome> {
+fn enter(core: &Core, work: Work, last: bool, in_line: &mut dyn FnMut()) -> Result<Outcome> {
     let entry = Entry::new(work);
     let lead_at_once = {
         let mut queue = core.queue.lock();
@@ -146,6 +151,7 @@ fn enter(core: &Core, work: Work, last: bool) -> Result<Outcome> {
         queue.waiting.push_back(entry.clone());
         !std::mem::replace(&mut queue.leading, true)
     };
+    in_line();
     if !lead_at_once && let Some(outcome) = entry.wait() {
         return outcome;
     }

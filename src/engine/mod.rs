@@ -68,6 +68,12 @@ pub type StoreId = u128;
 /// The table of definitions: its keys are table ids (big-endian), its values encoded definitions.
 pub(crate) const CATALOGUE: TableId = 0;
 
+/// Writes an identity as it stands in archives and on the command line: no reader of JSON keeps so long a
+/// number.
+pub(crate) fn id_in_hex<S: serde::Serializer>(id: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{id:032x}"))
+}
+
 /// What a commit does to one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change<'a> {

@@ -36,11 +36,13 @@ pub(crate) use file::{ANCESTRY_FILE, AncestryFile};
 pub(crate) use history::{History, Known};
 
 /// A branch of history. Commits are the same only where timeline ancestry *and* LSN agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Timeline {
     /// Drawn at random when the timeline is minted.
+    #[serde(serialize_with = "super::id_in_hex")]
     pub id: u128,
     /// The timeline that this one left, or 0 for the first of a store.
+    #[serde(serialize_with = "super::id_in_hex")]
     pub parent: u128,
     /// The last LSN that this timeline shares with its parent.
     pub fork: Lsn,

@@ -8,7 +8,7 @@ use super::granule::Granule;
 use super::mode::Mode;
 
 /// What others may do during a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum Access {
     /// Reads and writes both wait.
     Frozen,
@@ -39,7 +39,7 @@ impl StoreMode {
 }
 
 /// What a backup contains, as far as locks are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Contents {
     /// The catalogue.
     pub structure: bool,

@@ -11,8 +11,10 @@ use super::hold::{AtLimit, Hold, HoldKind, HoldRequest, HoldToken, Lease, StopTo
 use super::manager::LockManager;
 use super::mode::Mode;
 use super::refuse;
+use super::status::Threads;
 use super::table::{Outcome, Request};
 use super::ticket::Ticket;
+use super::waited::WaitedBy;
 use crate::error::Result;
 use parking_lot::Condvar;
 use std::sync::Arc;
@@ -26,8 +28,8 @@ impl LockManager {
         callback::is_inside(self.core.number)
     }
 
-    /// Refuses what [`hold`](LockManager::hold) on `roots` would refuse because of a handle that this
-    /// very thread has open: for whoever asks for the hold on another thread.
+    /// Refuses what [`hold`](LockManager::hold) on `roots` would refuse because of a handle or a hold
+    /// of this very thread: for whoever asks for the hold on another thread.
     ///
     /// # Errors
     /// `Invalid`, code 1404; `BackupInProgress`, code 2005, from inside a callback.
@@ -40,9 +42,9 @@ impl LockManager {
         if roots.iter().any(|(id, _)| *id == Id::Data) {
             central.close_gate();
         }
-        let blocked = central.is_blocked_by_thread(&roots, thread_number());
+        let blocked = central.own_conflict(&roots, Threads::of(None));
         central.finish(Default::default());
-        if blocked { Err(refuse::own_transaction()) } else { Ok(()) }
+        blocked.map_or(Ok(()), Err)
     }
 
     /// Waits for open handles to end, and then keeps others waiting.
@@ -52,7 +54,7 @@ impl LockManager {
     ///
     /// # Errors
     /// For a backup `BackupFailed`, code 1405, for others `Timeout`, when handles stay open too long;
-    /// `Invalid`, code 1404, when this thread has one open; `BackupInProgress`, code 2004, for a
+    /// `Invalid`, code 1404, when this thread has one open, or a hold of its own that is in the way; `BackupInProgress`, code 2004, for a
     /// second backup, and 2005 from inside a callback; `Stopped`, code 1406; `Closed`.
     pub fn hold(&self, request: HoldRequest) -> Result<Hold> {
         let roots = wanted_roots(&request)?;
@@ -72,9 +74,10 @@ impl LockManager {
         if roots.iter().any(|(id, _)| *id == Id::Data) {
             central.close_gate();
         }
-        if central.is_blocked_by_thread(&roots, thread) {
+        let waiting = request.waited_by.thread();
+        if let Some(error) = central.own_conflict(&roots, Threads::of(waiting)) {
             central.finish(Default::default());
-            return Err(refuse::own_transaction());
+            return Err(error);
         }
         let lease = Arc::new(Lease::new(central.new_owner(), &request, thread, core.now()));
         let wake = Arc::new(Condvar::new());
@@ -140,6 +143,11 @@ impl LockManager {
             if request.stop.is_set() {
                 break refuse::stopped();
             }
+            if let Some(error) =
+                central.own_block(lease.owner, Threads::of(request.waited_by.thread()))
+            {
+                break error;
+            }
             if core.now() >= until {
                 let who = central.describe_blockers(lease.owner);
                 break refuse::transaction_timeout(lease.kind == HoldKind::Backup, &who);
@@ -180,6 +188,7 @@ impl LockManager {
             stall_limit: Duration::MAX,
             number: 0,
             stop: StopToken::new(),
+            waited_by: WaitedBy::default(),
         })
     }
 }

@@ -36,8 +36,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOK_SOON: Duration = Duration::from_micros(200);
 const RECORD_SHARDS: usize = 256;
 const TABLE_STRIPES: usize = 16;
-/// Owners that are not in a slot have this bit in their number.
-const CENTRAL_OWNER: u64 = 1 << 63;
 
 /// Why a wait is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +75,8 @@ pub(crate) struct Central {
     /// Reads that wait, with the time since when.
     pub(crate) readers: BTreeMap<u64, Duration>,
     pub(crate) readers_wake: Arc<Condvar>,
+    /// Those of them that are futures.
+    pub(crate) read_wakers: BTreeMap<u64, Waker>,
     pub(crate) progress: Option<BackupProgressInfo>,
     pub(crate) closed: bool,
     /// Owners in slots whose IX on the data the table was told of.
@@ -243,7 +243,7 @@ impl Locked<'_> {
         if frozen != self.frozen {
             self.frozen = frozen;
             core.gate.freeze_reads(frozen);
-            self.readers_wake.notify_all();
+            self.wake_readers();
         }
         let close = waiting || held.meets(Mode::IX.conflicts()) || self.closed;
         if close {
@@ -309,7 +309,7 @@ impl Locked<'_> {
             self.end_wait(owner, WaitEnd::Closed);
             self.apply(effects);
         }
-        self.readers_wake.notify_all();
+        self.wake_readers();
         self.set_gate(self.core);
     }
 
@@ -324,10 +324,11 @@ impl Locked<'_> {
 }
 
 impl Central {
-    /// A number for an owner that is in no slot.
+    /// A number for an owner that is in no slot: even, for those of the slots are odd. It is small, so
+    /// that programs that keep numbers as doubles keep it exactly.
     pub(crate) fn new_owner(&mut self) -> OwnerId {
-        self.numbers += 1;
-        OwnerId::from_raw(CENTRAL_OWNER | self.numbers)
+        self.numbers += 2;
+        OwnerId::from_raw(self.numbers)
     }
 }
 

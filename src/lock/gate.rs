@@ -25,7 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) const SLOTS: usize = 128;
 /// How many slots a write tries before it goes to the manager.
 const PROBES: usize = 8;
-/// The bit of a slot's word that says that somebody is inside.
+/// The bit of a slot's word that says that somebody is inside. It makes the numbers of these owners
+/// odd; all others are even.
 const OCCUPIED: u64 = 1;
 /// One turn in a slot's word, above the bit and the slot's number.
 const TURN: u64 = 2 * SLOTS as u64;

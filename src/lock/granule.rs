@@ -5,10 +5,11 @@
 //! of its table and key, so that a lock entry is small and costs no allocation: two keys of one hash
 //! share a lock, which can make an owner wait longer but never lets two owners in.
 
+use serde::Serialize;
 use std::fmt;
 
 /// What can be locked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Granule {
     /// The catalogue: which tables exist and how they are defined. A root.
     Structure,

@@ -10,6 +10,7 @@ use super::granule::Granule;
 use super::mode::Mode;
 use super::refuse;
 use super::table::OwnerId;
+use super::waited::WaitedBy;
 use crate::error::Result;
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Who keeps others waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum HoldKind {
     /// A backup. There is one at a time.
     Backup,
@@ -99,6 +100,8 @@ pub struct HoldRequest {
     pub number: u32,
     /// Stops the wait for the hold.
     pub stop: StopToken,
+    /// Who waits for the end of the work behind the hold.
+    pub waited_by: WaitedBy,
 }
 
 impl HoldRequest {
@@ -113,6 +116,7 @@ impl HoldRequest {
             stall_limit: Duration::from_secs(60),
             number,
             stop: StopToken::new(),
+            waited_by: WaitedBy::default(),
         }
     }
 }

@@ -71,47 +71,6 @@ impl LockManager {
         self.handles[thread as usize % HANDLES].clone()
     }
 
-    /// What a read operation asks first: one load when nothing is frozen.
-    ///
-    /// # Locks
-    /// Waits while a hold has the data exclusively.
-    ///
-    /// # Errors
-    /// `BackupInProgress`, code 2005, from inside a callback of the backup; `Invalid`, code 1404, on
-    /// the thread of the hold; `Closed` when the store is closed meanwhile.
-    #[inline]
-    pub fn check_read(&self) -> Result<()> {
-        if self.core.gate.reads_open() { Ok(()) } else { self.wait_to_read() }
-    }
-
-    #[cold]
-    fn wait_to_read(&self) -> Result<()> {
-        let core = &self.core;
-        let mut central = core.lock();
-        let since = core.now();
-        let number = central.new_owner().raw();
-        central.readers.insert(number, since);
-        let result = loop {
-            central.tick();
-            if core.gate.reads_open() {
-                break Ok(());
-            }
-            if central.closed {
-                break Err(refuse::closed());
-            }
-            if callback::is_inside(core.number) {
-                break Err(refuse::from_callback());
-            }
-            if central.holds.iter().any(|lease| lease.thread == thread_number()) {
-                break Err(refuse::own_hold());
-            }
-            let (wake, until) = (central.readers_wake.clone(), central.next_end(None, None));
-            central.park(&wake, until);
-        };
-        central.readers.remove(&number);
-        result
-    }
-
     /// Begins a write: at once when nothing is in its way, else in its turn.
     ///
     /// # Locks
@@ -126,7 +85,7 @@ impl LockManager {
             match self.core.gate.enter(thread) {
                 Ok(id) => {
                     let mut owner = Owner::in_slot(self.handle(thread), id, thread, request.age);
-                    if request.job.is_some() {
+                    if request.job.is_some() || request.waited_by.is_some() {
                         owner.name(self.info(&request, thread));
                     }
                     return Ok(owner);
@@ -159,6 +118,7 @@ impl LockManager {
             job: request.job.clone(),
             commits_done: request.commits_done,
             thread: AtomicU64::new(thread),
+            waited_by: request.waited_by.clone(),
         })
     }
 

@@ -25,7 +25,8 @@ mod mode;
 mod options;
 mod owner;
 mod queue;
-mod refuse;
+mod read;
+pub(crate) mod refuse;
 mod report;
 mod shards;
 mod status;
@@ -33,6 +34,7 @@ mod sync;
 mod table;
 mod ticket;
 mod wait;
+mod waited;
 
 #[cfg(test)]
 mod tests;
@@ -45,8 +47,10 @@ pub use manager::{BackupTurn, Entry, IntegrationTurn, LockManager};
 pub use mode::{MODES, Mode};
 pub use options::{LockOptions, WriteRequest};
 pub use owner::{Owner, Purpose};
+pub use read::ReadTurn;
 pub use report::{
     BackupProgressInfo, HeldLock, LockReport, LockedThing, OwnerReport, PendingWrite, WaitedLock,
 };
 pub use table::{Age, Effects, LockTable, Outcome, OwnerId, Request};
 pub use ticket::{CancelOutcome, TicketState, WaitError, WriteTicket};
+pub use waited::{WaitMark, WaitedBy};

@@ -7,7 +7,7 @@
 use std::fmt;
 
 /// How a granule is locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Mode {
     /// Intention to share something below.
     IS,

@@ -1,8 +1,10 @@
 //! What a manager and a write are told when they are made.
 
 use super::access::StoreMode;
+use super::granule::Granule;
 use super::owner::Purpose;
 use super::table::Age;
+use super::waited::WaitedBy;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ pub struct LockOptions {
     pub queue_limit: usize,
     /// How long an owner waits for a table, a name or a record.
     pub record_timeout: Duration,
+    /// How long a read operation waits while a hold has the data exclusively; `None`: to its end.
+    pub read_timeout: Option<Duration>,
     /// How long [`LockManager::hold_writes`](super::LockManager::hold_writes) waits for open handles.
     pub transaction_timeout: Duration,
     /// The seed of the hashes of records; random, so that nobody can choose keys that collide.
@@ -22,6 +26,9 @@ pub struct LockOptions {
     /// The clock: time since any fixed moment, never going back. It is asked under the manager's
     /// mutex, so it must not use the manager.
     pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// What a granule is called in errors and reports. It is asked under the manager's mutex, so it
+    /// must not use the manager.
+    pub names: Arc<dyn Fn(&Granule) -> String + Send + Sync>,
 }
 
 impl LockOptions {
@@ -32,9 +39,11 @@ impl LockOptions {
             mode: StoreMode::Server,
             queue_limit: 10_000,
             record_timeout: Duration::from_secs(10),
+            read_timeout: None,
             transaction_timeout: Duration::from_secs(60),
             seed: 0,
             clock,
+            names: Arc::new(ToString::to_string),
         }
     }
 }
@@ -52,4 +61,6 @@ pub struct WriteRequest {
     pub timeout: Option<Duration>,
     /// The age of an earlier try of the same work.
     pub age: Option<Age>,
+    /// Who waits for the end of what is written.
+    pub waited_by: Option<WaitedBy>,
 }

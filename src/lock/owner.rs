@@ -10,7 +10,9 @@ use super::manager::Shared;
 use super::mode::Mode;
 use super::refuse;
 use super::shards::Try;
+use super::status::Threads;
 use super::table::{Age, OwnerId};
+use super::waited::WaitedBy;
 use crate::error::Result;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -46,6 +48,8 @@ pub(crate) struct OwnerInfo {
     pub(crate) commits_done: u64,
     /// The thread that used it last.
     pub(crate) thread: AtomicU64,
+    /// Who waits for its end.
+    pub(crate) waited_by: Option<WaitedBy>,
 }
 
 /// What an owner remembers of its locks, so as to ask for each once and to give all back.
@@ -243,6 +247,13 @@ impl Owner {
             self.held.borrow_mut().structure = Some(mode);
         }
         Ok(())
+    }
+
+    /// The threads that can give nothing back while this owner waits: the one that uses it, and the one
+    /// that waits for its end.
+    pub(crate) fn threads(&self) -> Threads {
+        let waiting = self.info.as_ref().and_then(|info| info.waited_by.as_ref()?.thread());
+        Threads::of(waiting)
     }
 
     /// Notes that this thread uses the owner.

@@ -1,8 +1,9 @@
 //! The words and numbers with which the lock manager says no.
 
-use super::granule::Granule;
 use super::mode::Mode;
+use super::status::Whose;
 use crate::error::{Error, ErrorKind, code};
+use std::time::Duration;
 
 pub(crate) fn from_callback() -> Error {
     Error::new(ErrorKind::BackupInProgress, "called from a callback of the store's own backup")
@@ -10,16 +11,44 @@ pub(crate) fn from_callback() -> Error {
         .hint("It would wait for the backup, which waits for the callback. Do it afterwards.")
 }
 
-pub(crate) fn own_transaction() -> Error {
-    Error::new(ErrorKind::Invalid, "this thread has a write handle open that would be waited for")
+pub(crate) fn own_transaction(whose: Whose) -> Error {
+    let message = match whose {
+        Whose::Own => "this thread has a write handle open that would be waited for",
+        Whose::Waiting => {
+            "the thread that waits for this has a write handle open that is in its way"
+        }
+    };
+    Error::new(ErrorKind::Invalid, message)
         .with_code(code::OWN_TRANSACTION)
-        .hint("End the write handle of this thread first.")
+        .hint("End the write handle of that thread first.")
 }
 
-pub(crate) fn own_hold() -> Error {
-    Error::new(ErrorKind::Invalid, "this thread itself holds the writes that it would wait for")
+pub(crate) fn own_hold(whose: Whose) -> Error {
+    let message = match whose {
+        Whose::Own => "this thread itself holds the writes that it would wait for",
+        Whose::Waiting => "the thread that waits for this holds the writes that are in its way",
+    };
+    Error::new(ErrorKind::Invalid, message)
         .with_code(code::OWN_TRANSACTION)
-        .hint("Release the hold of this thread first.")
+        .hint("Release the hold of that thread first.")
+}
+
+/// `name` is what the refused request was for.
+pub(crate) fn own_lock(name: &str, mode: Mode, whose: Whose) -> Error {
+    let holder = match whose {
+        Whose::Own => "another handle of this thread",
+        Whose::Waiting => "a handle of the thread that waits for this transaction",
+    };
+    Error::new(ErrorKind::Invalid, format!("{mode} on {name} would wait for {holder}"))
+        .with_code(code::OWN_TRANSACTION)
+        .hint("Do both in one handle, or end the other handle first.")
+}
+
+pub(crate) fn inside_submitted() -> Error {
+    let message = "a submitted transaction waits for one that starts after it has ended";
+    Error::new(ErrorKind::Invalid, message)
+        .with_code(code::OWN_TRANSACTION)
+        .hint("Do it in the same transaction, or wait for the ticket outside of it.")
 }
 
 pub(crate) fn backup_in_progress() -> Error {
@@ -36,12 +65,19 @@ pub(crate) fn ticket_timeout() -> Error {
     Error::new(ErrorKind::Timeout, "the write was not granted within its own time limit")
 }
 
-pub(crate) fn lock_timeout(granule: &Granule, mode: Mode) -> Error {
-    Error::new(ErrorKind::Timeout, format!("{mode} on {granule} was not granted in time"))
+pub(crate) fn read_timeout(limit: Duration, who: &str) -> Error {
+    let message = format!("{who} froze reads for longer than the read timeout, {limit:?}");
+    Error::new(ErrorKind::Timeout, message).hint("Try again when it has let reads go on.")
 }
 
-pub(crate) fn deadlock(granule: &Granule, mode: Mode) -> Error {
-    let message = format!("{mode} on {granule} would wait for itself through other handles");
+/// `who` says whom the request waited for.
+pub(crate) fn lock_timeout(name: &str, mode: Mode, who: &str) -> Error {
+    let message = format!("{mode} on {name} was not granted in time: it waited for {who}");
+    Error::new(ErrorKind::Timeout, message)
+}
+
+pub(crate) fn deadlock(name: &str, mode: Mode) -> Error {
+    let message = format!("{mode} on {name} would wait for itself through other handles");
     Error::new(ErrorKind::Deadlock, message).hint("Drop the handle and run the transaction again.")
 }
 

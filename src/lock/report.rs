@@ -4,10 +4,11 @@ use super::granule::Granule;
 use super::hold::HoldKind;
 use super::mode::Mode;
 use super::table::OwnerId;
+use serde::Serialize;
 use std::time::Duration;
 
 /// How far the backup is that others wait for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackupProgressInfo {
     /// The number of the backup.
     pub number: u32,
@@ -18,7 +19,7 @@ pub struct BackupProgressInfo {
 }
 
 /// A write that waits for its turn, or was granted and not yet taken up.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PendingWrite {
     /// The number of its ticket.
     pub id: u64,
@@ -39,7 +40,7 @@ pub struct PendingWrite {
 }
 
 /// What is locked, as far as it can be named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum LockedThing {
     /// A granule with its name.
     Named(Granule),
@@ -48,19 +49,23 @@ pub enum LockedThing {
 }
 
 /// A lock that an owner holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HeldLock {
     /// On what.
     pub on: LockedThing,
+    /// What that is called: tables by their names, records by their keys.
+    pub name: String,
     /// How.
     pub mode: Mode,
 }
 
 /// A lock that an owner waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WaitedLock {
     /// On what.
     pub on: LockedThing,
+    /// What that is called: tables by their names, records by their keys.
+    pub name: String,
     /// How.
     pub mode: Mode,
     /// Whom it waits for.
@@ -70,7 +75,7 @@ pub struct WaitedLock {
 }
 
 /// One owner of locks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OwnerReport {
     /// Its number.
     pub id: OwnerId,
@@ -87,7 +92,7 @@ pub struct OwnerReport {
 }
 
 /// Who holds what, and who waits for whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LockReport {
     /// All owners, by number.
     pub owners: Vec<OwnerReport>,

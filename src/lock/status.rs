@@ -4,7 +4,7 @@
 use super::callback;
 use super::core::{Central, Locked, Waiter};
 use super::gate::thread_number;
-use super::granule::{Granule, Id};
+use super::granule::{Granule, Id, Resource};
 use super::hold::{HoldKind, Lease};
 use super::mode::Mode;
 use super::refuse;
@@ -14,36 +14,47 @@ use super::report::{
 use super::table::OwnerId;
 use super::ticket::TicketState;
 use crate::error::Error;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Threads that can give nothing back while something waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Threads {
+    /// The thread that waits itself.
+    own: u64,
+    /// The thread that waits for what the first one does.
+    waiting: Option<u64>,
+}
+
+/// Which of them holds what is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The thread that waits.
+    Own,
+    /// The thread that waits for what that one does.
+    Waiting,
+}
+
+impl Threads {
+    /// The calling thread, and the one that waits for it.
+    pub(crate) fn of(waiting: Option<u64>) -> Threads {
+        Threads { own: thread_number(), waiting }
+    }
+
+    fn whose(self, thread: u64) -> Option<Whose> {
+        if thread == self.own {
+            return Some(Whose::Own);
+        }
+        (Some(thread) == self.waiting).then_some(Whose::Waiting)
+    }
+}
+
 impl Locked<'_> {
-    /// Why `owner`, which waits, would wait for the calling thread itself.
+    /// Why `owner`, a ticket that waits, would wait for the calling thread itself.
     pub(crate) fn self_block(&self, owner: OwnerId) -> Option<Error> {
-        if let Some(error) = self.callback_block(owner) {
-            return Some(error);
-        }
-        let holds = self.holds_before(owner);
-        let thread = thread_number();
-        for lease in holds {
-            let granted = self.holds.iter().any(|held| held.owner == lease.owner);
-            if granted && lease.thread == thread {
-                return Some(refuse::own_hold());
-            }
-            if !granted {
-                let wants: Vec<_> = self
-                    .table
-                    .waits_for(lease.owner)
-                    .map(|(id, mode)| (id.clone(), mode))
-                    .collect();
-                if self.is_blocked_by_thread(&wants, thread) {
-                    return Some(refuse::own_transaction());
-                }
-            }
-        }
-        None
+        self.callback_block(owner).or_else(|| self.own_block(owner, Threads::of(None)))
     }
 
     /// Why a wait of `owner` would be one of a backup for its own callback.
@@ -52,14 +63,70 @@ impl Locked<'_> {
         (inside && !self.holds_before(owner).is_empty()).then(refuse::from_callback)
     }
 
-    /// Whether an owner that `thread` used last holds what does not go with `wants`.
-    pub(crate) fn is_blocked_by_thread(&self, wants: &[(Id, Mode)], thread: u64) -> bool {
-        wants.iter().any(|(id, mode)| {
-            let in_the_way = |(owner, held): (OwnerId, Mode)| {
-                !mode.goes_with(held) && self.thread_of(owner) == Some(thread)
-            };
-            self.table.holders(id).any(in_the_way)
-        })
+    /// Why `owner`, which waits, would wait for what one of `threads` holds, directly or through others
+    /// that wait.
+    pub(crate) fn own_block(&self, owner: OwnerId, threads: Threads) -> Option<Error> {
+        let mut seen = BTreeSet::from([owner]);
+        let mut next = vec![owner];
+        while let Some(waiting) = next.pop() {
+            for blocker in self.in_the_way_of(waiting) {
+                if !seen.insert(blocker) {
+                    continue;
+                }
+                if let Some(whose) = self.held_by(blocker, threads) {
+                    return Some(self.own(owner, blocker, whose));
+                }
+                if !matches!(self.waits.get(&blocker), None | Some((Waiter::Ticket(_), _))) {
+                    next.push(blocker);
+                }
+            }
+        }
+        None
+    }
+
+    /// Why a hold on `wants` would wait for what one of `threads` holds.
+    pub(crate) fn own_conflict(&self, wants: &[(Id, Mode)], threads: Threads) -> Option<Error> {
+        let mut all = wants.iter().flat_map(|(id, mode)| {
+            let holders = self.table.holders(id);
+            holders.filter(move |(_, held)| !mode.goes_with(*held)).map(|(holder, _)| holder)
+        });
+        all.find_map(|holder| Some(self.own_root(holder, self.held_by(holder, threads)?)))
+    }
+
+    /// What `owner` waits for: of tickets only holds are in the way.
+    fn in_the_way_of(&self, owner: OwnerId) -> Vec<OwnerId> {
+        match self.waits.get(&owner) {
+            Some((Waiter::Ticket(_), _)) => {
+                self.holds_before(owner).iter().map(|lease| lease.owner).collect()
+            }
+            _ => self.table.blockers(owner),
+        }
+    }
+
+    /// Which of `threads` has `owner`, if it holds something.
+    fn held_by(&self, owner: OwnerId, threads: Threads) -> Option<Whose> {
+        if let Some(lease) = self.lease_of(owner) {
+            let granted = self.holds.iter().any(|held| held.owner == owner);
+            return threads.whose(lease.thread).filter(|_| granted);
+        }
+        self.thread_of(owner).and_then(|thread| threads.whose(thread))
+    }
+
+    fn own(&self, owner: OwnerId, blocker: OwnerId, whose: Whose) -> Error {
+        match self.waits.get(&owner) {
+            Some((Waiter::Lock { granule, .. }, _)) if !granule.is_root() => {
+                let mode = self.table.waits_for(owner).next().map_or(Mode::X, |(_, mode)| mode);
+                refuse::own_lock(&self.name(granule), mode, whose)
+            }
+            _ => self.own_root(blocker, whose),
+        }
+    }
+
+    fn own_root(&self, blocker: OwnerId, whose: Whose) -> Error {
+        match self.lease_of(blocker) {
+            Some(_) => refuse::own_hold(whose),
+            None => refuse::own_transaction(whose),
+        }
     }
 
     fn thread_of(&self, owner: OwnerId) -> Option<u64> {
@@ -69,20 +136,53 @@ impl Locked<'_> {
         }
     }
 
-    /// Whom a hold waits for, in words.
+    /// What a granule is called.
+    pub(crate) fn name(&self, granule: &Granule) -> String {
+        (self.core().options.names)(granule)
+    }
+
+    /// Whom a request waits for, in words.
     pub(crate) fn describe_blockers(&self, owner: OwnerId) -> String {
-        let name = |blocker: OwnerId| {
-            let job = self.owners.get(&blocker).and_then(|info| info.job.clone());
-            let job = job.map_or(String::new(), |job| format!(" (job \"{job}\")"));
-            let thread = self.thread_of(blocker).map_or(String::new(), |n| format!(", thread {n}"));
-            format!("owner {:#x}{thread}{job}", blocker.raw())
-        };
         let blockers = self.table.blockers(owner);
-        let mut names: Vec<_> = blockers.iter().take(4).map(|blocker| name(*blocker)).collect();
+        let mut names: Vec<_> = blockers.iter().take(4).map(|who| self.describe(*who)).collect();
         if blockers.len() > names.len() {
-            names.push(format!("and {} more", blockers.len() - names.len()));
+            names.push(format!("{} more", blockers.len() - names.len()));
         }
         names.join("; ")
+    }
+
+    fn describe(&self, owner: OwnerId) -> String {
+        if let Some(lease) = self.lease_of(owner) {
+            return match lease.kind {
+                HoldKind::Backup => format!("backup {}", lease.number),
+                HoldKind::Application => format!("hold_writes of thread {}", lease.thread),
+            };
+        }
+        let thread = self.thread_of(owner).filter(|thread| *thread != 0);
+        let on =
+            thread.map_or("an unused handle".to_owned(), |n| format!("a handle of thread {n}"));
+        let job = self.owners.get(&owner).and_then(|info| info.job.as_ref());
+        let who = job.map_or(on.clone(), |job| format!("job \"{job}\" ({on})"));
+        let tables = self.tables_of(owner);
+        if tables.is_empty() { who } else { format!("{who} with {}", tables.join(" and ")) }
+    }
+
+    /// The names of the tables that `owner` has open.
+    fn tables_of(&self, owner: OwnerId) -> Vec<String> {
+        let mut tables = BTreeSet::new();
+        for (id, holder, _) in self.table.grants() {
+            if let Id::Table(table) = id
+                && holder == owner
+            {
+                tables.insert(*table);
+            }
+        }
+        self.core().tables.for_each(|table, holder, _| {
+            if holder == owner {
+                tables.insert(table as u32);
+            }
+        });
+        tables.into_iter().map(|table| self.name(&Granule::Table(table))).collect()
     }
 
     /// See [`LockManager::locks`](super::LockManager::locks).
@@ -111,6 +211,13 @@ impl Locked<'_> {
         LockReport { owners: owners.all.into_values().collect(), waiting_reads: self.readers.len() }
     }
 
+    fn name_of(&self, thing: &LockedThing) -> String {
+        match thing {
+            LockedThing::Named(granule) => self.name(granule),
+            LockedThing::RecordHash(_) => "a record that nobody waits for".to_owned(),
+        }
+    }
+
     /// Records that somebody waits for, by their hash: only of these the keys are known.
     fn named_records(&self) -> impl Iterator<Item = (u64, Granule)> + '_ {
         self.waits.values().filter_map(|(waiter, _)| match waiter {
@@ -134,6 +241,7 @@ impl Locked<'_> {
         };
         let blockers = self.table.blockers(owner);
         let wait = |(id, mode): (&Id, Mode)| WaitedLock {
+            name: self.name_of(&thing(id, names)),
             on: thing(id, names),
             mode,
             blockers: blockers.clone(),
@@ -163,7 +271,7 @@ impl Owners<'_> {
     }
 
     fn holds(&mut self, id: OwnerId, on: LockedThing, mode: Mode) {
-        let held = HeldLock { on, mode };
+        let held = HeldLock { name: self.central.name_of(&on), on, mode };
         let report = self.at(id);
         // The data stands both in the slot and, while the gate is closed, in the table.
         let root = matches!(&held.on, LockedThing::Named(Granule::Data));
@@ -221,9 +329,19 @@ impl Central {
     pub(crate) fn backup_before(&self, owner: OwnerId) -> Option<BackupProgressInfo> {
         let holds = self.holds_before(owner);
         let backup = holds.into_iter().find(|lease| lease.kind == HoldKind::Backup)?;
+        Some(self.progress_of(&backup))
+    }
+
+    /// How far the backup is that holds something now.
+    pub(crate) fn progress_of_backup(&self) -> Option<BackupProgressInfo> {
+        let backup = self.holds.iter().find(|lease| lease.kind == HoldKind::Backup)?;
+        Some(self.progress_of(backup))
+    }
+
+    fn progress_of(&self, backup: &Lease) -> BackupProgressInfo {
         let told = self.progress.clone().filter(|told| told.number == backup.number);
         let start = BackupProgressInfo { number: backup.number, per_cent: 0.0, remaining: None };
-        Some(told.unwrap_or(start))
+        told.unwrap_or(start)
     }
 
     /// The hold that `owner` is, granted or waiting.

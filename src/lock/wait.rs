@@ -11,6 +11,10 @@ use crate::error::Result;
 use parking_lot::Condvar;
 use std::sync::Arc;
 
+/// How many times a waiting owner looks at its limits for each time it looks whether its own thread is
+/// in its way.
+const LOOKS_PER_SEARCH: u32 = 16;
+
 impl Owner {
     /// Locks `id` under the manager's mutex. Returns whether the owner held nothing on it before.
     #[cold]
@@ -43,7 +47,7 @@ impl Owner {
         central.finish(effects);
         let result = match outcome {
             Outcome::Granted => Ok(()),
-            Outcome::Deadlock => Err(refuse::deadlock(&name(), mode)),
+            Outcome::Deadlock => Err(refuse::deadlock(&central.name(&name()), mode)),
             Outcome::Waiting => self.wait(&mut central, id, mode, name),
         };
         central.settle(id);
@@ -93,6 +97,7 @@ impl Owner {
         // On a root only holds are in the way, and those end by themselves.
         let is_root = matches!(id, Id::Structure | Id::Data);
         let limit = self.core.options.record_timeout;
+        let mut looks = 0_u32;
         let until = (!is_root).then(|| self.core.now().saturating_add(limit));
         let error = loop {
             let end = match &central.waits[&self.id].0 {
@@ -104,18 +109,29 @@ impl Owner {
                     central.waits.remove(&self.id);
                     return Ok(());
                 }
-                Some(WaitEnd::Deadlock) => break refuse::deadlock(&name(), mode),
+                Some(WaitEnd::Deadlock) => break refuse::deadlock(&central.name(&name()), mode),
                 Some(WaitEnd::Closed) => break refuse::closed(),
                 None => {}
             }
             if central.closed {
                 break refuse::closed();
             }
-            if let Some(error) = central.self_block(self.id) {
+            if let Some(error) = central.callback_block(self.id) {
                 break error;
             }
+            // The search costs as much as that for a circle, so it is not made at each look.
+            if looks.is_multiple_of(LOOKS_PER_SEARCH)
+                && let Some(error) = central.own_block(self.id, self.threads())
+            {
+                break error;
+            }
+            looks += 1;
             if until.is_some_and(|until| self.core.now() >= until) {
-                break refuse::lock_timeout(&name(), mode);
+                break refuse::lock_timeout(
+                    &central.name(&name()),
+                    mode,
+                    &central.describe_blockers(self.id),
+                );
             }
             let next = central.next_end(until, None);
             central.park(&wake, next);

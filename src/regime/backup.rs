@@ -165,7 +165,7 @@ impl RegimeBackup {
             .spawn(move || {
                 // Where none has begun it has nothing of the store's in its hands.
                 let Ok((core, begun, running)) = given.recv() else { return };
-                let result = begun.ended(&core, running.wait());
+                let result = begun.ended(&core, running.outcome());
                 drop(core);
                 theirs.tell(result);
             })
@@ -221,6 +221,8 @@ impl RegimeBackupHandle {
     /// # Errors
     /// Those of [`BackupHandle::wait`].
     pub fn wait(self) -> Result<BackupReport> {
+        let waited = self.backup.waited_by();
+        let _mark = waited.this_thread();
         self.outcome.wait()
     }
 }

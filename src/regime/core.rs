@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, ReentrantMutex};
 
 use super::books::Books;
 use super::events::{Events, RegimeEvent};
@@ -123,7 +123,7 @@ pub(crate) struct Core {
     /// Held by whoever does what is due.
     pub(super) ticking: Mutex<()>,
     /// Held by the drill that is made.
-    pub(super) drilling: Mutex<()>,
+    pub(super) drilling: ReentrantMutex<()>,
     pub(super) books: Mutex<Books>,
     stopper: Mutex<Option<Stopper>>,
 }
@@ -148,7 +148,7 @@ impl Core {
             desk: Mutex::new(desk),
             bell: Bell::default(),
             ticking: Mutex::new(()),
-            drilling: Mutex::new(()),
+            drilling: ReentrantMutex::new(()),
             books: Mutex::new(books),
             stopper: Mutex::new(None),
         }

@@ -32,7 +32,7 @@ type Tell<'t> = &'t mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// What a restore drill found to be right.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct DrillReport {
     /// The archive that was restored.
     pub archive: PathBuf,
@@ -54,6 +54,10 @@ impl Core {
     /// A restore drill of the newest backup, with its books.
     pub(super) fn drill(&self, tell: Tell<'_>) -> Result<DrillReport> {
         // They share a scratch folder.
+        if self.drilling.is_owned_by_current_thread() {
+            let message = "a drill was asked for from inside the progress of another";
+            return Err(Error::new(ErrorKind::Invalid, message).with_code(code::OWN_TRANSACTION));
+        }
         let _alone = self.drilling.lock();
         let plan = self.plan();
         let archive = self.newest_archive(&plan);

@@ -26,7 +26,7 @@ const ROOM: f64 = 2.5;
 
 /// What is covered by backups, and what is not.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Coverage {
     /// Where the archives lie.
     pub destination: PathBuf,

@@ -328,12 +328,15 @@ impl Regime {
         self.core.drill(&mut progress)
     }
 
-    /// Ends the regime's thread and closes the store. A scheduled backup that it is making is
-    /// stopped, and so is a drill, whoever asked for it.
+    /// Ends the regime's thread and closes the store. Every backup of the store that runs is stopped
+    /// (1406), whoever asked for it, and so is a drill. When this returns their books are written, and
+    /// the store can be opened again.
     ///
     /// # Errors
     /// Those of [`Store::close`].
     pub fn close(&self) -> Result<()> {
+        self.core.bell.close();
+        self.core.store.inner().running.stop();
         self.end();
         self.core.store.close()
     }

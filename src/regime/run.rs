@@ -24,6 +24,7 @@ use super::state::{Checked, LastBackup, Status, timestamp};
 use crate::backup::{BackupHandle, BackupReport, Located, Preparation, Progress, check_folder};
 use crate::engine::DirLock;
 use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::Act;
 
 /// Told how far the backup is; may stop it.
 pub(super) type ProgressHook = Box<dyn FnMut(&Progress) -> ControlFlow<()> + Send>;
@@ -49,6 +50,8 @@ pub(crate) struct Begun {
     backup: Option<BackupHandle>,
     /// The store may be closed meanwhile; nobody opens it, and writes its books, before these are.
     _folder: Option<DirLock>,
+    /// Whoever closes the store waits for the books.
+    _act: Option<Act>,
 }
 
 /// Begins the backup on a thread of its own.
@@ -140,8 +143,9 @@ impl Preparation for Prepared {
 impl Begun {
     fn now(core: &Core, order: Order) -> Begun {
         let folder = core.store.inner().engine.keep_folder();
+        let act = core.store.inner().running.enter(|| {}).ok();
         let (started, began) = (core.disk.now(), core.disk.elapsed());
-        Begun { order, started, began, backup: None, _folder: folder }
+        Begun { order, started, began, backup: None, _folder: folder, _act: act }
     }
 
     fn number(&self) -> Option<u32> {

@@ -41,10 +41,8 @@ impl Status {
 
     /// The status that `error` stands for.
     pub(crate) fn of(error: Option<&Error>) -> Status {
-        error.map_or_else(Status::good, |error| Status {
-            code: error.code(),
-            text: error.to_string(),
-        })
+        error
+            .map_or_else(Status::good, |error| Status { code: error.code(), text: error.summary() })
     }
 }
 

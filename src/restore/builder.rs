@@ -40,7 +40,7 @@ pub struct RestoreBuilder<'a> {
 
 /// What a restore would do.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct RestorePlan {
     /// The folder of the store that it would make.
     pub dir: PathBuf,
@@ -64,7 +64,7 @@ pub struct RestorePlan {
 
 /// Part of a log that a restore would apply.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PlannedLog {
     /// The segment.
     pub path: PathBuf,
@@ -76,7 +76,7 @@ pub struct PlannedLog {
 
 /// What a restore did.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct RestoreReport {
     /// The store that it made.
     pub dir: PathBuf,

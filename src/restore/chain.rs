@@ -21,7 +21,7 @@ use crate::store::{BackupHeader, BackupKind};
 
 /// An archive of a chain.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ChainLink {
     /// Where it lies.
     pub archive: PathBuf,
@@ -37,7 +37,7 @@ pub struct ChainLink {
 
 /// What the check of a chain has read.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct ChainCheck {
     /// The archives, the newest first.
     pub links: Vec<ChainLink>,

@@ -62,7 +62,7 @@ impl Default for IntegrateOptions {
 
 /// What an integration did.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct IntegrationReport {
     /// The last commit of the store before.
     pub after: Lsn,

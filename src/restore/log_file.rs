@@ -69,7 +69,7 @@ pub struct LogSegment {
 
 /// What a check of a log has read.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct LogCheck {
     /// Segments.
     pub segments: u64,

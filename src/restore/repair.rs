@@ -24,7 +24,7 @@ use crate::lock::Hold;
 use crate::store::{Inner, TableDescription};
 
 /// What auto-repair did about an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum Repaired {
     /// The record was added.
     Added,
@@ -42,7 +42,7 @@ pub enum Repaired {
 
 /// An operation that auto-repair dealt with.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Repair {
     /// The LSN of its commit in the log that it stood in.
     pub lsn: Lsn,

@@ -43,7 +43,7 @@ type SharedTell = Box<dyn Fn(Progress) -> ControlFlow<()>>;
 
 /// What a rollback did.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct RollbackReport {
     /// The archive that it began with.
     pub archive: PathBuf,

@@ -123,7 +123,18 @@ impl StoreBuilder {
         self
     }
 
-    /// How many threads run what [`Store::submit`] was given. By default 4.
+    /// How long a read operation waits while a backup freezes reads ([`Access::Frozen`]) before it is
+    /// refused with [`ErrorKind::Timeout`]. By default it waits until reads go on.
+    /// [`Store::request_read`] waits without blocking a thread.
+    ///
+    /// [`Access::Frozen`]: crate::Access::Frozen
+    pub fn read_timeout(mut self, limit: Duration) -> Self {
+        self.settings.read_timeout = Some(limit);
+        self
+    }
+
+    /// How many transactions of [`Store::submit`] may wait for the end of their commits at once. By
+    /// default 4. They are performed in the order of submission, whatever the number.
     pub fn submit_threads(mut self, threads: usize) -> Self {
         self.settings.submit_threads = threads.max(1);
         self

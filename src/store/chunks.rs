@@ -13,7 +13,7 @@ use super::writes::Writes;
 use crate::Result;
 use crate::engine::MergeCursor;
 use crate::engine::Snapshot;
-use crate::engine::TableId;
+use crate::engine::{TableId, TableInfo};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -47,6 +47,11 @@ impl<'a> Chunks<'a> {
     ) -> Chunks<'a> {
         let (front, back) = Default::default();
         Chunks { snapshot, writes, table, rest: limits, front, back, exhausted: false }
+    }
+
+    /// The table, where it was there before the handle.
+    pub(crate) fn info(&self) -> Option<&TableInfo> {
+        self.snapshot.catalogue().by_id(self.table).map(|info| &**info)
     }
 
     /// The next record from below.

@@ -61,6 +61,25 @@ pub(crate) fn check_types(info: &TableInfo, key: &KeyType, value: ValueType) -> 
     ))
 }
 
+/// The encoded key `key` as a person types it; where it is none of its table, its bytes.
+pub(crate) fn key_text(info: &TableInfo, key: &[u8]) -> String {
+    let text = KeyType::from_encoding(&info.key_encoding).and_then(|kind| kind.decode_text(key));
+    text.unwrap_or_else(|_| format!("\"{}\"", key.escape_ascii()))
+}
+
+/// Says of an error of reading a record's key or value which record it is; others pass.
+pub(crate) fn of_record(error: Error, info: Option<&TableInfo>, key: &[u8]) -> Error {
+    if error.kind() != ErrorKind::Unreadable {
+        return error;
+    }
+    let record = match info {
+        Some(info) => format!("record {} of table \"{}\"", key_text(info, key), info.name),
+        // Made by the handle that reads.
+        None => format!("record \"{}\" of a new table", key.escape_ascii()),
+    };
+    error.with_message(format!("{record} cannot be read as the type that is asked for"))
+}
+
 /// Sees that `name` can be the name of a table.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     match name.len() {

@@ -5,7 +5,7 @@
 //! stored bytes. Whatever is written here can be read through a typed [`Table`](crate::Table), and
 //! the other way round.
 
-use super::describe::TableDescription;
+use super::describe::{TableDescription, of_record};
 use super::read::ReadHandle;
 use super::span::{Limits, Span, value_of};
 use super::value::Guard;
@@ -47,8 +47,11 @@ impl<'h> DynTable<'h> {
     /// Those of [`DynTable::get_raw`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the
     /// text is no key of this table.
     pub fn get(&self, key: &str) -> Result<Option<Json>> {
-        let stored = self.get_raw(&self.description.key_type.encode_text(key)?)?;
-        stored.map(|stored| self.description.value_type.decode_json(&stored)).transpose()
+        let key = self.description.key_type.encode_text(key)?;
+        let stored = self.get_raw(&key)?;
+        let json = stored.map(|stored| self.description.value_type.decode_json(&stored));
+        let info = || self.description.to_info();
+        json.transpose().map_err(|error| of_record(error, Some(&info()), &key))
     }
 
     /// All records in key order; `.rev()` gives them the other way.
@@ -140,9 +143,10 @@ impl DynRecord<'_> {
     /// The value as JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where it is no value of its table.
+    /// [`ErrorKind::Unreadable`](crate::ErrorKind::Unreadable) where it is no value of its table.
     pub fn value_json(&self) -> Result<Json> {
-        self.description.value_type.decode_json(&self.value)
+        let json = self.description.value_type.decode_json(&self.value);
+        json.map_err(|error| of_record(error, Some(&self.description.to_info()), &self.key))
     }
 }
 

@@ -5,15 +5,17 @@
 //! thread that is: the engine's own threads hold no handle, so none of them ever waits for itself.
 
 use super::backup_state::{BackupState, LogGap, StateFile};
+use super::describe::key_text;
 use super::events::{Events, StoreEvent};
 use super::gate::Gates;
 use super::participant::Participants;
+use super::running::Running;
 use super::submit::Runners;
 use crate::disk::Disk;
 use crate::engine::Batch;
 use crate::engine::tree::max_key_len;
 use crate::engine::{CommitInfo, Durability, Engine, OnLogDrop, OnOpen};
-use crate::lock::{LockManager, LockOptions, StoreMode};
+use crate::lock::{Granule, LockManager, LockOptions, StoreMode};
 use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     pub(crate) queue_limit: usize,
     pub(crate) lock_timeout: Duration,
+    pub(crate) read_timeout: Option<Duration>,
     pub(crate) submit_threads: usize,
 }
 
@@ -40,6 +43,7 @@ impl Default for Settings {
             durability: Durability::Immediate,
             queue_limit: 65_536,
             lock_timeout: Duration::from_secs(10),
+            read_timeout: None,
             submit_threads: 4,
         }
     }
@@ -90,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) state: Arc<StateFile>,
     pub(crate) participants: Participants,
+    /// What closing stops and waits for.
+    pub(crate) running: Arc<Running>,
     disk: Arc<dyn Disk>,
     max_key_bytes: usize,
     closed: AtomicBool,
@@ -109,6 +115,8 @@ impl Inner {
             mode: settings.mode,
             queue_limit: settings.queue_limit,
             record_timeout: settings.lock_timeout,
+            read_timeout: settings.read_timeout,
+            names: names(&engine),
             seed: u64::from_le_bytes(seed),
             ..LockOptions::new(Arc::new(move || clock.elapsed()))
         });
@@ -121,6 +129,7 @@ impl Inner {
             engine,
             settings,
             participants: Participants::default(),
+            running: Arc::default(),
             state: around.state,
             disk,
             closed: AtomicBool::new(false),
@@ -169,7 +178,17 @@ impl Inner {
 
     /// Commits, and tells listeners what a failure says about the store.
     pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<CommitInfo> {
-        self.engine.commit(batch, durability).inspect_err(|error| {
+        self.commit_telling(batch, durability, &mut || {})
+    }
+
+    /// The same; calls `in_line` as [`Engine::commit_telling`] does.
+    pub(crate) fn commit_telling(
+        &self,
+        batch: Batch,
+        durability: Durability,
+        in_line: &mut dyn FnMut(),
+    ) -> Result<CommitInfo> {
+        self.engine.commit_telling(batch, durability, in_line).inspect_err(|error| {
             self.events.tell_fault(error, self.engine.latched());
         })
     }
@@ -177,13 +196,35 @@ impl Inner {
     pub(crate) fn close(&self) -> Result<()> {
         let is_first = !self.closed.swap(true, Ordering::AcqRel);
         if is_first {
+            self.running.stop();
             self.locks.close();
         }
         // Whoever comes second waits here: what it was told of is done.
         let result = self.engine.close();
+        // A callback of the backup would wait for its own end.
+        let ended = match self.locks.is_in_callback() {
+            true => Ok(()),
+            false => self.running.wait(),
+        };
         if is_first {
             self.events.tell(|| StoreEvent::Closed);
         }
-        result
+        result.and(ended)
     }
+}
+
+/// What the lock manager calls tables and records.
+fn names(engine: &Engine) -> Arc<dyn Fn(&Granule) -> String + Send + Sync> {
+    let tables = engine.table_names();
+    Arc::new(move |granule| match granule {
+        Granule::Table(table) => match tables(*table) {
+            Some(info) => format!("table \"{}\"", info.name),
+            None => granule.to_string(),
+        },
+        Granule::Record(table, key) => {
+            let Some(info) = tables(*table) else { return granule.to_string() };
+            format!("record {} of table \"{}\"", key_text(&info, key), info.name)
+        }
+        Granule::Structure | Granule::Data | Granule::Name(_) => granule.to_string(),
+    })
 }

@@ -7,6 +7,7 @@
 use super::Store;
 use super::submit::{Rejected, SubmitTicket};
 use super::ticket::WriteTicket;
+use super::transact::Terms;
 use super::write::WriteHandle;
 use crate::Result;
 use std::sync::Arc;
@@ -51,6 +52,10 @@ impl Job {
         self.label.name()
     }
 
+    fn terms(&self) -> Terms<'_> {
+        Terms { job: Some(&self.label), waited_by: None }
+    }
+
     /// How many commits the job has done.
     pub fn commits(&self) -> u64 {
         self.label.commits()
@@ -61,7 +66,7 @@ impl Job {
     /// # Errors
     /// Those of [`Store::begin_write`].
     pub fn begin_write(&self) -> Result<WriteHandle> {
-        self.store.begin_as(Some(&self.label), None)
+        self.store.begin_as(self.terms(), None)
     }
 
     /// As [`Store::request_write`].
@@ -69,7 +74,7 @@ impl Job {
     /// # Errors
     /// Those of [`Store::request_write`].
     pub fn request_write(&self) -> Result<WriteTicket> {
-        self.store.request_as(Some(&self.label), None)
+        self.store.request_as(self.terms(), None)
     }
 
     /// As [`Store::transact`].

@@ -5,7 +5,7 @@
 //! `msgpack` table keeps numbers as numbers, so a type with `u64` or `f64` fields reads them back.
 
 use super::key::hex;
-use super::value::{ValueType, decode_typed, encode_typed};
+use super::value::{ValueType, decode_typed, encode_typed, unreadable_when_written};
 use crate::{Error, ErrorKind, Result};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value as Json};
@@ -15,13 +15,13 @@ impl ValueType {
     /// The stored value `bytes` as JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where the bytes are no value of this kind.
+    /// [`ErrorKind::Unreadable`] where the bytes are no value of this kind.
     pub fn decode_json(&self, bytes: &[u8]) -> Result<Json> {
         match self {
             ValueType::Typed => decode_typed::<Loose>(bytes).map(|loose| loose.0),
             ValueType::Bytes => Ok(hex(bytes).into()),
             ValueType::Str => std::str::from_utf8(bytes).map(Json::from).map_err(|cause| {
-                Error::new(ErrorKind::Corrupt, "a stored string is not UTF-8").because(cause)
+                Error::new(ErrorKind::Unreadable, "a stored string is not UTF-8").because(cause)
             }),
         }
     }
@@ -33,7 +33,14 @@ impl ValueType {
     /// `bytes` table strings of hexadecimal digits.
     pub fn encode_json(&self, json: &Json) -> Result<Vec<u8>> {
         match (self, json) {
-            (ValueType::Typed, json) => encode_typed(json),
+            (ValueType::Typed, json) => {
+                let bytes = encode_typed(json)?;
+                // Only nesting can keep JSON from being read back, and a level takes a byte.
+                if bytes.len() > NESTED {
+                    self.decode_json(&bytes).map_err(unreadable_when_written)?;
+                }
+                Ok(bytes)
+            }
             (ValueType::Str, Json::String(text)) => Ok(text.clone().into_bytes()),
             (ValueType::Bytes, json) => super::key::unhex(json)
                 .ok_or_else(|| refuse(json, "a string of hexadecimal digits is needed")),
@@ -41,6 +48,9 @@ impl ValueType {
         }
     }
 }
+
+/// What is shorter is not nested more deeply than can be read.
+const NESTED: usize = 1000;
 
 fn refuse(json: &Json, needed: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("{json} is no value of this table: {needed}"))
@@ -143,7 +153,7 @@ mod tests {
         let inputs: [&[u8]; 6] = [&arrays, &maps, &long_text, &long_array, &left_over, &[]];
         for bytes in inputs {
             let error = ValueType::Typed.decode_json(bytes).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert_eq!(error.kind(), ErrorKind::Unreadable);
         }
     }
 
@@ -152,7 +162,7 @@ mod tests {
         fn any_bytes_are_shown_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             for kind in [ValueType::Typed, ValueType::Bytes, ValueType::Str] {
                 if let Err(error) = kind.decode_json(&bytes) {
-                    prop_assert_eq!(error.kind(), ErrorKind::Corrupt);
+                    prop_assert_eq!(error.kind(), ErrorKind::Unreadable);
                 }
             }
         }

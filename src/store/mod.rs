@@ -24,7 +24,9 @@ pub(crate) mod papers;
 mod participant;
 mod range;
 mod read;
+mod read_ticket;
 mod readable;
+mod running;
 mod span;
 mod stats;
 mod structure;
@@ -61,7 +63,9 @@ pub(crate) use participant::Registered;
 pub use participant::{HoldUntil, Participant, ParticipantLimits, ParticipantTerms, Participation};
 pub use range::Range;
 pub use read::ReadHandle;
+pub use read_ticket::ReadTicket;
 pub use readable::{LiveTable, ReadTable, Readable};
+pub(crate) use running::Act;
 pub use stats::StoreStats;
 pub use structure::StructureHandle;
 pub use submit::{Rejected, SubmitTicket};
@@ -76,11 +80,11 @@ use crate::Result;
 use crate::engine::Lsn;
 use crate::lock::{Age, Hold, LockReport, PendingWrite, Purpose, StoreMode, WriteRequest};
 use crossbeam_channel::Receiver;
-use job::Label;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use transact::Terms;
 
 /// A store: tables of records in a folder that this process owns while it is open.
 ///
@@ -137,6 +141,17 @@ impl Store {
         Ok(ReadHandle::new(self.inner.engine.snapshot()?, gate.clone()))
     }
 
+    /// Asks for a read handle and gives a ticket for it at once: something to await, or to wait for with
+    /// a limit, while a backup freezes reads. See also
+    /// [`read_timeout`](crate::StoreBuilder::read_timeout).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    pub fn request_read(&self) -> Result<ReadTicket> {
+        self.inner.check_open()?;
+        Ok(ReadTicket::new(self.inner.clone()))
+    }
+
     /// A write transaction. Waits its turn while a backup holds the data.
     ///
     /// # Errors
@@ -145,7 +160,7 @@ impl Store {
     /// # Locks
     /// IX on the data until the handle ends.
     pub fn begin_write(&self) -> Result<WriteHandle> {
-        self.begin_as(None, None)
+        self.begin_as(Terms::default(), None)
     }
 
     /// Asks for a write transaction and gives a ticket for it at once: something to look at, to
@@ -155,7 +170,7 @@ impl Store {
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when too many wait already;
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     pub fn request_write(&self) -> Result<WriteTicket> {
-        self.request_as(None, None)
+        self.request_as(Terms::default(), None)
     }
 
     /// The store as one job of the application uses it; `name` stands beside each of its waiting
@@ -185,27 +200,19 @@ impl Store {
         &self.inner
     }
 
-    pub(crate) fn begin_as(
-        &self,
-        job: Option<&Arc<Label>>,
-        age: Option<Age>,
-    ) -> Result<WriteHandle> {
+    pub(crate) fn begin_as(&self, terms: Terms<'_>, age: Option<Age>) -> Result<WriteHandle> {
         if self.inner.events.anybody() {
-            return self.request_as(job, age)?.wait();
+            return self.request_as(terms, age)?.wait();
         }
         self.inner.check_open()?;
-        let owner = self.inner.locks.begin_write(request(job, age))?;
-        Ok(WriteHandle::new(self.inner.clone(), owner, job.cloned()))
+        let owner = self.inner.locks.begin_write(request(terms, age))?;
+        Ok(WriteHandle::new(self.inner.clone(), owner, terms.job.cloned()))
     }
 
-    pub(crate) fn request_as(
-        &self,
-        job: Option<&Arc<Label>>,
-        age: Option<Age>,
-    ) -> Result<WriteTicket> {
+    pub(crate) fn request_as(&self, terms: Terms<'_>, age: Option<Age>) -> Result<WriteTicket> {
         self.inner.check_open()?;
-        let place = self.inner.locks.request_write(request(job, age))?;
-        Ok(WriteTicket::new(place, self.inner.clone(), job.cloned()))
+        let place = self.inner.locks.request_write(request(terms, age))?;
+        Ok(WriteTicket::new(place, self.inner.clone(), terms.job.cloned()))
     }
 
     /// All writes that wait, in order of arrival. Never waits.
@@ -291,21 +298,25 @@ impl Store {
 
     /// Closes the store, whatever clones and handles there are: waiting writes get
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), so does every later call and the commit of
-    /// handles that are still open. Read handles go on, and until the last of them goes nobody can
-    /// open the store anew. Closing twice is closing once; the second call waits for the first.
+    /// handles that are still open. A backup that runs is stopped (1406), and its end is waited for,
+    /// unless this is called from one of its callbacks. Read handles go on, and until the last of them
+    /// goes nobody can open the store anew. Closing twice is closing once; the second call waits for
+    /// the first.
     ///
     /// # Errors
-    /// What the last checkpoint met. The store is closed all the same, and what was acknowledged is
+    /// What the last checkpoint met; [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) when a backup
+    /// has not ended half a minute after it was stopped. The store is closed all the same, and what was acknowledged is
     /// in the log.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
     }
 }
 
-fn request(job: Option<&Arc<Label>>, age: Option<Age>) -> WriteRequest {
+fn request(terms: Terms<'_>, age: Option<Age>) -> WriteRequest {
     WriteRequest {
-        job: job.map(|job| job.name().to_owned()),
-        commits_done: job.map_or(0, |job| job.commits()),
+        job: terms.job.map(|job| job.name().to_owned()),
+        commits_done: terms.job.map_or(0, |job| job.commits()),
+        waited_by: terms.waited_by.cloned(),
         age,
         ..WriteRequest::default()
     }

@@ -10,7 +10,7 @@ use super::value::Guard;
 use crate::Result;
 use crate::engine::MergeCursor;
 use crate::engine::Snapshot;
-use crate::engine::TableId;
+use crate::engine::{TableId, TableInfo};
 use std::ops::Bound;
 
 /// From where to where, in encoded keys.
@@ -92,6 +92,11 @@ impl<'s> Span<'s> {
         limits: Limits,
     ) -> Span<'s> {
         Span { gate, snapshot, table, limits, front: None, back: None }
+    }
+
+    /// The table, where it is there.
+    pub(crate) fn info(&self) -> Option<&TableInfo> {
+        self.snapshot.catalogue().by_id(self.table?).map(|info| &**info)
     }
 
     /// Moves the front on, and gives the cursor that stands on its record.

@@ -27,7 +27,7 @@ impl StoreStats {
             tables: store.engine.catalogue().iter().count(),
             pending_writes: store.locks.pending_writes().len(),
             locked: store.locks.locked(),
-            backup_state_damage: store.state.damage().map(|error| error.to_string()),
+            backup_state_damage: store.state.damage().map(|error| error.summary()),
         }
     }
 }

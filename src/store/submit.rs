@@ -1,9 +1,9 @@
 //! Whole transactions that wait in the queue, instead of threads that do.
 //!
-//! Invariants: a submitted transaction starts only when those submitted before it have started or
-//! ended, so the order of grant is the order of start; a closure that was not performed comes back,
-//! in the ticket's cancellation or in [`Rejected`]; a closure that panics ends itself and nobody
-//! else.
+//! Invariants: a submitted transaction starts only when each one submitted before it has ended, or has
+//! all its locks and its place in the commit line, so the order of submission is the order of effect;
+//! a closure that was not performed comes back, in the ticket's cancellation or in [`Rejected`]; a
+//! closure that panics ends itself and nobody else; nobody waits for a transaction that waits for him.
 //!
 //! Each transaction waits on a write ticket of its own, which was asked for in the order of
 //! submission. Who takes them up is the business of `runners`.
@@ -13,7 +13,9 @@ mod runners;
 use super::Store;
 use super::job::Label;
 use super::ticket::WriteTicket;
+use super::transact::Terms;
 use super::write::WriteHandle;
+use crate::lock::{WaitedBy, refuse};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
@@ -22,16 +24,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 pub(crate) use runners::Runners;
-use runners::Submission;
+use runners::{Run, Submission};
+
+/// How soon whoever waits for a transaction looks again whether he is in its way.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A transaction that was not performed, with the reason and the closure.
 #[non_exhaustive]
 pub struct Rejected<F> {
     /// Why.
     pub error: Error,
-    /// The closure, to be submitted again. `None` only where it panicked.
+    /// The closure, to be submitted again. `None` where it panicked, and where it waits for itself.
     pub work: Option<F>,
 }
 
@@ -43,7 +49,7 @@ impl<F> fmt::Debug for Rejected<F> {
 
 impl<F> fmt::Display for Rejected<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the transaction was not performed: {}", self.error)
+        f.write_str("the transaction was not performed")
     }
 }
 
@@ -73,10 +79,12 @@ pub struct SubmitTicket<F, T> {
 
 /// What runner and ticket share.
 struct Slot<F, T> {
+    id: u64,
     state: Mutex<State<F, T>>,
     ended: Condvar,
     waker: Mutex<Option<Waker>>,
     job: Option<Arc<Label>>,
+    waited_by: WaitedBy,
 }
 
 enum State<F, T> {
@@ -106,25 +114,51 @@ where
     /// # Errors
     /// [`Rejected`] with the closure: where its wait was cancelled, where the closure returned an
     /// error, where the commit failed; where this thread would wait for itself: from inside a
-    /// callback of the backup (2005), or while it holds what the transaction waits for (1404).
+    /// callback of the backup (2005), or while it holds what the transaction waits for, or runs a
+    /// transaction that was submitted before (1404).
     pub fn wait(self) -> Result<T, Rejected<F>> {
-        let Err(error) = self.store.inner().locks.check_wait(self.id) else { return self.block() };
-        match self.cancel() {
-            Ok(work) => Err(Rejected { error, work: Some(work) }),
+        let slot = self.slot.clone();
+        let _mark = slot.waited_by.this_thread();
+        loop {
+            if let Some(end) = self.end_within(LOOK_AGAIN, || self.own_wait().is_some()) {
+                return end;
+            }
+            let Some(error) = self.own_wait() else { continue };
+            if let Some(work) = self.take_back() {
+                return Err(Rejected { error, work: Some(work) });
+            }
+            if self.is_performed_here() {
+                return Err(Rejected { error, work: None });
+            }
             // It has begun after all.
-            Err(ticket) => ticket.block(),
         }
     }
 
-    fn block(self) -> Result<T, Rejected<F>> {
-        let mut state = self.slot.state.lock();
-        loop {
-            match std::mem::replace(&mut *state, State::Spent) {
-                State::Ended(end) => return end,
-                other => *state = other,
+    /// The end, where it comes within `limit`; looks only once where `at_once` says so.
+    fn end_within(
+        &self,
+        limit: Duration,
+        at_once: impl FnOnce() -> bool,
+    ) -> Option<Result<T, Rejected<F>>> {
+        let take = |state: &mut State<F, T>| match std::mem::replace(state, State::Spent) {
+            State::Ended(end) => Some(end),
+            other => {
+                *state = other;
+                None
             }
-            self.slot.ended.wait(&mut state);
+        };
+        if let Some(end) = take(&mut self.slot.state.lock()) {
+            return Some(end);
         }
+        if at_once() {
+            return None;
+        }
+        let mut state = self.slot.state.lock();
+        if let Some(end) = take(&mut state) {
+            return Some(end);
+        }
+        self.slot.ended.wait_for(&mut state, limit);
+        take(&mut state)
     }
 
     /// Takes the transaction out of the queue and gives its closure back.
@@ -137,6 +171,22 @@ where
 }
 
 impl<F, T> SubmitTicket<F, T> {
+    /// Why a wait of the calling thread would be one for itself.
+    fn own_wait(&self) -> Option<Error> {
+        let inner = self.store.inner();
+        if inner.runners.performed_here().is_some() {
+            let is_before = matches!(*self.slot.state.lock(), State::Taken | State::Ended(_));
+            if !is_before || self.is_performed_here() {
+                return Some(refuse::inside_submitted());
+            }
+        }
+        inner.locks.check_wait(self.id).err()
+    }
+
+    fn is_performed_here(&self) -> bool {
+        self.store.inner().runners.performed_here() == Some(self.id)
+    }
+
     /// The closure, where the transaction has not begun.
     fn take_back(&self) -> Option<F> {
         {
@@ -188,12 +238,17 @@ impl<F, T> Future for SubmitTicket<F, T> {
         if let Some(end) = self.poll_end(context) {
             return Poll::Ready(end);
         }
-        // Whoever polls from inside a callback waits for it there, or his executor does.
-        let Err(error) = self.store.inner().locks.check_poll(self.id) else {
-            return Poll::Pending;
+        // Whoever polls from inside a callback, or a transaction, waits for it there, or his executor
+        // does.
+        let inner = self.store.inner();
+        let error = match inner.runners.performed_here() {
+            Some(_) => self.own_wait(),
+            None => inner.locks.check_poll(self.id).err(),
         };
+        let Some(error) = error else { return Poll::Pending };
         match self.take_back() {
             Some(work) => Poll::Ready(Err(Rejected { error, work: Some(work) })),
+            None if self.is_performed_here() => Poll::Ready(Err(Rejected { error, work: None })),
             // It has begun after all.
             None => Poll::Pending,
         }
@@ -211,7 +266,11 @@ where
     F: FnMut(&WriteHandle) -> Result<T> + Send + 'static,
     T: Send + 'static,
 {
-    fn claim(self: Arc<Self>) -> Option<Box<dyn FnOnce() + Send>> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn claim(self: Arc<Self>) -> Option<Run> {
         let (place, mut work) = {
             let mut state = self.state.lock();
             match std::mem::replace(&mut *state, State::Taken) {
@@ -227,9 +286,10 @@ where
                 self.end(Err(Rejected { error, work: Some(work) }));
                 None
             }
-            Ok(handle) => Some(Box::new(move || {
+            Ok(handle) => Some(Box::new(move |next_may_begin| {
                 let store = handle.store();
-                let run = || store.run(handle, self.job.as_ref(), &mut work);
+                let terms = Terms { job: self.job.as_ref(), waited_by: Some(&self.waited_by) };
+                let run = || store.run(handle, terms, &mut work, next_may_begin);
                 let end = match catch_unwind(AssertUnwindSafe(run)) {
                     Ok(Ok(value)) => Ok(value),
                     Ok(Err(error)) => Err(Rejected { error, work: Some(work) }),
@@ -238,6 +298,7 @@ where
                 // Whoever waits for the end may open the store anew next, and must find nobody else
                 // holding it.
                 drop(store);
+                next_may_begin();
                 self.end(end);
             })),
         }
@@ -259,11 +320,15 @@ impl<F, T> Slot<F, T> {
 
 impl Store {
     /// Queues a whole transaction: `work` runs on a thread of the store when its turn comes, and is
-    /// committed when it returns `Ok`. Transactions start in the order in which they were
-    /// submitted: each gets its handle before the next one does, and then they run side by side.
-    /// With [`submit_threads(1)`](crate::StoreBuilder::submit_threads) they run one after another.
-    /// When its handle was chosen to break a deadlock `work` runs again, so it must be
-    /// able to run more than once.
+    /// committed when it returns `Ok`. Transactions are performed in the order in which they were
+    /// submitted: each one runs when those before it have run, and sees what they wrote. Only the end of
+    /// a commit, its sync, is waited for side by side (by up to
+    /// [`submit_threads`](crate::StoreBuilder::submit_threads) at once). So a closure that takes long, or
+    /// waits for a lock, keeps those behind it waiting; for work that has no order use
+    /// [`Store::transact`] on threads of your own.
+    ///
+    /// When its handle was chosen to break a deadlock `work` runs again, so it must be able to run more
+    /// than once. It may submit more, and must not wait for that (1404).
     ///
     /// # Errors
     /// [`Rejected`], with the closure: [`ErrorKind::Busy`] when the queue is full;
@@ -288,16 +353,20 @@ impl Store {
         let runners = &self.inner.runners;
         // Under the queue's mutex, so that tickets and submissions have one order.
         let mut queue = runners.queue.lock();
-        let place = match self.request_as(job.as_ref(), None) {
+        let waited_by = WaitedBy::default();
+        let terms = Terms { job: job.as_ref(), waited_by: Some(&waited_by) };
+        let place = match self.request_as(terms, None) {
             Ok(place) => place,
             Err(error) => return Err(Rejected { error, work: Some(work) }),
         };
         let id = place.id();
         let slot = Arc::new(Slot {
+            id,
             state: Mutex::new(State::Queued(place, work)),
             ended: Condvar::new(),
             waker: Mutex::new(None),
             job,
+            waited_by,
         });
         queue.waiting.push_back(slot.clone());
         if let Err(error) = runners.summon(&mut queue) {

@@ -1,5 +1,6 @@
 //! A table as a read handle sees it: typed keys and values over one snapshot.
 
+use super::describe::of_record;
 use super::key::{self, AsKey, AsPrefix, Key};
 use super::range::{Range, limits_of};
 use super::read::ReadHandle;
@@ -43,10 +44,14 @@ impl<'h, K: Key + ?Sized, V: Value + ?Sized> Table<'h, K, V> {
     /// The value of `key`.
     ///
     /// # Errors
-    /// Those of [`Table::get_raw`], and [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where the
-    /// bytes are no value of this type.
+    /// Those of [`Table::get_raw`], and [`ErrorKind::Unreadable`](crate::ErrorKind::Unreadable) where
+    /// the bytes are no value of this type.
     pub fn get<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<V::View<'h>>> {
-        self.get_raw(key)?.map(V::view).transpose()
+        let stored = self.get_raw(key)?.map(V::view).transpose();
+        stored.map_err(|error| {
+            let info = self.id.and_then(|id| self.handle.snapshot().catalogue().by_id(id));
+            of_record(error, info.map(|info| &**info), &key::encode::<K>(key))
+        })
     }
 
     /// Whether there is a record of `key`.

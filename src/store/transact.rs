@@ -7,10 +7,19 @@
 use super::Store;
 use super::job::Label;
 use super::write::WriteHandle;
-use crate::lock::Age;
+use crate::lock::{Age, WaitedBy};
 use crate::{ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What the handles of a transaction are asked for with, beside its age.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Terms<'t> {
+    /// The job whose commits are counted.
+    pub(crate) job: Option<&'t Arc<Label>>,
+    /// Who waits for the transaction, where that is another thread.
+    pub(crate) waited_by: Option<&'t WaitedBy>,
+}
 
 /// How often a transaction is tried.
 const TRIES: u32 = 100;
@@ -49,23 +58,26 @@ impl Store {
         job: Option<&Arc<Label>>,
         work: impl FnMut(&WriteHandle) -> Result<T>,
     ) -> Result<T> {
-        let first = self.begin_as(job, None)?;
-        self.run(first, job, work)
+        let terms = Terms { job, waited_by: None };
+        let first = self.begin_as(terms, None)?;
+        self.run(first, terms, work, &mut || {})
     }
 
-    /// Runs `work`, its first try with `handle`.
+    /// Runs `work`, its first try with `handle`. Calls `in_line` when the transaction has its place in
+    /// the commit line, if it comes to that.
     pub(crate) fn run<T>(
         &self,
         mut handle: WriteHandle,
-        job: Option<&Arc<Label>>,
+        terms: Terms<'_>,
         mut work: impl FnMut(&WriteHandle) -> Result<T>,
+        in_line: &mut dyn FnMut(),
     ) -> Result<T> {
         for tried in 1.. {
             let age: Age = handle.age();
             let result = work(&handle);
             let was_victim = handle.is_victim();
             let error = match result {
-                Ok(value) => match handle.commit() {
+                Ok(value) => match handle.commit_telling(in_line) {
                     Ok(_) => return Ok(value),
                     Err(error) if error.kind() == ErrorKind::Deadlock => error,
                     Err(error) => return Err(error),
@@ -80,7 +92,7 @@ impl Store {
                 return Err(error);
             }
             std::thread::sleep(pause(tried));
-            handle = self.begin_as(job, Some(age))?;
+            handle = self.begin_as(terms, Some(age))?;
         }
         unreachable!("the loop ends by returning");
     }

@@ -15,7 +15,7 @@
 
 use super::Store;
 use super::chunks::Chunks;
-use super::describe::{TableDescription, check_name, check_types};
+use super::describe::{TableDescription, check_name, check_types, of_record};
 use super::dyn_table::DynWriteTable;
 use super::inner::Inner;
 use super::job::Label;
@@ -145,12 +145,18 @@ impl WriteHandle {
     /// # Locks
     /// X on each record written, in key order. All locks are released once the commit is visible.
     pub fn commit(self) -> Result<CommitInfo> {
+        self.commit_telling(&mut || {})
+    }
+
+    /// The same; calls `in_line` when all locks are held and no later commit can come first.
+    pub(crate) fn commit_telling(self, in_line: &mut dyn FnMut()) -> Result<CommitInfo> {
         let state = self.state.into_inner();
         if let Some(spent) = state.spent {
             return Err(spent);
         }
         self.owner.lock_all_sorted(state.writes.records())?;
-        let info = self.store.commit(state.writes.into_batch(), state.durability)?;
+        let info =
+            self.store.commit_telling(state.writes.into_batch(), state.durability, in_line)?;
         drop(self.owner);
         if let Some(job) = &self.job {
             job.count_commit();
@@ -261,6 +267,12 @@ impl WriteHandle {
         }
         let newest = self.store.engine.snapshot()?;
         Ok(newest.get(table, key)?.map(Guard::detached))
+    }
+
+    /// Names the record that an error of reading a value is about.
+    pub(crate) fn of_record(&self, error: Error, table: TableId, key: &[u8]) -> Error {
+        let catalogue = self.store.engine.catalogue();
+        of_record(error, catalogue.by_id(table).map(|info| &**info), key)
     }
 
     /// A walk over a table as this handle sees it, under S on the table.

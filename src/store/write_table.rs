@@ -39,7 +39,7 @@ impl<'w, K: Key + ?Sized, V: Value + ?Sized> WriteTable<'w, K, V> {
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] where key or value are too long; [`ErrorKind::Invalid`] where serde
-    /// cannot write the value; [`ErrorKind::Deadlock`] where the handle is spent.
+    /// cannot write the value, or could not read it back; [`ErrorKind::Deadlock`] where the handle is spent.
     pub fn put<Q: AsKey<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<()> {
         let value = value.encode_value()?.into_owned();
         self.handle.put_raw(self.id, &key::encode::<K>(key), value)
@@ -79,10 +79,15 @@ impl<'w, K: Key + ?Sized, V: Value + ?Sized> WriteTable<'w, K, V> {
     /// The value of `key`.
     ///
     /// # Errors
-    /// Those of [`WriteTable::get_raw`], and [`ErrorKind::Corrupt`] where the bytes are no value of
+    /// Those of [`WriteTable::get_raw`], and [`ErrorKind::Unreadable`] where the bytes are no value of
     /// this type.
     pub fn get<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<V::View<'w>>> {
-        self.get_raw(key)?.map(V::view).transpose()
+        let stored = self.get_raw(key)?.map(V::view).transpose();
+        stored.map_err(|error| self.of_record(error, &key::encode::<K>(key)))
+    }
+
+    fn of_record(&self, error: Error, key: &[u8]) -> Error {
+        self.handle.of_record(error, self.id, key)
     }
 
     /// The value of `key`, which this handle means to change: others may read the record meanwhile,
@@ -92,7 +97,8 @@ impl<'w, K: Key + ?Sized, V: Value + ?Sized> WriteTable<'w, K, V> {
     /// Those of [`WriteTable::get`].
     pub fn get_for_update<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<V::View<'w>>> {
         let stored = self.handle.get_locked(self.id, &key::encode::<K>(key), Mode::U)?;
-        stored.map(V::view).transpose()
+        let value = stored.map(V::view).transpose();
+        value.map_err(|error| self.of_record(error, &key::encode::<K>(key)))
     }
 
     /// Whether there is a record of `key`.

@@ -5,6 +5,7 @@
 //! tick. Settings are files, as a person writes them.
 
 mod by_hand;
+mod closing;
 mod elsewhere;
 mod failures;
 mod opening;

@@ -41,6 +41,7 @@ fn a_waiting_write_says_where_it_stands_since_when_and_what_for() {
     let pending = store.pending_writes();
     let ids: Vec<_> = pending.iter().map(|write| write.id).collect();
     assert_eq!(ids, [first.id(), second.id(), third.id()]);
+    assert!(ids.iter().all(|id| *id < 1 << 32), "a browser keeps such a number exactly: {ids:?}");
     assert!(pending.iter().all(|write| write.behind_backup && !write.granted));
     assert!(pending.windows(2).all(|two| two[0].since <= two[1].since));
     assert_eq!(pending[1].job.as_deref(), Some("nightly import"));
@@ -109,6 +110,67 @@ fn submitted_transactions_start_in_order_after_the_backup() {
     backup.wait().unwrap();
     tickets.into_iter().for_each(|ticket| ticket.wait().unwrap());
     assert_eq!(*started.lock().unwrap(), (0..30).collect::<Vec<_>>());
+}
+
+/// Appends its number to the list in record 0, and writes it blindly into record 1.
+fn appending(n: u64) -> impl FnMut(&stillpoint::WriteHandle) -> stillpoint::Result<()> + Send {
+    move |write| {
+        let items = write.table(ITEMS)?;
+        let mut list = items.get_for_update(&0)?.unwrap_or_default();
+        list.push_str(&format!(" {n}"));
+        items.put(&0, &list)?;
+        // Those with an odd number are slower on their way to the commit.
+        std::thread::sleep(Duration::from_micros(300 * (n % 2)));
+        items.put(&1, &n.to_string())
+    }
+}
+
+#[test]
+fn submitted_transactions_are_performed_in_order_whatever_the_number_of_threads() {
+    const MANY: u64 = 60;
+    for threads in [1, 2, 4, 8] {
+        let scene = Scene::with(500, |builder| builder.submit_threads(threads));
+        let store = &scene.store;
+        put(store, 0, "").unwrap();
+        let (backup, still) = held(&scene);
+        let tickets: Vec<_> = (0..MANY).map(|n| store.submit(appending(n)).unwrap()).collect();
+        still.go_on();
+        backup.wait().unwrap();
+        tickets.into_iter().for_each(|ticket| ticket.wait().unwrap());
+        let expected: String = (0..MANY).map(|n| format!(" {n}")).collect();
+        assert_eq!(scene::get(store, 0), Some(expected), "{threads} threads");
+        assert_eq!(scene::get(store, 1), Some((MANY - 1).to_string()), "{threads} threads");
+    }
+}
+
+#[test]
+fn many_threads_each_find_what_they_submitted_performed_in_their_order() {
+    let scene = Scene::with(10, |builder| builder.submit_threads(4));
+    let store = &scene.store;
+    for round in 0..4 {
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                scope.spawn(move || {
+                    // Each thread has a record of its own, and all share one.
+                    let submit = |n: u64| {
+                        store.submit(move |write| {
+                            let items = write.table(ITEMS)?;
+                            items.put(&(100 + thread), &format!("{round} {n}"))?;
+                            items.get_for_update(&7)?;
+                            items.put(&7, &format!("{thread} {n}"))
+                        })
+                    };
+                    let tickets: Vec<_> = (0..50).map(|n| submit(n).unwrap()).collect();
+                    tickets.into_iter().for_each(|ticket| ticket.wait().unwrap());
+                    let last = scene::get(store, 100 + thread);
+                    assert_eq!(last, Some(format!("{round} 49")), "round {round}");
+                });
+            }
+            if round % 2 == 1 {
+                scope.spawn(|| store.backup(TO).run().unwrap());
+            }
+        });
+    }
 }
 
 #[test]
@@ -237,4 +299,33 @@ fn ones_own_open_handle_is_1404_and_that_of_another_1405() {
     assert!(scene.destination().is_empty());
     put(&scene.store, 2, "goes on").unwrap();
     write.commit().unwrap();
+}
+
+#[test]
+fn pending_writes_statistics_and_reports_are_serialised() {
+    let scene = Scene::new(Mode::Server, 500);
+    let (backup, still) = held(&scene);
+    let job = scene.store.job("nightly import");
+    let ticket = job.request_write().unwrap();
+    let pending = serde_json::to_value(scene.store.pending_writes()).unwrap();
+    assert_eq!(pending[0]["id"], ticket.id());
+    assert_eq!(
+        (&pending[0]["job"], &pending[0]["behind_backup"]),
+        (&"nightly import".into(), &true.into())
+    );
+    let progress = serde_json::to_value(backup.progress()).unwrap();
+    assert_eq!(progress["number"], 1);
+    let stats = serde_json::to_value(scene.store.stats()).unwrap();
+    assert_eq!((&stats["pending_writes"], &stats["locked"]), (&1.into(), &true.into()));
+    let locks = serde_json::to_value(scene.store.locks()).unwrap();
+    assert!(!locks["owners"].as_array().unwrap().is_empty());
+    drop(ticket);
+    still.go_on();
+    let report = backup.wait().unwrap();
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!((&json["number"], &json["lsn"]), (&1.into(), &report.lsn.into()));
+    assert_eq!(json["store_id"], format!("{:032x}", report.store_id));
+    let archive = scene.archive(&report.archive);
+    let restored = archive.restore("/copy").run().unwrap();
+    assert_eq!(serde_json::to_value(&restored).unwrap()["lsn"], report.lsn);
 }

@@ -4,6 +4,7 @@
 //! beside the promises on archives and restores.
 
 mod calls;
+mod values;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -188,10 +188,11 @@ fn the_report_says_who_holds_and_who_waits_for_whom() {
         let of = |id| report.owners.iter().find(|owner| owner.id == id).unwrap();
         let record = LockedThing::Named(Granule::Record(1, b"k".as_slice().into()));
         let held = &of(holder.id()).held;
+        let record_name = "record \"k\" of table 1".to_owned();
         assert_eq!(of(holder.id()).job.as_deref(), Some("import"));
-        assert!(held.contains(&HeldLock { on: record.clone(), mode: Mode::X }));
+        assert!(held.contains(&HeldLock { name: record_name, on: record.clone(), mode: Mode::X }));
         let table = LockedThing::Named(Granule::Table(1));
-        assert!(held.contains(&HeldLock { on: table, mode: Mode::IX }));
+        assert!(held.contains(&HeldLock { name: "table 1".into(), on: table, mode: Mode::IX }));
         assert!(held.iter().any(|lock| matches!(lock.on, LockedThing::RecordHash(_))));
         let waits = &of(other_id).waits;
         assert_eq!((&waits[0].on, waits[0].mode), (&record, Mode::S));

@@ -211,7 +211,7 @@ impl Operation {
         made.duration_micros = u64::try_from(report.duration.as_micros()).unwrap_or(u64::MAX);
         made.status = report.status.into();
         if let Some(problem) = report.problems.first() {
-            (made.code, made.error) = (problem.code(), problem.to_string());
+            (made.code, made.error) = (problem.code(), problem.report());
         }
         made.access = Some(report.access);
         let wait = report.longest_wait.as_micros();
@@ -236,7 +236,7 @@ impl Operation {
     /// The same operation, which failed.
     pub fn failed(mut self, error: &Error) -> Operation {
         self.status = OperationStatus::Failed;
-        (self.code, self.error) = (error.code(), error.to_string());
+        (self.code, self.error) = (error.code(), error.report());
         self
     }
 

@@ -219,7 +219,7 @@ impl JournalItem {
     /// The same line with an error: its number, its path unless there is one, and all that it says.
     pub fn with_error(mut self, error: &crate::error::Error) -> JournalItem {
         self.code = error.code();
-        self.message = error.to_string();
+        self.message = error.report();
         self.path = self.path.or_else(|| error.path().map(Into::into));
         self
     }

@@ -25,7 +25,7 @@ pub(crate) fn check(
         Ok(()) => true,
         Err(error) => {
             lines.push(left_alone(&deletion.path, "").with_error(&error));
-            refused.push((deletion.path.clone(), error.to_string()));
+            refused.push((deletion.path.clone(), error.summary()));
             false
         }
     });

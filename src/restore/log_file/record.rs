@@ -28,7 +28,7 @@ pub struct LogCommit {
 }
 
 /// What an operation did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum LogAction {
     /// A record was added, or got another value.
     Put,

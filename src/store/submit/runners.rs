@@ -1,11 +1,14 @@
 //! The threads that run submitted transactions, whatever these are.
 //!
 //! Invariant: one runner at a time, the one that has the turn, waits for the submission at the head,
-//! claims it, hands the turn on and runs it; so they start in the order in which they stand in line.
-//! There are runners only while there is work, and for a moment after.
+//! claims it and runs it. It hands the turn on when the transaction has all its locks and stands in the
+//! commit line, or has ended without. So submitted transactions are performed in the order in which
+//! they were submitted, as though one thread ran them all, and those that wait for a sync still share
+//! it. There are runners only while there is work, and for a moment after.
 
 use crate::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +18,32 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// A submitted transaction, whatever its types.
 pub(super) trait Submission: Send + Sync {
+    /// The number of its ticket.
+    fn id(&self) -> u64;
+
     /// Waits for its grant. `None` where there is nothing (more) to run.
-    fn claim(self: Arc<Self>) -> Option<Box<dyn FnOnce() + Send>>;
+    fn claim(self: Arc<Self>) -> Option<Run>;
+}
+
+/// A transaction that is to be run. It calls what it is given when the next one may begin.
+pub(super) type Run = Box<dyn FnOnce(&mut dyn FnMut())>;
+
+thread_local!(static PERFORMED: Cell<(usize, u64)> = const { Cell::new((0, 0)) });
+
+/// What the calling thread performs right now: which runners' work, and the number of its ticket.
+struct Performing;
+
+impl Performing {
+    fn begin(runners: &Runners, id: u64) -> Performing {
+        PERFORMED.set((runners.address(), id));
+        Performing
+    }
+}
+
+impl Drop for Performing {
+    fn drop(&mut self) {
+        PERFORMED.set((0, 0));
+    }
 }
 
 /// The queue of submissions and the threads that run them.
@@ -24,7 +51,7 @@ pub(crate) struct Runners {
     most: usize,
     pub(super) queue: Mutex<Queue>,
     more: Condvar,
-    /// Held by the runner that waits for the head of the queue.
+    /// Held by the runner that waits for, or runs, the head of the queue.
     turn: Mutex<()>,
 }
 
@@ -44,17 +71,33 @@ impl Runners {
 
     fn serve(self: Arc<Runners>) {
         loop {
-            let turn = self.turn.lock();
+            let mut turn = Some(self.turn.lock());
             let Some(next) = self.next() else { return };
+            let id = next.id();
             let Some(run) = next.claim() else { continue };
-            drop(turn);
-            self.leave_the_head();
-            run();
+            let mut performing = Some(Performing::begin(&self, id));
+            run(&mut || {
+                performing = None;
+                if turn.take().is_some() {
+                    self.leave_the_head();
+                }
+            });
+            debug_assert!(turn.is_none(), "every transaction hands the turn on");
             self.queue.lock().free += 1;
         }
     }
 
-    /// Sees that another runner stands at the head while this one runs what it took from there.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// The number of the submission of these runners that the calling thread performs, if it does.
+    pub(super) fn performed_here(&self) -> Option<u64> {
+        let (runners, id) = PERFORMED.get();
+        (runners == self.address()).then_some(id)
+    }
+
+    /// Sees that another runner stands at the head while this one ends what it took from there.
     fn leave_the_head(self: &Arc<Runners>) {
         let mut queue = self.queue.lock();
         queue.free -= 1;

@@ -70,7 +70,7 @@ fn a_type_may_gain_a_field_and_may_not_change_beyond_that() {
     let new = read.table(ITEMS).unwrap().get(&1).unwrap().unwrap();
     assert_eq!((new.tags, new.size), (vec![], None));
     let error = read.table(OTHER).unwrap().get(&1).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Unreadable);
     assert!(error.advice().unwrap().contains("serde(default)"));
 }
 

@@ -175,22 +175,28 @@ fn one_runner_starts_and_ends_in_the_order_of_submission() {
 }
 
 #[test]
-fn a_submitted_transaction_does_not_wait_for_the_end_of_those_before_it() {
+fn a_submitted_transaction_starts_when_those_before_it_have_run() {
     let store = store();
     put(&store, "a", 1);
-    let (started, finish) = (Arc::new(Barrier::new(3)), Arc::new(Barrier::new(3)));
-    let both_inside = || {
-        let (started, finish) = (started.clone(), finish.clone());
+    let (steps, enter) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Barrier::new(2)));
+    let noted = |name: &'static str, hold: bool| {
+        let (steps, enter) = (steps.clone(), enter.clone());
         move |_: &WriteHandle| {
-            started.wait();
-            finish.wait();
+            steps.lock().push((name, "begins"));
+            if hold {
+                enter.wait();
+                // Time for the next one, which there must be no way to use.
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            steps.lock().push((name, "ends"));
             Ok(())
         }
     };
-    let tickets = [store.submit(both_inside()).unwrap(), store.submit(both_inside()).unwrap()];
-    started.wait();
-    finish.wait();
-    tickets.into_iter().for_each(|ticket| ticket.wait().unwrap());
+    let tickets = [store.submit(noted("a", true)), store.submit(noted("b", false))];
+    enter.wait();
+    tickets.into_iter().for_each(|ticket| ticket.unwrap().wait().unwrap());
+    let expected = [("a", "begins"), ("a", "ends"), ("b", "begins"), ("b", "ends")];
+    assert_eq!(*steps.lock(), expected);
 }
 
 #[test]

@@ -43,10 +43,10 @@ fn a_table_opened_with_other_types_is_an_error_that_names_both() {
         assert_clear(&error, ErrorKind::Invalid, "", true);
         assert!(error.message().contains("items") && error.message().contains("->"), "{error}");
     }
-    // A value that is not of the type that is read is damage of the record, not a panic.
+    // A value that is not of the type that is read is an error of its own, not a panic, nor damage.
     let as_number: TableDef<u64, u64> = TableDef::new("items");
     let error = read.table(as_number).unwrap().get(&1).unwrap_err();
-    assert_clear(&error, ErrorKind::Corrupt, "", false);
+    assert_clear(&error, ErrorKind::Unreadable, "", true);
 }
 
 #[test]
