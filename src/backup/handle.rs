@@ -83,11 +83,20 @@ impl Shared {
     }
 }
 
+/// What a backup ended with, where closing the store is what ended it.
+pub(super) fn closed_or(shared: &Shared, error: Error) -> Error {
+    let closing = shared.closing.load(Ordering::SeqCst);
+    match error.kind() {
+        ErrorKind::Stopped | ErrorKind::Closed if closing => stopped_by_closing(),
+        _ => error,
+    }
+}
+
 pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Stopped, "the backup was stopped by the user").with_code(code::STOPPED)
 }
 
-fn stopped_by_closing() -> Error {
+pub(super) fn stopped_by_closing() -> Error {
     let message = "the backup was stopped because the store was closed";
     Error::new(ErrorKind::Stopped, message).with_code(code::STOPPED)
 }

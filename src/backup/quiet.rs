@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use super::handle::stopped_by_closing;
 use super::run::Run;
 use super::together::Seat;
-use crate::error::{Result, code};
+use crate::error::{ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Granule, Hold, HoldRequest, HoldState, Mode, roots};
 use crate::store::StoreEvent;
 
@@ -116,9 +117,9 @@ impl Run<'_> {
             waited_by: self.shared.waited_by.clone(),
             ..terms(request)
         };
-        let hold = self.backup.inner.locks.hold(request).map_err(|error| {
-            // Closing stops the backup first and ends all waits then.
-            self.shared.check_stop().err().unwrap_or(error)
+        let hold = self.backup.inner.locks.hold(request).map_err(|error| match error.kind() {
+            ErrorKind::Closed => stopped_by_closing(),
+            _ => error,
         })?;
         *self.shared.hold.lock() = Some(hold.token());
         // Stop may have come between the grant and the line above.

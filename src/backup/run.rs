@@ -17,7 +17,7 @@ use super::attachments::Attachments;
 use super::builder::{BackupBuilder, ShutdownHook};
 use super::copier::{Copied, Copier, Instant};
 use super::crew::Crew;
-use super::handle::Shared;
+use super::handle::{Shared, closed_or};
 use super::locate::locate;
 use super::log_archive::{LogArchive, LogPart, LogPlan, log_gap};
 use super::preflight::Place;
@@ -55,7 +55,8 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
     // Outside, since what a panic leaves in the destination is removed too.
     let place = OnceCell::new();
     let result = catch_unwind(AssertUnwindSafe(|| go(backup, seat, &place, shared)))
-        .unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+        .unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+        .map_err(|error| closed_or(shared, error));
     shared.crew.lock().clear();
     if let (Err(_), Some(place)) = (&result, place.get()) {
         place.discard(inner.engine.disk());

@@ -336,7 +336,7 @@ impl Regime {
     /// Those of [`Store::close`].
     pub fn close(&self) -> Result<()> {
         self.core.bell.close();
-        self.core.store.inner().running.stop();
+        self.core.store.inner().refuse_all();
         self.end();
         self.core.store.close()
     }

@@ -99,6 +99,8 @@ pub(crate) struct Inner {
     disk: Arc<dyn Disk>,
     max_key_bytes: usize,
     closed: AtomicBool,
+    /// Whether listeners were, or are about to be, told that the store was closed.
+    told_closed: AtomicBool,
 }
 
 impl Inner {
@@ -133,6 +135,7 @@ impl Inner {
             state: around.state,
             disk,
             closed: AtomicBool::new(false),
+            told_closed: AtomicBool::new(false),
         })
     }
 
@@ -193,12 +196,18 @@ impl Inner {
         })
     }
 
-    pub(crate) fn close(&self) -> Result<()> {
-        let is_first = !self.closed.swap(true, Ordering::AcqRel);
-        if is_first {
-            self.running.stop();
+    /// The beginning of [`Inner::close`], which waits for nothing: what waits and what comes is refused,
+    /// and backups are stopped. In this order: a hold that is let go of grants nothing any more.
+    pub(crate) fn refuse_all(&self) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
             self.locks.close();
+            self.running.stop();
         }
+    }
+
+    pub(crate) fn close(&self) -> Result<()> {
+        self.refuse_all();
+        let is_first = !self.told_closed.swap(true, Ordering::AcqRel);
         // Whoever comes second waits here: what it was told of is done.
         let result = self.engine.close();
         // A callback of the backup would wait for its own end.

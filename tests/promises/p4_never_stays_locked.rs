@@ -225,11 +225,9 @@ fn a_store_that_is_closed_during_a_backup_refuses_who_waits_and_opens_again() {
         assert_eq!(ticket.wait().unwrap_err().kind(), ErrorKind::Closed);
         still.go_on();
         end(&closing).unwrap();
-        // It has pinned what it needs: it may end well, or say that the store was closed.
-        match backup.wait() {
-            Ok(report) => drop(scene.archive(&report.archive).verify().unwrap()),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
-        }
+        let error = backup.wait().unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Stopped, 1406), "{error}");
+        assert!(scene.destination().is_empty());
         let again = open(&scene.sim, STORE).unwrap();
         assert_eq!(all(&again), before);
         put(&again, 1, "open again").unwrap();

@@ -167,10 +167,10 @@ fn rot_in_the_source_fails_the_backup_with_2002_and_names_the_page() {
         scene.sim.corrupt(data, page * 4096 + 100, 3).unwrap();
         match scene.store.backup(TO).run() {
             Err(error) => {
-                let what = format!("page {page}: {error}");
+                let what = format!("page {page}: {}", error.report());
                 assert_eq!((error.kind(), error.code()), (ErrorKind::Corrupt, 2002), "{what}");
-                assert!(error.to_string().contains("store.data"), "{what}");
-                assert!(error.to_string().contains(&format!("page {page}")), "{what}");
+                assert!(error.summary().contains("store.data"), "{what}");
+                assert!(error.summary().contains(&format!("page {page}")), "{what}");
                 assert!(error.advice().is_some(), "{what}");
                 found += 1;
             }

@@ -176,5 +176,5 @@ fn a_chain_may_be_in_segments_encrypted_and_with_parity_each_as_it_likes() {
     // The third can be opened by anybody, and restored only by who has the keys of the others.
     let error = open_it(&Keys::none()).unwrap().restore("/no").run().unwrap_err();
     assert_eq!(error.code(), 2009, "{error}");
-    assert!(error.to_string().contains("[2011]"), "{error}");
+    assert!(error.summary().contains("[2011]"), "{error:?}");
 }

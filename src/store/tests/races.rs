@@ -204,12 +204,17 @@ fn a_lock_that_is_not_given_in_time_is_a_timeout_and_the_handle_lives_on() {
     put(&store, "a", 1);
     let first = store.begin_write().unwrap();
     first.table(COUNTS).unwrap().get_for_update("a").unwrap();
-    let second = store.begin_write().unwrap();
-    let counts = second.table(COUNTS).unwrap();
-    assert_eq!(counts.get_for_update("a").unwrap_err().kind(), ErrorKind::Timeout);
-    assert_eq!(counts.get("a").unwrap(), Some(1));
-    counts.put("b", &2).unwrap();
-    second.commit().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let second = store.begin_write().unwrap();
+            let counts = second.table(COUNTS).unwrap();
+            assert_eq!(counts.get_for_update("a").unwrap_err().kind(), ErrorKind::Timeout);
+            assert_eq!(counts.get("a").unwrap(), Some(1));
+            counts.put("b", &2).unwrap();
+            second.commit().unwrap();
+        });
+    });
+    drop(first);
     assert_eq!(get(&store, "b"), Some(2));
 }
 

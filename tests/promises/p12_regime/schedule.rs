@@ -236,15 +236,19 @@ fn a_store_is_not_opened_anew_before_the_books_of_its_last_backup_are_written() 
     });
     let running = slow.start().unwrap();
     begins.recv().unwrap();
-    let sim = shop.closed();
+    let sim = shop.sim.clone();
     let books = sim.hang("backupHistory");
+    let closing = crate::scene::aside(move || shop.closed());
     drop(go);
     until("the books are written", || books.caught().contains(&Call::Lock));
     assert_eq!(builder(&sim).open().unwrap_err().kind(), ErrorKind::InUse);
+    assert!(closing.is_empty(), "closing waits for the books");
     drop(books);
-    let report = running.wait().unwrap();
+    crate::scene::end(&closing);
+    assert!(running.is_finished());
+    assert_eq!(running.wait().unwrap_err().code(), 1406);
     let regime = builder(&sim).open().unwrap();
-    assert_eq!(regime.last_backup().unwrap().archive, Some(report.archive));
+    assert_eq!(regime.last_backup().unwrap().status.code, 1406);
 }
 
 #[test]

@@ -58,13 +58,6 @@ impl TryFrom<u32> for Even {
     }
 }
 
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Nested(Option<Box<Nested>>);
-
-fn nested(levels: usize) -> Vec<Nested> {
-    vec![(0..levels).fold(Nested::default(), |inner, _| Nested(Some(Box::new(inner))))]
-}
-
 /// Puts `good`, which comes back, and `bad`, which is refused; both by all calls that put.
 fn refuses<T: Serialize + DeserializeOwned + Debug + PartialEq>(good: T, bad: T) {
     let table: TableDef<u64, T> = TableDef::new("values");
@@ -88,7 +81,7 @@ fn refuses<T: Serialize + DeserializeOwned + Debug + PartialEq>(good: T, bad: T)
 #[test]
 fn a_value_that_could_not_be_read_back_is_refused_when_it_is_put() {
     refuses(Tagged::Small { amount: -7 }, Tagged::Wide { amount: -7 });
-    refuses(Untagged::Text("7".into()), Untagged::Wide(7));
+    refuses(Untagged::Text("7".into()), Untagged::Wide(u128::MAX));
     let flat = |key: &str| Flat { name: "lamp".into(), more: [(key.to_owned(), 1)].into() };
     refuses(flat("size"), flat("name"));
     refuses(Skipped { value: Some(1) }, Skipped { value: None });
@@ -98,7 +91,6 @@ fn a_value_that_could_not_be_read_back_is_refused_when_it_is_put() {
 
 #[test]
 fn a_value_that_is_nested_too_deeply_is_refused_and_not_found_after_the_commit() {
-    // A newtype takes no level of its own; pairs do.
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Deep(u8, Option<Box<Deep>>);
     let deep = |levels: usize| {
@@ -130,7 +122,6 @@ fn values_of_unusual_shapes_that_come_back_are_taken() {
     comes_back(HashMap::from([((1, 'x'), Some(())), ((2, 'y'), Some(()))]).len());
     comes_back(HashMap::from([(Some(3_i128), "three".to_owned())]));
     comes_back(vec![Some(Tagged::Small { amount: 0 }), None]);
-    comes_back(nested(3));
     comes_back(());
 }
 
