@@ -36,7 +36,7 @@ fn a_frozen_read_is_a_future_that_is_woken_when_reads_go_on() {
     let waker = Waker::from(bell.clone());
     let mut context = Context::from_waker(&waker);
     assert!(ticket.as_mut().poll(&mut context).is_pending());
-    assert_eq!(ticket.waits_for().unwrap().number, backup.number());
+    assert_eq!(Some(ticket.waits_for().unwrap().number), backup.number());
     assert_eq!(scene.store.locks().waiting_reads, 1);
     assert_eq!(bell.0.load(Ordering::SeqCst), 0);
     still.go_on();
@@ -83,7 +83,10 @@ fn the_read_timeout_ends_the_wait_of_every_read_and_names_the_backup() {
         let error = end(&read).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert!(error.is_retryable() && error.advice().is_some());
-        assert!(error.message().contains(&format!("backup {}", backup.number())), "{error}");
+        assert!(
+            error.message().contains(&format!("backup {}", backup.number().unwrap())),
+            "{error}"
+        );
     }
     still.go_on();
     backup.wait().unwrap();
