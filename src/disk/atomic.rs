@@ -171,6 +171,24 @@ pub fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Syncs every file below `path`, one after the other; links are not followed.
+///
+/// # Errors
+/// The first of the disk.
+pub fn sync_each_below<D: Disk + ?Sized>(disk: &D, path: &Path) -> io::Result<()> {
+    let mut todo = vec![path.to_path_buf()];
+    while let Some(path) = todo.pop() {
+        match disk.metadata(&path)?.kind {
+            EntryKind::Dir => {
+                todo.extend(disk.list(&path)?.into_iter().map(|name| path.join(name)));
+            }
+            EntryKind::File => disk.open(&path, OpenMode::Read)?.sync()?,
+            EntryKind::Symlink | EntryKind::Other => {}
+        }
+    }
+    Ok(())
+}
+
 /// The content of a file of at most `max_len` bytes.
 ///
 /// # Errors

@@ -12,9 +12,11 @@ mod anchor;
 pub mod atomic;
 #[cfg(test)]
 mod conformance;
+mod memory;
 mod process;
 mod real;
 mod sim;
+mod writeback;
 
 use std::io;
 use std::ops::Range;
@@ -110,6 +112,11 @@ pub trait Disk: Send + Sync + 'static {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in `path` durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the content and length of every file below `path` durable. For many small files this is much
+    /// less than a sync of each; their names are for [`Disk::sync_dir`].
+    fn sync_below(&self, path: &Path) -> io::Result<()> {
+        atomic::sync_each_below(self, path)
+    }
     /// The names in `path`, sorted; without `path` itself.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// What is at `path`; `NotFound` where nothing is.
@@ -136,6 +143,11 @@ pub trait Disk: Send + Sync + 'static {
     fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn FileLock>>;
     /// Free bytes on the file system that holds `path`.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
+    /// Bytes of memory that this process may use; `None` where that is not known, and on a disk that
+    /// must behave the same on every machine.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
     /// The same disk as a value of its own, with no anchors.
     fn handle(&self) -> Arc<dyn Disk>;
     /// Keeps the folder `dir` open: to this value of the disk, from now on, `dir` and every path below it
@@ -193,6 +205,9 @@ pub trait File: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
+    /// Asks the system to begin writing the range to the medium, and does not wait. What a later sync
+    /// has to write is less then; nothing is durable because of this.
+    fn start_writeback(&self, _offset: u64, _len: u64) {}
     /// The first range from `offset` on that may hold anything but zeros, as far as the file system
     /// knows its holes; `None` where there is none. What was read lately may count as data.
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

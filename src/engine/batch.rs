@@ -94,6 +94,11 @@ impl Batch {
         self.bytes
     }
 
+    /// Whether it only removes: records, or tables with theirs.
+    pub(crate) fn only_removes(&self) -> bool {
+        self.ops.iter().all(|op| op.value.is_none())
+    }
+
     /// Whether it changes the catalogue.
     pub(crate) fn changes_structure(&self) -> bool {
         self.ops.first().is_some_and(|op| op.table == CATALOGUE)

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Change, TableId};
+use super::{Change, TABLE_LIMIT, TableId};
 use crate::error::{Error, ErrorKind, Result};
 
 const DEFINITION_VERSION: u8 = 1;
@@ -54,6 +54,9 @@ impl TableInfo {
             .try_into()
             .map(TableId::from_be_bytes)
             .map_err(|_| damaged("a key of the catalogue is not a table number"))?;
+        if !(1..TABLE_LIMIT).contains(&id) {
+            return Err(damaged("a key of the catalogue is a number that no table has"));
+        }
         let (&version, mut rest) =
             definition.split_first().ok_or_else(|| damaged("a table definition is empty"))?;
         if version != DEFINITION_VERSION {

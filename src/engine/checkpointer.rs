@@ -19,7 +19,7 @@ use super::delta::{Delta, DeltaCursor};
 use super::log::passes;
 use super::log_guard::unavailable;
 use super::pin::PinSlot;
-use super::tree::{ChangeSource, Checkpoint, CheckpointParams};
+use super::tree::{ChangeSource, Checkpoint, CheckpointParams, DataFile};
 use super::view::View;
 use super::{CATALOGUE, Change, Lsn, TableId};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,6 +51,7 @@ pub(super) fn run(core: &Arc<Core>) {
             Err(error) if error.kind() != ErrorKind::StorageFull => return give_up(core, error),
             // Tidying needs a little room to make much; without it the file stays as it is.
             Err(_) if is_tidy => {}
+            Err(_) if core.upkeep.spend_reserve() => {}
             Err(error) => {
                 if !pause(core, error) {
                     return;
@@ -115,29 +116,42 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
     core.ancestry_file.ensure(&sealed.ancestry)?;
     let base = core.views.current().0.checkpoint.clone();
     let start = core.disk.elapsed();
+    let checkpoint = checkpoint_of(&core.data, &base, sealed, core.upkeep.durable_lsn())?;
+    core.counters.checkpoint(core.disk.elapsed().saturating_sub(start));
+    core.views.replace(None, |view| {
+        let deltas = view.deltas.iter().filter(|d| !Arc::ptr_eq(d, &sealed.delta)).cloned();
+        View { checkpoint: checkpoint.clone(), deltas: deltas.collect(), ..view.clone() }
+    });
+    core.budget.set_data_bytes(core.data.stats().used_bytes());
+    core.durable_checkpoint.store(sealed.lsn, Ordering::Release);
+    unless_later(core.upkeep.remove_before(sealed.lsn).map(drop))?;
+    unless_later(core.enforce_log_cap(sealed.lsn))?;
+    core.room_changed();
+    Ok(checkpoint)
+}
+
+/// Makes a checkpoint of `sealed` on top of `base`. The log must be durable through `durable`, and that
+/// through the last commit of `sealed`.
+pub(super) fn checkpoint_of(
+    data: &DataFile,
+    base: &Arc<Checkpoint>,
+    sealed: &Sealed,
+    durable: Lsn,
+) -> Result<Arc<Checkpoint>> {
     let params = CheckpointParams {
         lsn: sealed.lsn,
         time: sealed.time,
         timeline: sealed.ancestry.tip(),
         ancestry_digest: sealed.ancestry.digest(),
         foreign: sealed.foreign,
-        durable_log_lsn: core.upkeep.durable_lsn(),
+        durable_log_lsn: durable,
     };
     let mut changes = DeltaChanges::new(&sealed.delta, sealed.lsn);
-    let checkpoint = core.data.checkpoint(&base, &mut changes, params)?;
-    core.counters.checkpoint(core.disk.elapsed().saturating_sub(start));
-    core.views.replace(None, |view| {
-        let deltas = view.deltas.iter().filter(|d| !Arc::ptr_eq(d, &sealed.delta)).cloned();
-        View { checkpoint: checkpoint.clone(), deltas: deltas.collect(), ..view.clone() }
-    });
-    core.durable_checkpoint.store(sealed.lsn, Ordering::Release);
-    unless_later(core.upkeep.remove_before(sealed.lsn).map(drop))?;
-    unless_later(core.enforce_log_cap(sealed.lsn))?;
-    Ok(checkpoint)
+    data.checkpoint(base, &mut changes, params)
 }
 
 /// What of the log cannot be removed now, for a want that passes, is removed by the next checkpoint.
-fn unless_later(removed: Result<()>) -> Result<()> {
+pub(super) fn unless_later(removed: Result<()>) -> Result<()> {
     match removed {
         Err(error) if passes(&error) => Ok(()),
         result => result.map_err(unavailable),
@@ -146,7 +160,9 @@ fn unless_later(removed: Result<()>) -> Result<()> {
 
 fn done(core: &Core, slot: &PinSlot, checkpoint: Arc<Checkpoint>) {
     let mut pending = core.pending.lock();
-    pending.sealed.pop_front();
+    if let Some((sealed, _)) = pending.sealed.pop_front() {
+        core.sealed_bytes.fetch_sub(sealed.delta.bytes(), Ordering::Relaxed);
+    }
     pending.full = None;
     core.pending_changed.notify_all();
     drop(pending);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use parking_lot::{Condvar, Mutex};
 
+use super::budget::Budget;
 use super::delta::Delta;
 use super::leader::Leader;
 use super::line::Queue;
@@ -18,12 +19,17 @@ use super::log::Upkeep;
 use super::log_guard::{CapInForce, unavailable};
 use super::options::EngineOptions;
 use super::pin::PinSlot;
+use super::room::Room;
+use super::spin::Spin;
 use super::stats::Counters;
 use super::tree::DataFile;
 use super::view::Views;
 use super::{Ancestry, AncestryFile, Lsn, StoreId, TableId};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result, code};
+
+/// Where less is free, no commit is taken that needs room.
+const LEAST_ROOM: u64 = 512 << 10;
 
 pub(super) struct Core {
     pub(super) disk: Arc<dyn Disk>,
@@ -34,11 +40,20 @@ pub(super) struct Core {
     pub(super) ancestry_file: Arc<AncestryFile>,
     pub(super) views: Views,
     pub(super) queue: Mutex<Queue>,
+    pub(super) spin: Spin,
     pub(super) leader: Mutex<Leader>,
     /// Syncs, prepares and trims the log, beside the leader.
     pub(super) upkeep: Upkeep,
     pub(super) next_table_id: AtomicU32,
+    /// How much the deltas may hold.
+    pub(super) budget: Budget,
+    /// How much room the disk has for it.
+    room: Room,
+    /// The active delta is as large as the room on the disk allows.
+    is_short: AtomicBool,
     pub(super) active_bytes: AtomicUsize,
+    /// Bytes of the sealed deltas that wait for the checkpointer.
+    pub(super) sealed_bytes: AtomicUsize,
     /// The last commit of the newest checkpoint that was made durable here; 0 before the first. The
     /// one that was opened may stand in the system's cache only.
     pub(super) durable_checkpoint: AtomicU64,
@@ -98,6 +113,11 @@ pub(super) struct Found {
     pub(super) sealed: Vec<Sealed>,
     /// Whether the log was missing, and given up.
     pub(super) lost_log: bool,
+    pub(super) budget: Budget,
+    /// The most that the deltas held together while the log was read.
+    pub(super) peak_delta_bytes: usize,
+    /// The last commit of the newest checkpoint that was made while the log was read; 0 where none was.
+    pub(super) durable_checkpoint: Lsn,
 }
 
 pub(super) fn closed() -> Error {
@@ -111,10 +131,13 @@ impl Core {
         options: EngineOptions,
         found: Found,
     ) -> Core {
+        let sealed_bytes = found.sealed.iter().map(|sealed| sealed.delta.bytes()).sum();
         let pending = Pending {
             sealed: found.sealed.into_iter().map(|s| (s.clone(), PinSlot::new(s.lsn))).collect(),
             ..Pending::default()
         };
+        let room = Room::new();
+        room.look(&*disk, &dir, &found.data);
         Core {
             disk,
             dir,
@@ -125,8 +148,13 @@ impl Core {
             ancestry_file: found.ancestry_file,
             views: found.views,
             queue: Mutex::default(),
+            spin: Spin::new(),
+            budget: found.budget,
+            room,
+            is_short: AtomicBool::new(false),
             active_bytes: AtomicUsize::new(found.leader.active.bytes()),
-            durable_checkpoint: AtomicU64::new(0),
+            sealed_bytes: AtomicUsize::new(sealed_bytes),
+            durable_checkpoint: AtomicU64::new(found.durable_checkpoint),
             upkeep: found.leader.log.upkeep(),
             leader: Mutex::new(found.leader),
             next_table_id: AtomicU32::new(found.next_table_id),
@@ -134,7 +162,7 @@ impl Core {
             pending_changed: Condvar::new(),
             keeper: Mutex::default(),
             keeper_wake: Condvar::new(),
-            counters: Counters::default(),
+            counters: Counters::starting(found.peak_delta_bytes),
             awaits_backup: AtomicBool::new(found.lost_log),
             is_latched: AtomicBool::new(false),
             latch: Mutex::new(None),
@@ -165,17 +193,53 @@ impl Core {
         Some(error.because(cause).hint(hint))
     }
 
+    /// Whether the active delta should become pages: it has its part of the memory, or its pages are
+    /// going to take half of the room on the disk. The other half is for the one that is filled
+    /// meanwhile.
+    pub(super) fn is_full(&self, active: &Delta) -> bool {
+        let twice = Room::need(active, self.budget.data_bytes()).saturating_mul(2);
+        // The look is a call of the system, and needed near the end only.
+        let short = twice > self.room.free() && twice > self.look_for_room();
+        self.is_short.store(short, Ordering::Relaxed);
+        short || active.bytes() >= self.budget.delta_bytes()
+    }
+
+    fn look_for_room(&self) -> u64 {
+        self.room.look(&*self.disk, &self.dir, &self.data)
+    }
+
+    /// A checkpoint was made: there is another amount of room.
+    pub(super) fn room_changed(&self) {
+        self.upkeep.keep_reserve();
+        self.look_for_room();
+        self.is_short.store(false, Ordering::Relaxed);
+    }
+
+    /// Sees that the disks have room for more than what makes room.
+    pub(super) fn check_room(&self) -> Result<()> {
+        let none = self.room.free() < LEAST_ROOM && self.look_for_room() < LEAST_ROOM;
+        if !none && !self.upkeep.lacks_reserve() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::StorageFull, "the disk has no room for more records")
+            .at(&self.dir)
+            .hint("Free room on the disk, or delete records: deletes and checkpoints go through."))
+    }
+
+    fn has_no_room(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+            || self.active_bytes.load(Ordering::Relaxed) >= self.budget.delta_bytes()
+    }
+
     /// Waits while the active delta is full and the one behind it is not yet in the tree.
     pub(super) fn wait_for_room(&self) -> Result<()> {
-        if self.active_bytes.load(Ordering::Relaxed) < self.options.delta_bytes {
+        if !self.has_no_room() {
             return Ok(());
         }
         let start = self.disk.elapsed();
         let mut waited = false;
         let mut pending = self.pending.lock();
-        while self.active_bytes.load(Ordering::Relaxed) >= self.options.delta_bytes
-            && !pending.sealed.is_empty()
-        {
+        while self.has_no_room() && !pending.sealed.is_empty() {
             if let Some(full) = &pending.full {
                 return Err(full.clone());
             }
@@ -194,6 +258,11 @@ impl Core {
         Ok(())
     }
 
+    /// Bytes that all deltas hold.
+    pub(super) fn delta_bytes(&self) -> usize {
+        self.active_bytes.load(Ordering::Relaxed) + self.sealed_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn nothing_sealed(&self) -> bool {
         self.pending.lock().sealed.is_empty()
     }
@@ -204,7 +273,10 @@ impl Core {
         let mut pending = self.pending.lock();
         match &pending.gave_up {
             Some(error) => slot.fill(Err(error.clone())),
-            None => pending.sealed.push_back((sealed, slot.clone())),
+            None => {
+                self.sealed_bytes.fetch_add(sealed.delta.bytes(), Ordering::Relaxed);
+                pending.sealed.push_back((sealed, slot.clone()));
+            }
         }
         self.pending_changed.notify_all();
         slot

@@ -16,14 +16,17 @@ use super::line::{self, Outcome, Work};
 use super::log::{ClosedSegment, Hold, MAX_GROUP};
 use super::log_guard::LogCap;
 use super::open::{self, DirLock};
-use super::options::{Durability, EngineOptions, OnOpen};
+use super::options::{Durability, EngineOptions};
 use super::pin::Pin;
 use super::rendezvous::Rendezvous;
 use super::snapshot::Snapshot;
 use super::stats::EngineStats;
 use super::tree::DataFile;
 use super::view::View;
-use super::{Ancestry, History, Lsn, Position, StoreId, TableId, checkpointer, keeper};
+use super::{
+    Ancestry, CATALOGUE, History, Lsn, Position, StoreId, TABLE_LIMIT, TableId, checkpointer,
+    keeper,
+};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -88,9 +91,6 @@ impl Engine {
 
     /// Starts the threads.
     fn begin(core: Arc<Core>, dir: &Path) -> Result<Engine> {
-        if let Some(OnOpen(told)) = &core.options.on_open {
-            told(core.views.current().0.checkpoint.number())?;
-        }
         let spawn = |name: &str, run: fn(&Arc<Core>)| {
             let core = core.clone();
             std::thread::Builder::new()
@@ -135,8 +135,17 @@ impl Engine {
             return Err(latched);
         }
         check_size(&batch)?;
+        check_tables(&batch)?;
         self.core.check_log()?;
-        self.core.wait_for_room()?;
+        let removes = batch.only_removes();
+        if !removes {
+            self.core.check_room()?;
+        }
+        match self.core.wait_for_room() {
+            // Whoever waits for room on the disk needs this one.
+            Err(full) if removes && full.kind() == ErrorKind::StorageFull => {}
+            waited => waited?,
+        }
         match line::run_telling(&self.core, Work::Commit { batch, durability }, in_line)? {
             Outcome::Committed { lsn, time } => Ok(CommitInfo { lsn, time }),
             _ => Err(line::outcome_unknown()),
@@ -383,7 +392,10 @@ impl Engine {
             checkpoint_lsn: view.checkpoint.lsn(),
             checkpoint: view.checkpoint.number(),
             active_delta_bytes: core.active_bytes.load(Ordering::Relaxed) as u64,
+            delta_cap_bytes: core.budget.delta_bytes() as u64,
             deltas: view.deltas.len() as u64,
+            delta_bytes: core.delta_bytes() as u64,
+            memory_budget_bytes: core.budget.bytes() as u64,
             data_file_bytes: data.file_bytes,
             free_bytes: data.free_bytes,
             pinned_checkpoints: core.data.pins().len() as u64,
@@ -424,7 +436,10 @@ impl Engine {
         }
         // Nobody is in the line any more: the log ends cleanly here, before the folder is let go of.
         let closed = match self.core.latched() {
-            None => last.and(self.core.leader.lock().log.close()),
+            None => {
+                let checkpoint = self.core.durable_checkpoint.load(Ordering::Acquire);
+                last.and(self.core.leader.lock().log.close(checkpoint))
+            }
             // Whoever closes counts on everything being durable, and `Eventual` commits may not be.
             Some(latched) => last.and(Err(latched)),
         };
@@ -439,6 +454,17 @@ fn check_size(batch: &Batch) -> Result<()> {
     if bytes > MAX_COMMIT_BYTES {
         let message = format!("a commit takes {bytes} bytes, and {MAX_COMMIT_BYTES} are allowed");
         return Err(Error::new(ErrorKind::Limit, message).hint("Commit in several transactions."));
+    }
+    Ok(())
+}
+
+/// A table with a number that the formats do not have is refused before it is in the log.
+fn check_tables(batch: &Batch) -> Result<()> {
+    let id = |key: &[u8]| key.try_into().map(TableId::from_be_bytes).unwrap_or(TABLE_LIMIT);
+    let structure = batch.ops().iter().take_while(|op| op.table == CATALOGUE);
+    if structure.map(|op| id(&op.key)).any(|id| id >= TABLE_LIMIT) {
+        return Err(Error::new(ErrorKind::Limit, "the store has had as many tables as it can")
+            .hint("Back the store up, and restore the tables that are needed into a new folder."));
     }
     Ok(())
 }

@@ -19,6 +19,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -27,9 +28,11 @@ use super::Lsn;
 use super::apply::ForeignGroup;
 use super::batch::Batch;
 use super::core::{Core, closed};
+use super::leader::Leader;
 use super::options::Durability;
 use super::pin::PinSlot;
 use super::rendezvous::Rendezvous;
+use super::spin::Spin;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of records after which a group takes no more commits, so that nobody waits for a giant.
@@ -68,6 +71,8 @@ pub(super) enum Outcome {
 pub(super) struct Entry {
     state: Mutex<EntryState>,
     wake: Condvar,
+    /// The entry is done, or its owner is to lead: what a spinning owner looks at.
+    called: AtomicBool,
 }
 
 enum EntryState {
@@ -88,7 +93,8 @@ pub(super) struct Queue {
 
 impl Entry {
     fn new(work: Work) -> Arc<Entry> {
-        Arc::new(Entry { state: Mutex::new(EntryState::Queued(work)), wake: Condvar::new() })
+        let (state, wake) = (Mutex::new(EntryState::Queued(work)), Condvar::new());
+        Arc::new(Entry { state, wake, called: AtomicBool::new(false) })
     }
 
     fn appoint(&self) {
@@ -96,6 +102,7 @@ impl Entry {
         if let EntryState::Queued(work) = std::mem::replace(&mut *state, EntryState::Taken) {
             *state = EntryState::Appointed(work);
         }
+        self.called.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
@@ -108,11 +115,13 @@ impl Entry {
 
     fn finish(&self, outcome: Result<Outcome>) {
         *self.state.lock() = EntryState::Done(outcome);
+        self.called.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
     /// Waits until the entry is done (`Some`) or its owner is to lead (`None`).
-    fn wait(&self) -> Option<Result<Outcome>> {
+    fn wait(&self, spin: &Spin) -> Option<Result<Outcome>> {
+        spin.until(&self.called);
         let mut state = self.state.lock();
         loop {
             match &*state {
@@ -152,7 +161,7 @@ fn enter(core: &Core, work: Work, last: bool, in_line: &mut dyn FnMut()) -> Resu
         !std::mem::replace(&mut queue.leading, true)
     };
     in_line();
-    if !lead_at_once && let Some(outcome) = entry.wait() {
+    if !lead_at_once && let Some(outcome) = entry.wait(&core.spin) {
         return outcome;
     }
     lead(core, &entry)
@@ -244,8 +253,33 @@ fn serve(core: &Core, group: &Group) -> Vec<Result<Outcome>> {
         Ok((first, time)) => {
             (first..).take(commits.len()).map(|lsn| Ok(Outcome::Committed { lsn, time })).collect()
         }
+        Err(error) if error.kind() == ErrorKind::StorageFull => {
+            serve_removals(core, &mut leader, &commits, &error)
+        }
         Err(error) => commits.iter().map(|_| Err(error.clone())).collect(),
     }
+}
+
+/// Commits those of a group that make room, after there was none for all of it.
+fn serve_removals(
+    core: &Core,
+    leader: &mut Leader,
+    commits: &[(&Batch, Durability)],
+    full: &Error,
+) -> Vec<Result<Outcome>> {
+    let removes: Vec<_> =
+        commits.iter().filter(|(batch, _)| batch.only_removes()).copied().collect();
+    let mixed = !removes.is_empty() && removes.len() < commits.len();
+    let mut outcome = if mixed { leader.commit(core, &removes) } else { Err(full.clone()) };
+    let commits = commits.iter().map(|(batch, _)| match &mut outcome {
+        Ok((lsn, time)) if batch.only_removes() => {
+            *lsn += 1;
+            Ok(Outcome::Committed { lsn: *lsn - 1, time: *time })
+        }
+        Err(error) if batch.only_removes() => Err(error.clone()),
+        _ => Err(full.clone()),
+    });
+    commits.collect()
 }
 
 pub(super) fn outcome_unknown() -> Error {

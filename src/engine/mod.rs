@@ -5,6 +5,7 @@
 
 mod apply;
 mod batch;
+mod budget;
 mod catalogue;
 mod checkpointer;
 mod core;
@@ -22,7 +23,10 @@ mod open;
 mod options;
 mod pin;
 mod rendezvous;
+mod replay;
+mod room;
 mod snapshot;
+mod spin;
 mod stats;
 mod timeline;
 pub(crate) mod tree;
@@ -42,8 +46,8 @@ pub use log_guard::LogCapPolicy;
 pub(crate) use log_guard::{LogCap, OnLogDrop};
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{
-    DATA_FILE, DATA_RESTORING, DirLock, Inspected, LOCK_FILE, LOG_DIR, Located, inspect, locate,
-    lock_dir, random_id,
+    DATA_FILE, DATA_RESTORING, DirLock, LOCK_FILE, LOG_DIR, Located, inspect, locate, lock_dir,
+    random_id, survey,
 };
 pub use options::Durability;
 pub(crate) use options::{EngineOptions, OnOpen};
@@ -58,6 +62,13 @@ pub(crate) use value::Value;
 /// Log sequence number of a commit. Dense within a timeline: the first commit is 1, and 0 means that
 /// nothing was committed yet.
 pub type Lsn = u64;
+
+/// The first LSN that no commit can have. Whatever is read with one is damaged; so an LSN can be counted
+/// on from without a look at every step.
+pub(crate) const LSN_LIMIT: Lsn = 1 << 63;
+
+/// The first number that no table can have.
+pub(crate) const TABLE_LIMIT: TableId = 1 << 31;
 
 /// Number of a table, never reused within a store. 0 is the catalogue itself.
 pub type TableId = u32;

@@ -2,8 +2,9 @@
 //!
 //! Creation builds the data file under a temporary name and renames it as its last act: a folder
 //! without `store.data` is no store, whatever else a killed creation left in it. Opening reads the
-//! newest good meta, rebuilds the deltas from the log and writes nothing: a crash during recovery
-//! changes nothing, and an open costs no sync.
+//! newest good meta, rebuilds the deltas from the log and writes nothing, so an open costs no sync. The
+//! one exception is a log that holds more than the memory budget: once it is judged sound, it is synced
+//! and turned into checkpoints (`replay.rs`). Whoever only looks never writes.
 //!
 //! Here it is found out whether the next local commit leaves the history that the store knows: after
 //! a discarded tail, in a store that came out of an archive, and in one that applied another store's
@@ -13,21 +14,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::catalogue::Catalogue;
-use super::core::{Core, Found, Sealed};
-use super::delta::{Delta, DeltaChange, DeltaWriter};
+use super::budget::{Budget, DELTAS};
+use super::core::{Core, Found};
 use super::leader::{FIRST_CONTEXT, Leader};
-use super::log::{self, Context, Era, Log, LogParams, Recovered, RecoveryBase, era_at};
+use super::log::{self, Context, Log, LogParams, Recovered, RecoveryBase};
 use super::log_folder;
 use super::log_guard::LogCap;
-use super::options::EngineOptions;
-use super::snapshot::{Snapshot, catalogue_of};
+use super::options::{EngineOptions, OnOpen};
+use super::replay::{Judged, Replay, too_long_to_read};
+use super::snapshot::Snapshot;
 use super::tree::{Checkpoint, DataFile, DataParams, Meta};
 use super::view::{View, Views};
-use super::{
-    ANCESTRY_FILE, Ancestry, AncestryFile, CATALOGUE, Change, History, Known, Lsn, Position,
-    StoreId, TableId,
-};
+use super::{ANCESTRY_FILE, Ancestry, AncestryFile, History, Known, Lsn, Position, StoreId};
 use crate::disk::atomic::parent;
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -160,7 +158,13 @@ pub(super) fn open(
     look_for(&disk, dir, &data_path)?;
     let lock = held.map_or_else(|| lock_dir(&disk, dir), Ok)?;
     let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
-    let found = recover(&disk, dir, &options, data, checkpoint, lock)?;
+    let budget = Budget::new(options.memory_budget, disk.memory());
+    budget.set_data_bytes(checkpoint.meta().bytes());
+    let read = LogRead::new(&disk, dir, &options, &checkpoint, (budget.delta_bytes(), 1))?;
+    if let Some(OnOpen(tell)) = &options.on_open {
+        tell(checkpoint.number())?;
+    }
+    let found = go_on(&disk, dir, &options, Opened { data, checkpoint, lock, budget }, read)?;
     Ok(Arc::new(Core::new(disk, dir.to_path_buf(), options, found)))
 }
 
@@ -174,25 +178,71 @@ fn look_for(disk: &Arc<dyn Disk>, dir: &Path, data_path: &Path) -> Result<()> {
     disk.metadata(data_path).map(drop).map_err(|e| no_store(disk, dir, e))
 }
 
-/// A store as it lies there, read and not opened.
-pub(crate) struct Inspected {
-    pub(crate) snapshot: Snapshot,
-    /// Nobody was kept out meanwhile: the folder cannot be written, so it cannot be locked either.
-    pub(crate) unlocked: bool,
+/// Reads the store in `dir` as an opening would, log and all, writes nothing and starts nothing.
+///
+/// # Errors
+/// As an opening; `Limit` where the log holds more than the memory budget.
+pub(crate) fn inspect(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: &EngineOptions,
+) -> Result<Snapshot> {
+    let Looked { checkpoint, lock } = Looked::at(disk, dir, options)?;
+    let budget = Budget::new(options.memory_budget, disk.memory());
+    budget.set_data_bytes(checkpoint.meta().bytes());
+    let bounds = (budget.bytes() / DELTAS, DELTAS - 1);
+    let read = LogRead::new(disk, dir, options, &checkpoint, bounds)?;
+    if read.replay.overflowed {
+        return Err(too_long_to_read(dir, budget.bytes()));
+    }
+    let last_lsn = read.recovered.last_lsn;
+    let lock: DirLock = lock.unwrap_or_else(|| Arc::new(()));
+    let deltas = read.replay.deltas();
+    let catalogue = Arc::new(read.replay.catalogue);
+    let view = View { checkpoint, deltas, catalogue, lock: Some(lock) };
+    Ok(Snapshot::new((Arc::new(view), last_lsn)))
 }
 
-/// Reads the store in `dir` as an opening would, log and all, writes nothing and starts nothing: a check.
-pub(crate) fn inspect(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Inspected> {
-    let options = EngineOptions::default();
-    let data_path = dir.join(options.data_file);
-    look_for(disk, dir, &data_path)?;
-    let (lock, unlocked): (DirLock, bool) = match lock_dir(disk, dir) {
-        Err(error) if cannot_be_written(&error) => (Arc::new(()), true),
-        lock => (lock?, false),
-    };
-    let (data, checkpoint) = DataFile::open_to_read(&**disk, &data_path)?;
-    let found = recover(disk, dir, &options, data, checkpoint, lock)?;
-    Ok(Inspected { snapshot: Snapshot::new(found.views.current()), unlocked })
+/// A store whose log was judged, and nothing more.
+pub(crate) struct Surveyed {
+    /// The last commit, in tree or log.
+    pub(crate) lsn: Lsn,
+    /// The newest checkpoint.
+    pub(crate) checkpoint: Arc<Checkpoint>,
+    /// Keeps others out; `None` where the folder cannot be written, so it cannot be locked either.
+    pub(crate) lock: Option<DirLock>,
+}
+
+/// Reads and judges the log of the store in `dir` as an opening would. Holds none of it in memory,
+/// writes nothing and starts nothing.
+pub(crate) fn survey(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Surveyed> {
+    let Looked { checkpoint, lock } = Looked::at(disk, dir, &EngineOptions::default())?;
+    let recovered = judge(disk, dir, &checkpoint)?;
+    Ok(Surveyed { lsn: recovered.last_lsn, checkpoint, lock })
+}
+
+fn judge(disk: &Arc<dyn Disk>, dir: &Path, checkpoint: &Checkpoint) -> Result<Recovered> {
+    let (_, base) = base_of(disk, dir, checkpoint)?;
+    log::recover(&**disk, &dir.join(LOG_DIR), &base, &mut |_, _, _| Ok(()))
+}
+
+/// The data file of a store that is only looked at, and the folder's lock where it can be had.
+struct Looked {
+    checkpoint: Arc<Checkpoint>,
+    lock: Option<DirLock>,
+}
+
+impl Looked {
+    fn at(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<Looked> {
+        let data_path = dir.join(options.data_file);
+        look_for(disk, dir, &data_path)?;
+        let lock = match lock_dir(disk, dir) {
+            Err(error) if cannot_be_written(&error) => None,
+            lock => Some(lock?),
+        };
+        let (_, checkpoint) = DataFile::open_to_read(&**disk, &data_path)?;
+        Ok(Looked { checkpoint, lock })
+    }
 }
 
 /// Whether it failed because its file lies where nothing can be written.
@@ -206,12 +256,20 @@ fn cannot_be_written(error: &Error) -> bool {
 /// Where the store in `dir` is, found as an opening would: log and all, and nothing is started. With it the
 /// lock of the folder: as long as that is held, it stays there.
 pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Located> {
-    let core = open(disk.clone(), dir, EngineOptions::default(), None)?;
-    let leader = core.leader.lock();
-    let (position, history) = (leader.position(), leader.history());
-    let lock = core.views.current().0.lock.clone();
-    let lock = lock.ok_or_else(|| Error::new(ErrorKind::Closed, "the store is closed").at(dir))?;
-    Ok(Located { store: core.store_id, position, history, lock })
+    let data_path = dir.join(DATA_FILE);
+    look_for(disk, dir, &data_path)?;
+    let lock = lock_dir(disk, dir)?;
+    let (_, checkpoint) = DataFile::open(&**disk, &data_path)?;
+    let recovered = judge(disk, dir, &checkpoint)?;
+    let era = recovered.era();
+    let position = Position {
+        lsn: recovered.last_lsn,
+        time: recovered.last_time,
+        timeline: era.ancestry.tip(),
+        foreign: era.foreign || recovered.tail_cut.is_some(),
+    };
+    let history = History::new(era.ancestry.clone(), recovered.last_lsn);
+    Ok(Located { store: checkpoint.meta().store_id, position, history, lock })
 }
 
 /// Where a store is.
@@ -244,18 +302,15 @@ fn no_store_at(disk: &Arc<dyn Disk>, dir: &Path) -> Error {
         .hint("Opening never creates a store: check the path, or create one.")
 }
 
-fn recover(
+/// What the data file says about the log; and what the ancestry file holds, where it can be read.
+fn base_of(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    options: &EngineOptions,
-    data: Arc<DataFile>,
-    checkpoint: Arc<Checkpoint>,
-    lock: DirLock,
-) -> Result<Found> {
-    let meta = checkpoint.meta().clone();
-    let log_dir = dir.join(LOG_DIR);
-    let (stored, ancestry) = ancestry(disk, dir, &meta)?;
-    let mut base = RecoveryBase {
+    checkpoint: &Checkpoint,
+) -> Result<(Option<Ancestry>, RecoveryBase)> {
+    let meta = checkpoint.meta();
+    let (stored, ancestry) = ancestry(disk, dir, meta)?;
+    let base = RecoveryBase {
         store_id: meta.store_id,
         ancestry,
         checkpoint_lsn: meta.lsn,
@@ -264,58 +319,7 @@ fn recover(
         durable_hint: if meta.from_archive { 0 } else { meta.durable_log_lsn },
         foreign: meta.foreign || meta.from_archive,
     };
-    let mut lost_log = false;
-    let (replay, recovered) = match Replay::run(disk, &log_dir, &base, options, &checkpoint) {
-        Err(error) if options.accept_lost_log && error.code() == code::LOG_UNAVAILABLE => {
-            lost_log = true;
-            base.durable_hint = 0;
-            log_folder::replace_lost(disk, dir, options)?;
-            Replay::run(disk, &log_dir, &base, options, &checkpoint)?
-        }
-        recovered => recovered?,
-    };
-    let (last_lsn, last_time) = (recovered.last_lsn, recovered.last_time);
-    let era = recovered.era().clone();
-    let ancestry_file = Arc::new(AncestryFile::new(disk.clone(), dir, stored));
-    let foreign = era.foreign || recovered.tail_cut.is_some() || lost_log;
-    let params = LogParams {
-        store_id: meta.store_id,
-        ancestry: era.ancestry.clone(),
-        ancestry_file: ancestry_file.clone(),
-        applied: era.foreign,
-        segment_bytes: LogCap::segment_bytes(options.log_cap, options.segment_bytes),
-        next_lsn: last_lsn + 1,
-        last_time,
-        prev: recovered.end,
-        durable_lsn: recovered.durable_lsn,
-        unproven: recovered.unproven,
-    };
-    let mut log = Log::start(disk.clone(), log_dir, params)?;
-    let pairs = options.context.iter().map(|(name, value)| (name.clone(), value.clone()));
-    let context = log.define_context(&Context { pairs: pairs.collect() })?;
-    debug_assert_eq!(context, FIRST_CONTEXT);
-    log.upkeep().keep_from(options.keep_log_from);
-    if options.keep_log_from.is_some() {
-        // A segment of old commits that cannot be read is no reason not to open: it counts nothing,
-        // and the backup that is to archive it tells of it.
-        let _uncounted = log.upkeep().count();
-    }
-    let next_table_id = meta.next_table_id.max(replay.highest_table + 1);
-    let seal = |(delta, lsn, time)| {
-        let Era { ancestry, foreign, .. } = era_at(&recovered.eras, lsn).clone();
-        Sealed { delta, lsn, time, ancestry, foreign }
-    };
-    let sealed: Vec<_> = replay.sealed.into_iter().map(seal).collect();
-    let (active, writer) = (replay.active, replay.writer);
-    let mut deltas = vec![active.clone()];
-    deltas.extend(sealed.iter().rev().map(|sealed| sealed.delta.clone()));
-    let catalogue = Arc::new(replay.catalogue);
-    let views = Views::new(View { checkpoint, deltas, catalogue, lock: Some(lock) }, last_lsn);
-    let ancestry = era.ancestry;
-    let leader =
-        Leader { log, writer, active, next_lsn: last_lsn + 1, last_time, ancestry, foreign };
-    let store_id = meta.store_id;
-    Ok(Found { store_id, data, ancestry_file, views, leader, next_table_id, sealed, lost_log })
+    Ok((stored, base))
 }
 
 /// What the ancestry file holds, where it can be read, and the ancestry of the checkpoint with this
@@ -351,80 +355,135 @@ fn ancestry(disk: &Arc<dyn Disk>, dir: &Path, meta: &Meta) -> Result<(Option<Anc
     Err(problem.into_iter().fold(error, Error::because))
 }
 
-/// Rebuilds the deltas from the log, sealing them at their bound as the commit line does.
-struct Replay {
-    delta_bytes: usize,
-    catalogue: Catalogue,
-    /// What became full, each with its last commit and the time of it.
-    sealed: Vec<(Arc<Delta>, Lsn, i64)>,
-    active: Arc<Delta>,
-    writer: DeltaWriter,
-    /// The last commit that is in the active delta, and its time.
-    last: (Lsn, i64),
-    highest_table: TableId,
+/// A log that was read and judged, and the deltas that were filled from it.
+struct LogRead {
+    base: RecoveryBase,
+    /// What the ancestry file holds, where it can be read.
+    stored: Option<Ancestry>,
+    replay: Replay,
+    recovered: Recovered,
+    /// Whether the log was missing, and given up.
+    lost: bool,
 }
 
-impl Replay {
-    /// Reads the log in `log_dir` into deltas.
-    fn run(
+impl LogRead {
+    /// Reads the log; fills deltas of at most so many bytes, and so many beside the active one.
+    fn new(
         disk: &Arc<dyn Disk>,
-        log_dir: &Path,
-        base: &RecoveryBase,
+        dir: &Path,
         options: &EngineOptions,
         checkpoint: &Checkpoint,
-    ) -> Result<(Replay, Recovered)> {
-        let mut replay = Replay::new(options.delta_bytes, checkpoint)?;
-        let recovered = log::recover(&**disk, log_dir, base, &mut |lsn, time, op| {
-            replay.apply(lsn, time, op.table, op.key, op.change)
-        })?;
-        Ok((replay, recovered))
-    }
-
-    fn new(delta_bytes: usize, checkpoint: &Checkpoint) -> Result<Replay> {
-        let catalogue = catalogue_of(checkpoint)?;
-        let highest_table = catalogue.highest_id();
-        let (active, writer) = Delta::new();
-        let last = (checkpoint.lsn(), checkpoint.meta().time);
-        Ok(Replay {
-            delta_bytes,
-            catalogue,
-            sealed: Vec::new(),
-            active,
-            writer,
-            last,
-            highest_table,
-        })
-    }
-
-    fn apply(
-        &mut self,
-        lsn: Lsn,
-        time: i64,
-        table: TableId,
-        key: &[u8],
-        change: Change<'_>,
-    ) -> Result<()> {
-        // A delta ends between two commits, never within one.
-        if lsn > self.last.0 && self.active.bytes() >= self.delta_bytes {
-            let (active, writer) = Delta::new();
-            let delta = std::mem::replace(&mut self.active, active);
-            self.writer = writer;
-            self.sealed.push((delta, self.last.0, self.last.1));
-        }
-        self.last = (lsn, time);
-        if table == CATALOGUE {
-            self.catalogue.apply(key, change)?;
-            let id = key.try_into().map(TableId::from_be_bytes).unwrap_or(0);
-            self.highest_table = self.highest_table.max(id);
-        }
-        let change = match change {
-            Change::Put(bytes) if bytes.len() >= super::batch::SHARED_VALUE_BYTES => {
-                DeltaChange::Shared(bytes.into())
+        (delta_bytes, most_sealed): (usize, usize),
+    ) -> Result<LogRead> {
+        let log_dir = dir.join(LOG_DIR);
+        let (stored, mut base) = base_of(disk, dir, checkpoint)?;
+        let mut replay = Replay::new(delta_bytes, most_sealed, checkpoint)?;
+        match replay.fill(&**disk, &log_dir, &base) {
+            Err(error) if options.accept_lost_log && error.code() == code::LOG_UNAVAILABLE => {
+                base.durable_hint = 0;
+                log_folder::replace_lost(disk, dir, options)?;
+                let mut replay = Replay::new(delta_bytes, most_sealed, checkpoint)?;
+                let recovered = replay.fill(&**disk, &log_dir, &base)?;
+                Ok(LogRead { base, stored, replay, recovered, lost: true })
             }
-            Change::Put(bytes) => DeltaChange::Put(bytes),
-            Change::Delete => DeltaChange::Delete,
-        };
-        self.writer.insert(table, key, lsn, change);
-        Ok(())
+            recovered => Ok(LogRead { base, stored, replay, recovered: recovered?, lost: false }),
+        }
     }
+}
+
+/// An open data file whose log is still to be taken up.
+struct Opened {
+    data: Arc<DataFile>,
+    checkpoint: Arc<Checkpoint>,
+    lock: DirLock,
+    budget: Budget,
+}
+
+/// Takes up the log where it ended.
+fn go_on(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: &EngineOptions,
+    opened: Opened,
+    read: LogRead,
+) -> Result<Found> {
+    let Opened { data, mut checkpoint, lock, budget } = opened;
+    let LogRead { base, stored, mut replay, recovered, lost } = read;
+    let ancestry_file = Arc::new(AncestryFile::new(disk.clone(), dir, stored));
+    let mut log = start_log(disk, dir, options, (&base, &recovered, &ancestry_file))?;
+    let upkeep = log.upkeep();
+    upkeep.keep_from(options.keep_log_from);
+    let (last_lsn, eras) = (recovered.last_lsn, &recovered.eras[..]);
+    let judged =
+        Judged { eras, last_lsn, data: &data, ancestry_file: &ancestry_file, upkeep: &upkeep };
+    let mut durable_checkpoint = 0;
+    if replay.overflowed {
+        // A checkpoint holds nothing that the log could still lose.
+        let durable_hint = log.sync()?;
+        let base = RecoveryBase { durable_hint, ..base.clone() };
+        checkpoint = replay.fill_rest(&**disk, &dir.join(LOG_DIR), &base, &judged, checkpoint)?;
+        durable_checkpoint = checkpoint.lsn();
+        budget.set_data_bytes(checkpoint.meta().bytes());
+    }
+    if options.keep_log_from.is_some() {
+        // A segment of old commits that cannot be read is no reason not to open: it counts nothing,
+        // and the backup that is to archive it tells of it.
+        let _uncounted = upkeep.count();
+    }
+    replay.note_peak();
+    let era = recovered.era().clone();
+    let deltas = replay.deltas();
+    let sealed = replay.sealed(&judged);
+    let catalogue = Arc::new(replay.catalogue);
+    let next_table_id = checkpoint.meta().next_table_id.max(replay.highest_table.saturating_add(1));
+    let views = Views::new(View { checkpoint, deltas, catalogue, lock: Some(lock) }, last_lsn);
+    let leader = Leader {
+        log,
+        writer: replay.writer,
+        active: replay.active,
+        next_lsn: last_lsn + 1,
+        last_time: recovered.last_time,
+        ancestry: era.ancestry,
+        foreign: era.foreign || recovered.tail_cut.is_some() || lost,
+    };
+    Ok(Found {
+        store_id: base.store_id,
+        data,
+        ancestry_file,
+        views,
+        leader,
+        next_table_id,
+        sealed,
+        lost_log: lost,
+        budget,
+        peak_delta_bytes: replay.peak_bytes,
+        durable_checkpoint,
+    })
+}
+
+/// The writing end of the log that was read.
+fn start_log(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: &EngineOptions,
+    (base, recovered, ancestry_file): (&RecoveryBase, &Recovered, &Arc<AncestryFile>),
+) -> Result<Log> {
+    let era = recovered.era();
+    let params = LogParams {
+        store_id: base.store_id,
+        ancestry: era.ancestry.clone(),
+        ancestry_file: ancestry_file.clone(),
+        applied: era.foreign,
+        segment_bytes: LogCap::segment_bytes(options.log_cap, options.segment_bytes),
+        next_lsn: recovered.last_lsn + 1,
+        last_time: recovered.last_time,
+        prev: recovered.end,
+        durable_lsn: recovered.durable_lsn,
+        unproven: recovered.unproven.clone(),
+    };
+    let mut log = Log::start(disk.clone(), dir.join(LOG_DIR), params)?;
+    let pairs = options.context.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let context = log.define_context(&Context { pairs: pairs.collect() })?;
+    debug_assert_eq!(context, FIRST_CONTEXT);
+    Ok(log)
 }

@@ -43,9 +43,9 @@ pub(crate) struct EngineOptions {
     pub(crate) page_size: u32,
     /// Bytes of a log segment.
     pub(crate) segment_bytes: u64,
-    /// Bytes of committed records kept in memory before they are turned into pages. At most twice
-    /// as much is held (once more while a backup pins), then writers wait.
-    pub(crate) delta_bytes: usize,
+    /// Bytes of committed records that are kept in memory; see `budget.rs`. `None` for a part of what
+    /// the stores of the process share.
+    pub(crate) memory_budget: Option<usize>,
     /// Bound of the time between the acknowledgement of an `Eventual` commit and its sync.
     pub(crate) eventual_sync: Duration,
     /// The log is kept from this commit on, whatever the checkpoints hold; `None` keeps what the
@@ -72,7 +72,7 @@ impl Default for EngineOptions {
             data_file: DATA_FILE,
             page_size: 4096,
             segment_bytes: 64 << 20,
-            delta_bytes: 64 << 20,
+            memory_budget: None,
             eventual_sync: Duration::from_millis(200),
             keep_log_from: None,
             log_cap: None,

@@ -31,8 +31,18 @@ pub struct EngineStats {
     pub waits_for_room_micros: u64,
     /// Bytes of committed records in the active delta.
     pub active_delta_bytes: u64,
+    /// Bytes of it from which on it becomes a checkpoint: they grow with the data, up to a third of the
+    /// memory budget.
+    pub delta_cap_bytes: u64,
     /// Deltas that are not yet in the tree.
     pub deltas: u64,
+    /// Bytes of committed records in all of them.
+    pub delta_bytes: u64,
+    /// The most that these were since the store was opened, recovery included.
+    pub peak_delta_bytes: u64,
+    /// How many there may be: [`StoreBuilder::memory_budget`](crate::StoreBuilder::memory_budget), or this
+    /// store's part of what the stores of the process share.
+    pub memory_budget_bytes: u64,
     /// Bytes of the data file.
     pub data_file_bytes: u64,
     /// Bytes of free pages in it.
@@ -59,6 +69,7 @@ pub(super) struct Counters {
     checkpoint_micros: AtomicU64,
     waits_for_room: AtomicU64,
     waits_for_room_micros: AtomicU64,
+    peak_delta_bytes: AtomicU64,
 }
 
 fn micros(time: Duration) -> u64 {
@@ -66,6 +77,18 @@ fn micros(time: Duration) -> u64 {
 }
 
 impl Counters {
+    /// Counters of a store whose deltas held so much while its log was read.
+    pub(super) fn starting(peak_delta_bytes: usize) -> Counters {
+        let counters = Counters::default();
+        counters.holds(peak_delta_bytes);
+        counters
+    }
+
+    /// The deltas hold so many bytes now.
+    pub(super) fn holds(&self, bytes: usize) {
+        self.peak_delta_bytes.fetch_max(bytes as u64, Ordering::Relaxed);
+    }
+
     pub(super) fn group(&self, commits: usize) {
         self.commits.fetch_add(commits as u64, Ordering::Relaxed);
         self.groups.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +109,7 @@ impl Counters {
         stats.groups = self.groups.load(Ordering::Relaxed);
         stats.checkpoints = self.checkpoints.load(Ordering::Relaxed);
         stats.checkpoint_micros = self.checkpoint_micros.load(Ordering::Relaxed);
+        stats.peak_delta_bytes = self.peak_delta_bytes.load(Ordering::Relaxed);
         stats.waits_for_room = self.waits_for_room.load(Ordering::Relaxed);
         stats.waits_for_room_micros = self.waits_for_room_micros.load(Ordering::Relaxed);
     }

@@ -1,9 +1,11 @@
 //! The engine as a whole, on the simulated disk.
 
 mod apply;
+mod budget;
 mod checkpoints;
 mod closing;
 mod faults;
+mod full;
 mod model;
 mod races;
 
@@ -19,7 +21,11 @@ use crate::error::{ErrorKind, Result};
 const DIR: &str = "/store";
 
 fn small() -> EngineOptions {
-    EngineOptions { delta_bytes: 8 << 10, segment_bytes: 16 << 10, ..EngineOptions::default() }
+    EngineOptions {
+        memory_budget: Some(24 << 10),
+        segment_bytes: 16 << 10,
+        ..EngineOptions::default()
+    }
 }
 
 fn open(sim: &Arc<SimDisk>) -> Result<Engine> {

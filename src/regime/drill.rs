@@ -21,7 +21,7 @@ use super::state::{Checked, Status};
 use crate::archive::{Progress, stopped};
 use crate::disk::atomic::remove_tree;
 use crate::disk::{Disk, atomic};
-use crate::engine::{Lsn, Snapshot, inspect};
+use crate::engine::{EngineOptions, Lsn, Snapshot, inspect};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::restore::{Archive, verify_store_on};
 
@@ -150,7 +150,7 @@ fn compare(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(stopped(dir)),
     };
-    let restored = inspect(disk, dir)?.snapshot;
+    let restored = inspect(disk, dir, &EngineOptions::default())?;
     if restored.lsn() != header.lsn {
         let message = format!("it is at LSN {}, and not at {}", restored.lsn(), header.lsn);
         return Err(differs(archive, &message));

@@ -45,13 +45,28 @@ pub(super) struct Target {
     folder_attributes: Vec<(PathBuf, u32, i64)>,
     files: usize,
     bytes: u64,
+    /// Small attachments that are not durable yet.
+    unsynced: Vec<Open>,
+    /// There are more of them than are kept open: all are made durable at once.
+    many_unsynced: bool,
 }
+
+/// Attachments up to this length are made durable together at the end, more than so many by one call:
+/// a sync of each takes a commit of the file system's journal.
+const SMALL: u64 = 1 << 20;
+const MOST_OPEN: usize = 32;
 
 struct Open {
     file: Arc<dyn File>,
     path: PathBuf,
     at: u64,
     gathered: Vec<u8>,
+}
+
+impl Open {
+    fn sync(&self) -> Result<()> {
+        self.file.sync().map_err(|e| Error::io("sync a restored file", &self.path, e))
+    }
 }
 
 impl Target {
@@ -115,6 +130,8 @@ impl Target {
             folder_attributes: Vec::new(),
             files: 0,
             bytes: 0,
+            unsynced: Vec::new(),
+            many_unsynced: false,
         }
     }
 
@@ -210,6 +227,7 @@ impl Target {
 
     /// Makes everything durable where it is; gives the number of files and their bytes.
     pub(super) fn settle(&mut self) -> Result<(usize, u64)> {
+        self.sync_small()?;
         for (path, target) in std::mem::take(&mut self.links) {
             self.make_folders_above(&path)?;
             self.disk
@@ -225,6 +243,16 @@ impl Target {
             self.disk.sync_dir(folder).map_err(|e| Error::io("sync a folder", folder, e))?;
         }
         Ok((self.files, self.bytes))
+    }
+
+    /// Makes the small attachments durable.
+    fn sync_small(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.many_unsynced) {
+            let path = self.partial.join(ATTACHMENTS);
+            let synced = self.disk.sync_below(&path);
+            synced.map_err(|e| Error::io("sync the restored attachments", &path, e))?;
+        }
+        self.unsynced.drain(..).try_for_each(|open| open.sync())
     }
 
     /// Makes everything durable and gives it its name.
@@ -343,7 +371,15 @@ impl Unpack for Target {
                     .set_attributes(&open.path, entry.meta.mode & PLAIN_BITS, entry.meta.mtime)
                     .map_err(|e| Error::io("set the attributes of", &open.path, e))?;
             }
-            open.file.sync().map_err(|e| Error::io("sync a restored file", &open.path, e))?;
+            if !is_attachment(entry) || entry.meta.size > SMALL {
+                open.sync()?;
+            } else if !self.many_unsynced {
+                self.unsynced.push(open);
+                if self.unsynced.len() > MOST_OPEN {
+                    self.unsynced.clear();
+                    self.many_unsynced = true;
+                }
+            }
             self.files += 1;
             self.bytes += entry.meta.size;
         }

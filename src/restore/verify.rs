@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::archive::Progress;
 use crate::disk::{Disk, RealDisk};
 use crate::engine::tree::{TreeReport, verify_data_file};
-use crate::engine::{DATA_FILE, Inspected, Lsn, Snapshot, inspect};
+use crate::engine::{DATA_FILE, Lsn, survey};
 use crate::error::Result;
 use crate::store::Store;
 
@@ -70,13 +70,14 @@ pub(crate) fn verify_store_on(
     dir: &Path,
     tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<StoreCheck> {
-    let Inspected { snapshot, unlocked } = inspect(disk, dir)?;
+    let surveyed = survey(disk, dir)?;
     let path = dir.join(DATA_FILE);
-    let page = snapshot.checkpoint().meta().page_size as u64;
+    let page = surveyed.checkpoint.meta().page_size as u64;
     let report = verify_data_file(&**disk, &path, &mut |read, pages| {
         tell(Progress { done: read * page, total: pages * page })
     })?;
-    Ok(StoreCheck { unlocked, ..StoreCheck::of(&snapshot, &report.into_result(&path)?) })
+    let unlocked = surveyed.lock.is_none();
+    Ok(StoreCheck { unlocked, ..StoreCheck::of(surveyed.lsn, &report.into_result(&path)?) })
 }
 
 impl Store {
@@ -90,14 +91,14 @@ impl Store {
         let snapshot = engine.snapshot()?;
         let path = engine.dir().join(DATA_FILE);
         let report = snapshot.checkpoint().verify()?.into_result(&path)?;
-        Ok(StoreCheck::of(&snapshot, &report))
+        Ok(StoreCheck::of(snapshot.lsn(), &report))
     }
 }
 
 impl StoreCheck {
-    fn of(snapshot: &Snapshot, report: &TreeReport) -> StoreCheck {
+    fn of(lsn: Lsn, report: &TreeReport) -> StoreCheck {
         StoreCheck {
-            lsn: snapshot.lsn(),
+            lsn,
             checkpoint_lsn: report.lsn,
             tables: report.tables.len() as u64,
             records: report.tables.iter().map(|(_, records)| records).sum(),

@@ -53,7 +53,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Bytes of a log segment. By default 64 MiB.
+    /// The most bytes that a log segment has. By default 64 MiB. The first one since an opening has 1 MiB,
+    /// each later one twice as much as the one before, up to this.
     pub fn segment_size(mut self, bytes: u64) -> Self {
         self.engine.segment_bytes = bytes;
         self
@@ -96,10 +97,16 @@ impl StoreBuilder {
         self
     }
 
-    /// Bytes of committed records that are kept in memory before they are turned into pages; up to
-    /// three times as much can be in use. By default 64 MiB.
-    pub fn delta_cap(mut self, bytes: usize) -> Self {
-        self.engine.delta_bytes = bytes;
+    /// Bytes of committed records that the store may keep in memory until they are in pages of the data
+    /// file. They are kept in deltas of at most a third of it: one that takes commits, one that becomes
+    /// pages meanwhile, and one more while a backup begins. Within that a delta grows with the data,
+    /// since a larger one rewrites fewer pages. A write that finds no room waits. Recovery keeps to it too.
+    ///
+    /// By default the stores of the process share a quarter of the memory that it may use (that of the
+    /// machine, or of its control group if that is less), but no more than 768 MiB; each has an equal
+    /// part, at least 12 MiB. On a disk that does not tell of memory it is 192 MiB.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.engine.memory_budget = Some(bytes);
         self
     }
 

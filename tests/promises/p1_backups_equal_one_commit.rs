@@ -41,7 +41,7 @@ impl Place {
     fn builder(&self, name: &str) -> StoreBuilder {
         Store::builder(self.root.join(name))
             .disk(self.disk.clone())
-            .delta_cap(16 << 10)
+            .memory_budget(48 << 10)
             .segment_size(64 << 10)
     }
 

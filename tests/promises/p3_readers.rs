@@ -94,7 +94,7 @@ impl Model {
 fn readers_see_one_commit_and_none_before_what_was_acknowledged_whatever_goes_on() {
     let seed = seed("readers_see_one_commit");
     let model = Model { seed };
-    let scene = Scene::with(0, |builder| builder.mode(Mode::Server).delta_cap(256 << 10));
+    let scene = Scene::with(0, |builder| builder.mode(Mode::Server).memory_budget(768 << 10));
     let (store, acknowledged, done) = (&scene.store, AtomicU64::new(0), AtomicBool::new(false));
     let going = || !done.load(Ordering::Acquire);
     std::thread::scope(|scope| {

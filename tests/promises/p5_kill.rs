@@ -26,7 +26,7 @@ const KEPT: u64 = 40;
 const LAST: u64 = u64::MAX;
 
 fn open(home: &Path) -> Store {
-    let builder = Store::builder(home.join("store")).delta_cap(16 << 10).segment_size(64 << 10);
+    let builder = Store::builder(home.join("store")).memory_budget(48 << 10).segment_size(64 << 10);
     builder.open_or_create().unwrap()
 }
 

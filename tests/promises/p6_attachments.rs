@@ -311,3 +311,32 @@ fn live_attachments_are_copied_without_a_hold_unless_one_is_asked_for() {
     assert!(!locked.load(std::sync::atomic::Ordering::SeqCst));
     assert_eq!((report.hold, report.longest_wait), (Duration::ZERO, Duration::ZERO));
 }
+
+#[test]
+fn many_small_attachments_are_restored_in_linear_time_and_are_durable() {
+    let calls_for = |files: usize| {
+        let scene = Scene::new(Mode::Server, 10);
+        scene.sim.create_dir(Path::new("/many")).unwrap();
+        for n in 0..files {
+            let content = if n % 2 == 0 { Vec::new() } else { vec![n as u8; 10] };
+            write_file(&scene.sim, &PathBuf::from(format!("/many/{n:05}")), &content);
+        }
+        let report = scene.store.backup(TO).attachment("/many").run().unwrap();
+        let before = scene.sim.calls();
+        scene.archive(&report.archive).restore("/copy").run().unwrap();
+        let calls = scene.sim.calls() - before;
+        let after = scene.sim.reboot(stillpoint::disk::Survival::Nothing);
+        for n in 0..files {
+            let path = PathBuf::from(format!("/copy/attachments/many/{n:05}"));
+            assert_eq!(
+                read_file(&after, &path),
+                read_file(&scene.sim, &PathBuf::from(format!("/many/{n:05}")))
+            );
+        }
+        calls
+    };
+    let (few, more, most) = (calls_for(20), calls_for(420), calls_for(820));
+    assert!(more - few < 400 * 12, "{} calls for 400 files", more - few);
+    let (first, second) = (more - few, most - more);
+    assert!(second.abs_diff(first) < 400, "{first} calls for 400 files, {second} for 400 more");
+}

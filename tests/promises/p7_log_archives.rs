@@ -18,7 +18,7 @@ use crate::scene::{ITEMS, STORE, Scene, TO, read_file};
 
 /// A store whose segments and deltas are small, so that checkpoints and segments come often.
 fn small(builder: StoreBuilder) -> StoreBuilder {
-    builder.segment_size(16 << 10).delta_cap(16 << 10)
+    builder.segment_size(16 << 10).memory_budget(48 << 10)
 }
 
 fn scene() -> Scene {
@@ -287,7 +287,7 @@ fn a_number_that_is_taken_by_another_log_archive_is_not_replaced() {
 #[test]
 fn commits_that_a_crash_took_are_in_no_log_archive() {
     let scene = Scene::with(10, |builder| {
-        let builder = small(builder).delta_cap(1 << 20);
+        let builder = small(builder).memory_budget(3 << 20);
         builder.durability(Durability::Eventual).eventual_sync(Duration::from_secs(3600))
     });
     let first = backup(&scene.store);

@@ -13,7 +13,7 @@ const ELSEWHERE: &str = "/fast/log";
 const CAP: u64 = 100 << 10;
 
 fn small(builder: StoreBuilder) -> StoreBuilder {
-    builder.segment_size(16 << 10).delta_cap(16 << 10)
+    builder.segment_size(16 << 10).memory_budget(48 << 10)
 }
 
 fn one(store: &Store) -> Result<()> {

@@ -98,6 +98,10 @@ impl File for RealFile {
         self.file.sync_data()
     }
 
+    fn start_writeback(&self, offset: u64, len: u64) {
+        crate::disk::writeback::start(&self.file, offset, len);
+    }
+
     fn drop_cache(&self, offset: u64, len: u64) {
         // Advice only: where the system does not take it, the next read comes from its cache.
         if let Some(len) = NonZeroU64::new(len) {

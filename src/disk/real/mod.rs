@@ -122,6 +122,11 @@ impl Disk for RealDisk {
         Ok(rustix::fs::fsync(self.at(path).open_dir()?)?)
     }
 
+    fn sync_below(&self, path: &Path) -> io::Result<()> {
+        // All of the file system at once: one commit of its journal.
+        Ok(rustix::fs::syncfs(self.at(path).open_dir()?)?)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::new(self.at(path).open_dir()?)? {
@@ -213,6 +218,10 @@ impl Disk for RealDisk {
             None => rustix::fs::statvfs(path)?,
         };
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn memory(&self) -> Option<u64> {
+        crate::disk::memory::limit()
     }
 
     fn handle(&self) -> Arc<dyn Disk> {

@@ -17,7 +17,7 @@
 //! - A head carries the *chain*, the checksum of the head before it (of the segment's header for the
 //!   first one). A head covers its body's checksum: equal chains mean equal history.
 
-use crate::engine::{Lsn, StoreId, Timeline};
+use crate::engine::{LSN_LIMIT, Lsn, StoreId, Timeline};
 
 /// The format that this version writes and the only one that it reads.
 pub(crate) const FORMAT: u32 = 2;
@@ -144,7 +144,7 @@ impl SegmentHeader {
         let base_time = i64::from_le_bytes(at.take());
         let flags = u32::from_le_bytes(at.take());
         let ancestry_digest = u64::from_le_bytes(at.take());
-        if prev_number >= number || base == Lsn::MAX || flags & !APPLIED != 0 {
+        if prev_number >= number || base >= LSN_LIMIT || flags & !APPLIED != 0 {
             return Err(Malformed::Field);
         }
         let prev =
@@ -275,7 +275,8 @@ impl GroupHead {
             2 => (HeadKind::Trailer, size == GROUP_HEAD && contexts == 0),
             _ => return Err(Malformed::Field),
         };
-        let lsn_fits = first_lsn > 0 && first_lsn.checked_add(commits.into()).is_some();
+        let next_lsn = first_lsn.checked_add(commits.into());
+        let lsn_fits = first_lsn > 0 && next_lsn.is_some_and(|next| next <= LSN_LIMIT);
         if !sound || !lsn_fits || synced_through >= first_lsn || reserved != 0 {
             return Err(Malformed::Field);
         }

@@ -15,6 +15,7 @@
 //! What it does not do: it groups nothing (the commit line does), it knows no tables and no values.
 
 mod chain;
+mod closing;
 mod format;
 mod group;
 mod keep;
@@ -22,6 +23,7 @@ mod prepare;
 mod reader;
 mod recovery;
 mod replay;
+mod reserve;
 mod segment;
 mod sync;
 mod upkeep;

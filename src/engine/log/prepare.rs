@@ -4,6 +4,9 @@
 //! than a write and a sync of its content, and meets no full disk. A background thread calls
 //! [`Supply::prepare`]; where it did not come in time, the writer makes the segment itself.
 //!
+//! Segments begin small and grow, each twice as long as the one before, so that a small store takes
+//! little room and a busy one seldom changes its segment. None takes more than a part of what is free.
+//!
 //! Invariants: segments are put to use in the order of their numbers. A failure leaves nothing
 //! behind that matters (a blank segment means nothing to recovery) and latches nothing here: the next
 //! call begins anew. A want that passes (of room, file handles, memory) is told apart from a medium
@@ -11,14 +14,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::segment::{met, path_of};
+use super::reserve::Reserve;
+use super::segment::{met, passes, path_of};
 use crate::disk::atomic::{parent, sync_name};
 use crate::disk::{Disk, File, OpenMode};
 use crate::{Error, Result};
+
+/// Length of the first segment, where no other is asked for.
+const FIRST_SEGMENT: u64 = 1 << 20;
+/// A segment that is shorter than what is asked for, for want of room, is at least so long.
+const LEAST_SEGMENT: u64 = 64 << 10;
+/// What part of the free room a segment may take.
+const PART_OF_FREE: u64 = 8;
 
 /// A segment without content, ready to be written.
 pub(crate) struct Blank {
@@ -33,7 +44,10 @@ pub(crate) struct Blank {
 pub(crate) struct Supply {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// The most that a segment has, unless one group needs more.
     segment_bytes: AtomicU64,
+    /// What the reserve says of itself, for those who must not wait for the shelf.
+    lacks_reserve: AtomicBool,
     /// Held while a segment is made, so that numbers are used in order.
     shelf: Mutex<Shelf>,
 }
@@ -41,6 +55,9 @@ pub(crate) struct Supply {
 struct Shelf {
     ready: Option<Blank>,
     next_number: u64,
+    /// Length of the next segment, where `segment_bytes` and the free room allow it.
+    next_bytes: u64,
+    reserve: Reserve,
     /// The folder of the log is known to exist, durably.
     has_dir: bool,
 }
@@ -53,8 +70,17 @@ impl Supply {
         segment_bytes: u64,
         next_number: u64,
     ) -> Supply {
-        let shelf = Mutex::new(Shelf { ready: None, next_number, has_dir: false });
-        Supply { disk, dir, segment_bytes: AtomicU64::new(segment_bytes), shelf }
+        let reserve = Reserve::new(&dir);
+        let next_bytes = FIRST_SEGMENT;
+        let shelf = Shelf { ready: None, next_number, next_bytes, reserve, has_dir: false };
+        let shelf = Mutex::new(shelf);
+        Supply {
+            disk,
+            dir,
+            segment_bytes: AtomicU64::new(segment_bytes),
+            lacks_reserve: AtomicBool::new(false),
+            shelf,
+        }
     }
 
     /// Makes segments of another length from now on. The one that is ready stays as it is.
@@ -74,9 +100,38 @@ impl Supply {
     pub(crate) fn prepare(&self) -> Result<()> {
         let mut shelf = self.shelf.lock();
         if shelf.ready.is_none() {
-            shelf.ready = Some(self.make(&mut shelf, self.segment_bytes())?);
+            shelf.ready = Some(self.make(&mut shelf, 0)?);
         }
         Ok(())
+    }
+
+    /// Makes the reserve where it is missing and there is room.
+    pub(crate) fn keep_reserve(&self) {
+        let mut shelf = self.shelf.lock();
+        if shelf.has_dir && self.lacks_reserve() {
+            self.keep(&mut shelf.reserve, self.free_space());
+        }
+    }
+
+    fn keep(&self, reserve: &mut Reserve, free: u64) {
+        reserve.keep(&*self.disk, free);
+        self.lacks_reserve.store(reserve.is_missing(), Ordering::Release);
+    }
+
+    /// Gives the room of the reserve back to the disk; whether there was any.
+    pub(crate) fn spend_reserve(&self) -> bool {
+        let mut shelf = self.shelf.lock();
+        self.lacks_reserve.store(true, Ordering::Release);
+        shelf.reserve.spend(&*self.disk)
+    }
+
+    /// Whether there is no reserve: what needs room should not be taken.
+    pub(crate) fn lacks_reserve(&self) -> bool {
+        self.lacks_reserve.load(Ordering::Acquire)
+    }
+
+    fn free_space(&self) -> u64 {
+        self.disk.free_space(&self.dir).unwrap_or(u64::MAX)
     }
 
     /// Whether a segment is ready.
@@ -92,7 +147,7 @@ impl Supply {
     pub(crate) fn take(&self, needed: u64) -> Result<Blank> {
         let mut shelf = self.shelf.lock();
         let Some(mut blank) = shelf.ready.take() else {
-            return self.make(&mut shelf, needed.max(self.segment_bytes()));
+            return self.make(&mut shelf, needed);
         };
         if blank.capacity < needed {
             if let Err(e) = self.fill(&*blank.file, &blank.path, needed) {
@@ -104,15 +159,36 @@ impl Supply {
         Ok(blank)
     }
 
-    /// Removes the segment that was made ready and is not needed any more.
+    /// Removes the segment that was made ready and is not needed any more. The reserve stays.
     pub(crate) fn discard(&self) -> Result<()> {
         let Some(blank) = self.shelf.lock().ready.take() else { return Ok(()) };
         let remove = self.disk.remove_file(&blank.path);
         remove.map_err(|e| Error::io("remove an unused log segment", &blank.path, e))
     }
 
-    fn make(&self, shelf: &mut Shelf, capacity: u64) -> Result<Blank> {
+    /// Makes a segment of the length that is due, or as much of it as there is room for; of `needed`
+    /// bytes at least.
+    fn make(&self, shelf: &mut Shelf, needed: u64) -> Result<Blank> {
         self.ensure_dir(shelf)?;
+        let free = self.free_space();
+        let most = self.segment_bytes();
+        let least = LEAST_SEGMENT.min(most).max(needed);
+        let due = shelf.next_bytes.min(most).min((free / PART_OF_FREE).next_multiple_of(4096));
+        let mut capacity = due.max(least);
+        let blank = loop {
+            match self.make_of(shelf, capacity) {
+                Err(error) if passes(&error) && capacity > least => {
+                    capacity = (capacity / 2).max(least);
+                }
+                made => break made?,
+            }
+        };
+        shelf.next_bytes = shelf.next_bytes.saturating_mul(2).min(most.max(FIRST_SEGMENT));
+        self.keep(&mut shelf.reserve, free.saturating_sub(capacity));
+        Ok(blank)
+    }
+
+    fn make_of(&self, shelf: &mut Shelf, capacity: u64) -> Result<Blank> {
         let number = shelf.next_number;
         let path = path_of(&self.dir, number);
         let file = self

@@ -6,6 +6,7 @@
 
 mod damage;
 mod faults;
+mod forged;
 mod history;
 mod keep;
 mod model;

@@ -46,7 +46,23 @@ impl Upkeep {
     /// latched, and a later call may succeed.
     pub(crate) fn prepare(&self) -> Result<()> {
         self.0.trim()?;
+        self.0.supply.keep_reserve();
         self.0.supply.prepare()
+    }
+
+    /// Makes the reserve where it is missing and there is room for it again.
+    pub(crate) fn keep_reserve(&self) {
+        self.0.supply.keep_reserve();
+    }
+
+    /// Gives the room of the reserve back to the disk; whether there was any.
+    pub(crate) fn spend_reserve(&self) -> bool {
+        self.0.supply.spend_reserve()
+    }
+
+    /// Whether there is no reserve: what needs room should not be taken.
+    pub(crate) fn lacks_reserve(&self) -> bool {
+        self.0.supply.lacks_reserve()
     }
 
     /// Makes segments of another length from now on.

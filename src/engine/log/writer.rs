@@ -17,7 +17,7 @@ use super::segment::{numbers, path_of};
 use super::sync::{SyncSet, SyncState, Unproven};
 use super::upkeep::{Shared, Upkeep};
 use crate::disk::{Disk, File};
-use crate::engine::{Ancestry, AncestryFile, Lsn, StoreId};
+use crate::engine::{Ancestry, AncestryFile, LSN_LIMIT, Lsn, StoreId};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes before a body in the buffer: room for both headers, of which a group in the middle of a
@@ -85,7 +85,7 @@ struct Defined {
 
 /// The writing end of the log.
 pub(crate) struct Log {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     store_id: StoreId,
     ancestry: Ancestry,
     ancestry_file: Arc<AncestryFile>,
@@ -104,7 +104,7 @@ impl Log {
     /// # Errors
     /// [`ErrorKind::Invalid`] where `params` contradict each other; errors of listing the folder.
     pub(crate) fn start(disk: Arc<dyn Disk>, dir: PathBuf, params: LogParams) -> Result<Log> {
-        let base = params.next_lsn.wrapping_sub(1);
+        let base = params.next_lsn.saturating_sub(1);
         let follows = params.prev.is_none_or(|prev| prev.lsn == base);
         if params.next_lsn == 0 || !follows || params.durable_lsn > base {
             return Err(Error::new(ErrorKind::Invalid, "the log does not go on where it ended"));
@@ -244,8 +244,15 @@ impl Log {
         if commits.iter().any(|commit| commit.context() as usize >= self.contexts.len()) {
             return invalid("a commit with a context that was not defined");
         }
-        u32::try_from(commits.len())
-            .map_err(|_| Error::new(ErrorKind::Limit, "too many commits in one group"))
+        let count = u32::try_from(commits.len())
+            .map_err(|_| Error::new(ErrorKind::Limit, "too many commits in one group"))?;
+        if self.next_lsn.checked_add(count.into()).is_none_or(|next| next > LSN_LIMIT) {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                "the store has had as many commits as it can",
+            ));
+        }
+        Ok(count)
     }
 
     /// The contexts of `commits` that the current segment does not define yet, each once.
@@ -409,15 +416,26 @@ impl Log {
         self.shared.sync.durable()
     }
 
-    /// Ends the log cleanly: all durable, a trailer that says so, nothing prepared and no room that
-    /// was allocated ahead left behind. The next recovery then need not look for lost commits behind
-    /// the end.
-    pub(crate) fn close(&mut self) -> Result<()> {
-        self.sync()?;
+    /// Gives the room that is kept for a full disk back to it; whether there was any.
+    pub(crate) fn spend_reserve(&self) -> bool {
+        self.shared.supply.spend_reserve()
+    }
+
+    /// Where the newest closed segment ended.
+    pub(super) fn end(&self) -> Option<SegmentEnd> {
+        self.prev
+    }
+
+    /// Begins a segment, ends it without a commit, and makes it durable.
+    pub(super) fn write_marker(&mut self, needed: u64) -> Result<()> {
+        self.begin_segment(needed)?;
+        let sync = &self.shared.sync;
+        let active = self.active.as_mut().expect("it was begun");
+        active.wrote(active.file.write_at(&active.header.encode(), 0), sync)?;
+        active.end = SEGMENT_HEADER as u64;
+        sync.wrote(active.end, self.next_lsn - 1);
         self.roll()?;
-        self.sync()?;
-        self.shared.trim()?;
-        self.shared.supply.discard()
+        self.sync().map(drop)
     }
 }
 

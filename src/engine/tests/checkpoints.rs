@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::*;
 
-fn open_with(sim: &Arc<SimDisk>, delta_bytes: usize) -> Result<Engine> {
+fn open_with(sim: &Arc<SimDisk>, delta: usize) -> Result<Engine> {
     let disk: Arc<dyn Disk> = sim.clone();
-    Engine::open(disk, Path::new(DIR), EngineOptions { delta_bytes, ..small() })
+    Engine::open(disk, Path::new(DIR), EngineOptions { memory_budget: Some(3 * delta), ..small() })
 }
 
 /// Flips a bit in the last group of the log, which then looks like a torn tail.

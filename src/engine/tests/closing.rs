@@ -54,3 +54,89 @@ fn a_pin_that_was_given_while_the_engine_closed_keeps_the_folder() {
         }
     }
 }
+
+fn log_bytes(sim: &SimDisk) -> u64 {
+    let log = Path::new(DIR).join(LOG_DIR);
+    let names = sim.list(&log).unwrap_or_default();
+    names.iter().map(|name| sim.metadata(&log.join(name)).unwrap().len).sum()
+}
+
+/// A closed store whose log of one segment is longer than what is left where it is.
+fn with_a_long_log(sim: &Arc<SimDisk>, keep: Option<Lsn>) -> (Engine, TableId) {
+    create(sim).close().unwrap();
+    let disk: Arc<dyn Disk> = sim.clone();
+    let options = EngineOptions {
+        memory_budget: Some(1 << 30),
+        segment_bytes: 8 << 20,
+        keep_log_from: keep,
+        ..small()
+    };
+    let engine = Engine::open(disk, Path::new(DIR), options).unwrap();
+    let items = define(&engine, "items");
+    for i in 0..40 {
+        engine.commit(put(items, &format!("{i:02}"), &[i; 60_000]), Durability::Eventual).unwrap();
+    }
+    (engine, items)
+}
+
+#[test]
+fn a_closed_store_keeps_no_log_that_its_tree_has_and_no_archive_needs() {
+    let sim = SimDisk::new(1);
+    let (engine, items) = with_a_long_log(&sim, None);
+    let position = engine.position();
+    engine.close().unwrap();
+    assert!(log_bytes(&sim) < 1000, "{} bytes of log", log_bytes(&sim));
+    let sim = sim.reboot(Survival::Nothing);
+    for round in 1..4 {
+        let engine = open(&sim).unwrap();
+        assert_eq!(contents(&engine.snapshot().unwrap(), items).len(), 39 + round);
+        assert_eq!((engine.position().lsn, engine.position().timeline), {
+            let since = round as u64 - 1;
+            (position.lsn + since, position.timeline)
+        });
+        engine.commit(put(items, &format!("x{round}"), b"!"), Durability::Immediate).unwrap();
+        engine.close().unwrap();
+    }
+    let log = Path::new(DIR).join(LOG_DIR);
+    for name in sim.list(&log).unwrap() {
+        sim.remove_file(&log.join(name)).unwrap();
+    }
+    let missing = open(&sim).err().expect("a store that has committed is not without a log");
+    assert_eq!(missing.code(), crate::error::code::LOG_UNAVAILABLE);
+}
+
+#[test]
+fn a_log_that_an_archive_needs_stays_when_the_store_is_closed() {
+    let sim = SimDisk::new(1);
+    let (engine, _) = with_a_long_log(&sim, Some(0));
+    engine.close().unwrap();
+    assert!(log_bytes(&sim) > 2 << 20);
+}
+
+#[test]
+fn a_crash_at_any_call_of_a_close_that_removes_the_log_loses_nothing() {
+    let sim = SimDisk::new(1);
+    let (engine, items) = with_a_long_log(&sim, None);
+    engine.checkpoint().unwrap();
+    engine.commit(put(items, "last", b"!"), Durability::Immediate).unwrap();
+    sim.crash_now();
+    drop(engine);
+    let sim = sim.reboot(Survival::Everything);
+    for call in 1.. {
+        let crashing = sim.image();
+        let engine = open(&crashing).unwrap();
+        engine.checkpoint().unwrap();
+        crashing.crash_at(crashing.calls() + call);
+        let over = engine.close().is_ok() && !crashing.crashed();
+        drop(engine);
+        for survival in [Survival::Nothing, Survival::Random(call)] {
+            let again = open(&crashing.reboot(survival));
+            let again = again.unwrap_or_else(|error| panic!("call {call}, {survival:?}: {error}"));
+            assert_eq!(contents(&again.snapshot().unwrap(), items).len(), 41, "call {call}");
+            assert_eq!(again.visible_lsn(), 42, "call {call}");
+        }
+        if over {
+            return;
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::*;
 /// An engine that seals and syncs nothing by itself.
 fn lazy() -> EngineOptions {
     let eventual_sync = Duration::from_secs(3600);
-    EngineOptions { delta_bytes: 16 << 20, eventual_sync, ..small() }
+    EngineOptions { memory_budget: Some(48 << 20), eventual_sync, ..small() }
 }
 
 /// The same with a table.

@@ -20,7 +20,7 @@ use super::relocate::{limit, relocate};
 use super::source::Mapped;
 use super::space::{ListRef, SpaceState, write_list};
 use super::writer::PageWriter;
-use crate::engine::{CATALOGUE, Change, Lsn, TableId, Timeline};
+use crate::engine::{CATALOGUE, Change, Lsn, TABLE_LIMIT, TableId, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest encoded definition of a table.
@@ -120,8 +120,8 @@ impl DataFile {
         let (mut space, old_list) =
             state.space.load(&**self.file(), self.path(), self.page_size())?;
         space.ripen(&self.pins());
-        let number = base.meta.number + 1;
-        let mut writer = PageWriter::new(self, number, space, state.allocated);
+        let mut writer = PageWriter::new(self, &base.meta, space, state.allocated)?;
+        let number = writer.number();
         let built = work(mapped, &old_list, &mut writer).and_then(|built| match built {
             Some(built) => finish_pages(base, built, &old_list, &mut writer).map(Some),
             None => Ok(None),
@@ -248,8 +248,11 @@ fn build(
     let mut next_table_id = base.meta.next_table_id;
     while let Some((CATALOGUE, key, change)) = changes.current() {
         let id = key.as_array().map(|id| TableId::from_be_bytes(*id)).unwrap_or(CATALOGUE);
-        if id == CATALOGUE {
-            return Err(Error::new(ErrorKind::Invalid, "a table id is not four bytes above zero"));
+        if !(1..TABLE_LIMIT).contains(&id) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "a table id is not four bytes, or no table has it",
+            ));
         }
         if matches!(change, Change::Put(bytes) if bytes.len() > MOST_DEFINITION) {
             return Err(Error::new(ErrorKind::Limit, "the definition of a table exceeds 1 MiB"));
@@ -343,7 +346,9 @@ fn finish_pages(
     }
     let dead: u64 = writer.freed().iter().map(|extent| extent.len).sum();
     let space = writer.space();
-    finished.live = space.end() - space.free_pages() - space.waiting_pages() - dead;
+    // A damaged file may count a page twice among the dead.
+    let dead = dead.saturating_add(space.free_pages()).saturating_add(space.waiting_pages());
+    finished.live = space.end().saturating_sub(dead);
     Ok(finished)
 }
 

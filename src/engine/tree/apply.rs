@@ -10,7 +10,7 @@
 //! merge, and deletes give space back. A page that is opened is freed.
 
 use super::build::{Builder, Cut};
-use super::page::{LEAF_ENTRY, LeafValue, Node, inline_limit, max_key_len};
+use super::page::{LEAF_ENTRY, LeafValue, MAX_LEVEL, Node, inline_limit, max_key_len};
 use super::pointer::{Pointer, RUN_LEN, RunRef, TableRoot};
 use super::source::{Mapped, PageSource};
 use super::writer::PageWriter;
@@ -39,12 +39,29 @@ pub(crate) fn apply(
     if pass.next_key().is_none() {
         return Ok(root);
     }
+    if root.level > MAX_LEVEL {
+        return Err(base.corrupt(root.root.page, "its tree is deeper than any can be"));
+    }
     if root.root.is_null() {
         pass.merge_leaf(None, &[], None)?;
     } else {
         pass.subtree(&root.root, root.level, &[], None)?;
     }
     pass.finish()
+}
+
+/// Whether the keys of a page lie in `[low, high)`, so that they follow those of the pages before it.
+/// `None` where the page changed after it was checked.
+fn is_within(node: &Node<'_>, level: u8, low: &[u8], high: Option<&[u8]>) -> Option<bool> {
+    let last = node.count() - 1;
+    let (first, last) = match level {
+        0 => (node.leaf_key(0)?, node.leaf_key(last)?),
+        // The first separator is the bound from above, and is not stored.
+        _ if last == 0 => return Some(true),
+        _ => (node.separator(1)?, node.separator(last)?),
+    };
+    let above_low = if level == 0 { first >= low } else { first > low };
+    Some(above_low && high.is_none_or(|high| last < high))
 }
 
 struct Pass<'a, 'f> {
@@ -89,6 +106,11 @@ impl Pass<'_, '_> {
         let page = base.get(pointer, level)?;
         let node = Node::new(page, level)
             .ok_or_else(|| base.corrupt(pointer.page, "it is not of the level its parent says"))?;
+        if !is_within(&node, level, low, high).unwrap_or(false) {
+            return Err(
+                base.corrupt(pointer.page, "its keys lie outside of the bounds of its parent")
+            );
+        }
         self.writer.free(pointer.page, 1, pointer.birth);
         if level == 0 {
             return self.merge_leaf(Some((pointer.page, node)), low, high);
@@ -172,7 +194,7 @@ impl Pass<'_, '_> {
                 let run: RunRef = self.writer.add_run(value)?;
                 builder.push_record(key, &run.encode(), true);
             }
-            self.records += 1;
+            self.records = self.records.saturating_add(1);
         }
         self.changes.advance()?;
         self.give_off(0)

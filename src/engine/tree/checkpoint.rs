@@ -14,7 +14,7 @@ use super::pointer::{ROOT_LEN, TableRoot};
 use super::source::{Mapped, PageSource, Reader};
 use crate::disk::{Disk, File, OpenMode};
 use crate::engine::value::Value;
-use crate::engine::{Lsn, TableId, Timeline};
+use crate::engine::{Lsn, TABLE_LIMIT, TableId, Timeline};
 use crate::error::{Error, Result};
 
 /// A table of a checkpoint.
@@ -110,8 +110,14 @@ pub(super) fn read_catalogue<S: PageSource>(
         else {
             return Err(source.corrupt(root.root.page, "the catalogue has a malformed entry"));
         };
+        let id = TableId::from_be_bytes(*id);
+        if !(1..TABLE_LIMIT).contains(&id) {
+            return Err(
+                source.corrupt(root.root.page, "the catalogue has a number that no table has")
+            );
+        }
         tables.push(TableEntry {
-            id: TableId::from_be_bytes(*id),
+            id,
             root: TableRoot::decode(table),
             definition: value[ROOT_LEN..].into(),
         });

@@ -3,7 +3,7 @@
 //! The pointers of the inner pages say which pages those are, so a leaf is read only where it refers
 //! to big values. This happens in the writing of a checkpoint, in nobody's way.
 
-use super::page::{LeafValue, Node};
+use super::page::{LeafValue, MAX_LEVEL, Node};
 use super::pointer::{Pointer, TableRoot};
 use super::source::{Mapped, PageSource};
 use super::writer::PageWriter;
@@ -18,6 +18,9 @@ pub(super) fn free_table(
     if table.root.is_null() {
         return Ok(());
     }
+    if table.level > MAX_LEVEL {
+        return Err(mapped.corrupt(table.root.page, "its tree is deeper than any can be"));
+    }
     free_subtree(mapped, &table.root, table.level, writer)
 }
 
@@ -27,7 +30,7 @@ fn free_subtree(
     level: u8,
     writer: &mut PageWriter<'_>,
 ) -> Result<()> {
-    writer.free(pointer.page, 1, pointer.birth);
+    writer.free_unread(pointer)?;
     if level == 0 && !pointer.holds_runs {
         return Ok(());
     }

@@ -56,6 +56,13 @@ pub(crate) struct DataStats {
     pub(crate) checkpoints: u64,
 }
 
+impl DataStats {
+    /// Bytes of the file that are in use, or wait for a pin to go.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.file_bytes.saturating_sub(self.free_bytes)
+    }
+}
+
 /// Checkpoint numbers in use, each with how often.
 #[derive(Default)]
 struct Pins {

@@ -26,7 +26,7 @@ use std::path::Path;
 use super::page::{u32_at, u64_at};
 use super::pointer::{BIRTH_LIMIT, PAGE_LIMIT, ROOT_LEN, TableRoot};
 use crate::disk::{Disk, File, OpenMode};
-use crate::engine::{Lsn, StoreId, Timeline};
+use crate::engine::{LSN_LIMIT, Lsn, StoreId, TABLE_LIMIT, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 8] = b"STILLPT\0";
@@ -84,6 +84,11 @@ pub(crate) fn is_page_size(size: usize) -> bool {
 }
 
 impl Meta {
+    /// Bytes of the file up to the last page that the checkpoint reaches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.page_count.saturating_mul(self.page_size as u64)
+    }
+
     /// The meta as a page.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.page_size);
@@ -154,6 +159,8 @@ impl Meta {
         let sound = meta.page_size == page.len()
             && (2..PAGE_LIMIT).contains(&meta.page_count)
             && (1..BIRTH_LIMIT - 1).contains(&meta.number)
+            && meta.lsn < LSN_LIMIT
+            && (1..=TABLE_LIMIT).contains(&meta.next_table_id)
             && u32_at(page, 168) & !(FROM_ARCHIVE | FOREIGN) == 0;
         if sound { Ok(meta) } else { Err(Fault::Damaged("its numbers make no sense")) }
     }

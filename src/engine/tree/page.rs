@@ -358,6 +358,7 @@ pub(crate) fn check_page(bytes: &[u8], level: u8) -> Result<(), &'static str> {
             }
             continue;
         }
+        check_entry(level, bytes.len(), cell_end - begin, key.len())?;
         let rest = key.get(prefix..).ok_or("a key is shorter than the common prefix")?;
         if u32::from_le_bytes(node.heads()[index]) != head(rest) {
             return Err("a head is not that of its key");
@@ -371,6 +372,19 @@ pub(crate) fn check_page(bytes: &[u8], level: u8) -> Result<(), &'static str> {
             }
         }
         last = Some(key);
+    }
+    Ok(())
+}
+
+/// Checks that an entry is as small as its writer makes them. What builds new pages from old ones counts
+/// on two or more fitting into each.
+fn check_entry(level: u8, page: usize, cell: usize, key: usize) -> Result<(), &'static str> {
+    if key > max_key_len(page) {
+        return Err("a key is longer than any can be");
+    }
+    let value = cell.saturating_sub(2 + key);
+    if level == 0 && LEAF_ENTRY - 2 + cell > inline_limit(page) && value > RUN_LEN {
+        return Err("a value within it is longer than any can be");
     }
     Ok(())
 }

@@ -9,10 +9,10 @@
 use super::act::{Built, rewrite_catalogue};
 use super::checkpoint::{Checkpoint, TableEntry};
 use super::free::{Extent, Space};
-use super::page::{LeafValue, Node};
+use super::page::{LeafValue, MAX_LEVEL, Node};
 use super::pointer::{Pointer, RunRef};
 use super::run::Shape;
-use super::source::{Mapped, PageSource};
+use super::source::{Mapped, PageSource, run_fits};
 use super::writer::PageWriter;
 use crate::engine::TableId;
 use crate::error::Result;
@@ -21,11 +21,11 @@ use crate::error::Result;
 /// where it has, or where there is no room below for what would have to move.
 pub(super) fn limit(space: &Space, percent: u64) -> Option<u64> {
     let free = space.free_pages();
-    let live = space.end() - free;
+    let live = space.end().saturating_sub(free);
     // The inner pages on the way to what moves are rewritten too.
     let ways = live / 64 + 16;
-    let limit = live.saturating_mul(percent) / 100 + ways;
-    if space.end() <= limit + LEAST_GAIN {
+    let limit = (live.saturating_mul(percent) / 100).saturating_add(ways);
+    if space.end() <= limit.saturating_add(LEAST_GAIN) {
         return None;
     }
     let free_above = space.free_pages_from(limit);
@@ -47,6 +47,9 @@ pub(super) fn relocate(
     let mut pass = Relocation { mapped, limit, writer };
     let mut tables: Vec<TableEntry> = base.tables.clone();
     for table in &mut tables {
+        if table.root.level > MAX_LEVEL {
+            return Err(mapped.corrupt(table.root.root.page, "its tree is deeper than any can be"));
+        }
         if !table.root.root.is_null()
             && let Some(root) = pass.subtree(&table.root.root, table.root.level)?
         {
@@ -132,9 +135,9 @@ impl Relocation<'_, '_> {
     /// Moves a big value that reaches past the limit, where there is room for it below.
     fn run(&mut self, run: &RunRef) -> Result<Option<RunRef>> {
         let mapped = self.mapped;
-        let Some(shape) = Shape::of(run.len, self.writer.page_size()) else {
-            return Err(mapped.corrupt(run.first, "a big value has no length"));
-        };
+        let shape = Shape::of(run.len, self.writer.page_size())
+            .filter(|shape| run_fits(run, shape, mapped.end))
+            .ok_or_else(|| mapped.corrupt(run.first, "a big value lies outside of the file"))?;
         if run.first + shape.pages() <= self.limit {
             return Ok(None);
         }

@@ -93,8 +93,15 @@ pub(crate) fn verify_data_file(
         disk.open(path, OpenMode::Read).map_err(|e| Error::io("open the data file", path, e))?;
     let metas = Metas::read(&*file, path)?;
     let (_, meta) = metas.newest();
-    let reader = Reader::new(file, path.to_path_buf(), meta.page_size, meta.page_count);
+    let len = file.len().map_err(|e| Error::io("measure the data file", path, e))?;
+    let there = len / meta.page_size as u64;
+    let end = meta.page_count.min(there);
+    let reader = Reader::new(file, path.to_path_buf(), meta.page_size, end);
     let mut damage = Vec::new();
+    if there < meta.page_count {
+        let what = format!("the file ends here, and its meta speaks of {} pages", meta.page_count);
+        damage.push(Damage { page: there, what });
+    }
     for (page, slot) in metas.slots.iter().enumerate() {
         let what = match slot {
             Ok(_) => continue,
@@ -128,7 +135,7 @@ fn verify(
     damage: Vec<Damage>,
     watch: Watch<'_>,
 ) -> Result<TreeReport> {
-    let (live, pages) = (PageSet::default(), meta.page_count);
+    let (live, pages) = (PageSet::default(), reader.end());
     let mut check = Check { reader, live, damage, watch, read: 0, pages };
     let mut tables: Vec<(TableId, TableRoot)> = Vec::new();
     let mut malformed = false;
@@ -355,11 +362,11 @@ impl Check<'_> {
         }
         if self.damage.is_empty() {
             let mut known = self.live.clone();
-            free.extents(meta.page_count).for_each(|(first, len)| known.insert(first, len));
-            if let Some(page) = known.next(FIRST_PAGE, meta.page_count, false) {
+            free.extents(self.pages).for_each(|(first, len)| known.insert(first, len));
+            if let Some(page) = known.next(FIRST_PAGE, self.pages, false) {
                 self.note(page, "it is neither in use nor in the free list");
             }
         }
-        Ok(free.extents(meta.page_count).map(|(first, len)| first..first + len).collect())
+        Ok(free.extents(self.pages).map(|(first, len)| first..first + len).collect())
     }
 }

@@ -4,13 +4,17 @@
 //! nothing has happened: the pages that it wrote were free, and still are.
 
 use super::file::{DataFile, WriterState};
-use super::free::{Extent, Space};
+use super::free::{Extent, FIRST_PAGE, Space};
+use super::meta::Meta;
 use super::pointer::{BIRTH_LIMIT, PAGE_LIMIT, Pointer, RunRef};
 use super::run::{Shape, seal};
+use super::source::{corrupt_page, run_fits};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 1 << 20;
+/// Bytes that are written before their write-back is started.
+const WRITEBACK: u64 = 4 << 20;
 /// Runs of at least this length are written straight from where they lie.
 const DIRECT: usize = 256 << 10;
 
@@ -21,28 +25,47 @@ pub(crate) struct PageWriter<'f> {
     space: Space,
     freed: Vec<Extent>,
     allocated: u64,
+    /// One past the highest page that the checkpoint before reaches.
+    base_end: u64,
     /// Pages that wait to be written, one after the other from `first` on.
     buffer: Vec<u8>,
     first: u64,
     written: u64,
     taken: u64,
+    /// What was written since write-back was last started: bytes, and the range that they lie in.
+    unstarted: u64,
+    span: (u64, u64),
 }
 
 impl<'f> PageWriter<'f> {
-    /// A writer for checkpoint `number` that takes pages from `space`.
-    pub(crate) fn new(file: &'f DataFile, number: u64, space: Space, allocated: u64) -> Self {
-        debug_assert!(number < BIRTH_LIMIT);
-        PageWriter {
+    /// A writer for the checkpoint after `base` that takes pages from `space`.
+    pub(crate) fn new(
+        file: &'f DataFile,
+        base: &Meta,
+        space: Space,
+        allocated: u64,
+    ) -> Result<PageWriter<'f>> {
+        let number = base.number + 1;
+        if number >= BIRTH_LIMIT - 1 {
+            let message = "the data file has had as many checkpoints as it can";
+            return Err(Error::new(ErrorKind::Limit, message)
+                .at(file.path())
+                .hint("Back the store up, and restore it into a new folder."));
+        }
+        Ok(PageWriter {
             file,
             number,
             space,
             freed: Vec::new(),
             allocated,
+            base_end: base.page_count,
             buffer: Vec::new(),
             first: 0,
             written: 0,
             taken: 0,
-        }
+            unstarted: 0,
+            span: (u64::MAX, 0),
+        })
     }
 
     pub(crate) fn page_size(&self) -> usize {
@@ -78,10 +101,21 @@ impl<'f> PageWriter<'f> {
         self.freed.push(Extent { first, len, birth });
     }
 
+    /// Frees a page that was not read.
+    pub(crate) fn free_unread(&mut self, pointer: &Pointer) -> Result<()> {
+        if !(FIRST_PAGE..self.base_end).contains(&pointer.page) {
+            let what = "it lies outside of the file";
+            return Err(corrupt_page(self.file.path(), pointer.page, what));
+        }
+        self.free(pointer.page, 1, pointer.birth);
+        Ok(())
+    }
+
     /// Frees a big value.
     pub(crate) fn free_run(&mut self, run: &RunRef) -> Result<()> {
-        let shape = Shape::of(run.len, self.page_size()).ok_or_else(|| {
-            super::source::corrupt_page(self.file.path(), run.first, "a big value has no length")
+        let shape = Shape::of(run.len, self.page_size());
+        let shape = shape.filter(|shape| run_fits(run, shape, self.base_end)).ok_or_else(|| {
+            corrupt_page(self.file.path(), run.first, "a big value lies outside of the file")
         })?;
         self.free(run.first, shape.pages(), run.birth);
         Ok(())
@@ -142,7 +176,7 @@ impl<'f> PageWriter<'f> {
             self.file.write("write a big value", |file| {
                 file.write_parts_at(&[&table, value, &padding], offset)
             })?;
-            self.written += shape.pages() * self.page_size() as u64;
+            self.wrote(offset, shape.pages() * self.page_size() as u64);
         } else {
             let out = self.room(first, shape.pages())?;
             out[..table.len()].copy_from_slice(&table);
@@ -172,9 +206,22 @@ impl<'f> PageWriter<'f> {
         let offset = self.first * self.page_size() as u64;
         let buffer = &self.buffer;
         self.file.write("write pages of the data file", |file| file.write_at(buffer, offset))?;
-        self.written += self.buffer.len() as u64;
+        self.wrote(offset, self.buffer.len() as u64);
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Counts what was written, and now and then lets the system begin with it: the sync at the end
+    /// would otherwise have all of it to write at once, and keep the syncs of the log waiting.
+    fn wrote(&mut self, offset: u64, len: u64) {
+        self.written += len;
+        self.unstarted += len;
+        self.span = (self.span.0.min(offset), self.span.1.max(offset + len));
+        if self.unstarted >= WRITEBACK {
+            let (begin, end) = self.span;
+            self.file.file().start_writeback(begin, end - begin);
+            (self.unstarted, self.span) = (0, (u64::MAX, 0));
+        }
     }
 
     /// Gives back the space as it is now, what was freed, and tells `state` what happened.

@@ -145,7 +145,7 @@ impl Life {
     }
 
     fn store_builder(&self, sim: &Arc<SimDisk>) -> stillpoint::StoreBuilder {
-        Store::builder(DIR).disk(sim.clone()).delta_cap(8 << 10).segment_size(self.segment)
+        Store::builder(DIR).disk(sim.clone()).memory_budget(24 << 10).segment_size(self.segment)
     }
 
     /// How the store is opened, here or on a copy of the disk.

@@ -30,7 +30,7 @@ impl Driven {
 
     /// So small that a handful of commits fills the delta, and some more a log segment.
     pub(crate) fn builder(&self, dir: &Path) -> StoreBuilder {
-        Store::builder(dir).disk(self.disk()).delta_cap(8 << 10).segment_size(16 << 10)
+        Store::builder(dir).disk(self.disk()).memory_budget(24 << 10).segment_size(16 << 10)
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -56,7 +56,7 @@ fn unpacked(bench: &Bench) -> Table {
         let bytes = megabytes(disk_bytes(rivals[i].dir()) as f64);
         push(&mut table, &what, &series[i + 3], &bytes, &series[2], "-");
     }
-    table.note("Idle store, page cache warm. LMDB: mdb_env_copy; SQLite: its backup API in one step; redb: row by row, it has no other; all synced at the end.");
+    table.note("Idle store, page cache warm. LMDB: mdb_env_copy; SQLite: its backup API in one step; redb and fjall: row by row, they have no other; all synced at the end.");
     table
 }
 

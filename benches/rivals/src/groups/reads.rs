@@ -37,11 +37,12 @@ pub fn reads(bench: &Bench) -> Vec<Table> {
     vec![table]
 }
 
-/// Opens the loaded store and writes records anew until its delta, of 64 MiB, is half full.
+/// Opens the loaded store and writes records anew until its delta is half full.
 fn half_full(bench: &Bench, dir: &std::path::Path, data: &Data) -> (Stillpoint, String) {
     let stillpoint = Stillpoint::open(dir);
     let mut dice = Dice::new(7);
-    let goal = (32 << 20).min(bench.records * 40);
+    let cap = stillpoint.store.stats().engine.delta_cap_bytes;
+    let goal = (cap / 2).min(bench.records * 40);
     while stillpoint.store.stats().engine.active_delta_bytes < goal {
         stillpoint.commit(&data.some_records(100, &mut dice), false);
     }

@@ -4,16 +4,22 @@
 //! `durable` means: synced before it returns. `relaxed` means: survives the death of the process
 //! where the store can promise that at all, and is synced some time later.
 
+mod fjall;
 mod lmdb;
 mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 mod sqlite;
 mod stillpoint;
 
 use crate::data::{Data, Record};
 use std::path::Path;
 
+pub use self::fjall::Fjall;
 pub use self::lmdb::Lmdb;
 pub use self::redb::Redb;
+#[cfg(feature = "rocksdb")]
+pub use self::rocks::Rocks;
 pub use self::sqlite::Sqlite;
 pub use self::stillpoint::{RECORDS, Stillpoint};
 
@@ -47,11 +53,14 @@ pub trait Peer: Send + Sync {
 pub type Open = fn(&Path) -> Box<dyn Peer>;
 
 /// Ourselves first.
-pub const PEERS: [(&str, Open); 4] = [
+pub const PEERS: &[(&str, Open)] = &[
     ("stillpoint", |dir| Box::new(Stillpoint::open(dir))),
     ("lmdb", |dir| Box::new(Lmdb::open(dir))),
     ("redb", |dir| Box::new(Redb::open(dir))),
     ("sqlite", |dir| Box::new(Sqlite::open(dir))),
+    ("fjall", |dir| Box::new(Fjall::open(dir))),
+    #[cfg(feature = "rocksdb")]
+    ("rocksdb", |dir| Box::new(Rocks::open(dir))),
 ];
 
 /// Where LMDB stands among the peers.
@@ -71,7 +80,7 @@ pub fn load(peer: &dyn Peer, data: &Data, version: u64) {
 
 /// Opens every peer in `dir`, loads it and lets it settle.
 pub fn loaded(dir: &Path, data: &Data) -> Vec<Box<dyn Peer>> {
-    load_all(&PEERS, dir, data)
+    load_all(PEERS, dir, data)
 }
 
 /// The same without ourselves.

@@ -1,4 +1,4 @@
-//! Stillpoint with its defaults: pages of 4 KiB, a delta of 64 MiB, keys and values as bytes.
+//! Stillpoint with its defaults: pages of 4 KiB, keys and values as bytes.
 
 use super::Peer;
 use crate::data::Record;

@@ -12,7 +12,7 @@ fn nothing_is_created_before_the_first_append() {
     log.roll().expect("nothing to end");
     assert_eq!(log.sync().expect("nothing to sync"), 0);
     assert!(disk.metadata(&dir()).is_err());
-    log.close().expect("nothing to close");
+    log.close(0).expect("nothing to close");
     assert!(disk.metadata(&dir()).is_err());
 }
 
@@ -163,7 +163,7 @@ fn closed_segments_are_cut_and_a_clean_close_leaves_nothing_prepared() {
     let segments = list_segments(&*disk, &dir()).expect("readable");
     assert_eq!(segments.len(), 3);
     assert!(segments[0].len < SEGMENT);
-    log.close().expect("healthy");
+    log.close(0).expect("healthy");
     let segments = list_segments(&*disk, &dir()).expect("readable");
     assert_eq!(segments.len(), 2);
     assert!(segments.iter().all(|segment| segment.len < SEGMENT));

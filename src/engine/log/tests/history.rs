@@ -175,7 +175,7 @@ fn a_segment_that_ended_cleanly_at_the_checkpoint_is_not_read_again() {
     let disk = new_disk(41);
     let mut log = fresh(&disk, 1 << 20);
     append_marks(&mut log, 1..=200);
-    log.close().expect("closes");
+    log.close(0).expect("closes");
     drop(log);
     let held = RecoveryBase { checkpoint_lsn: 200, durable_hint: 200, ..base() };
     // A byte in its middle that nobody needs: were it read, the end would not be found.
@@ -188,7 +188,7 @@ fn a_segment_that_ended_cleanly_at_the_checkpoint_is_not_read_again() {
     // The log goes on behind that end, and is read as one history with it.
     let mut log = start(&disk, after(&disk, &recovered, 1 << 20));
     append_marks(&mut log, 201..=210);
-    log.close().expect("closes");
+    log.close(0).expect("closes");
     assert_eq!(marks_of(&*disk, held.clone()).expect("goes on"), (201..=210).collect::<Vec<_>>());
     // Whoever needs the commits in it reads it, and sees the damage.
     let before = RecoveryBase { checkpoint_lsn: 100, ..held };

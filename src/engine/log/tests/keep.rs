@@ -46,7 +46,7 @@ fn the_bytes_of_what_is_kept_are_those_on_the_disk_before_and_after_a_reopening(
     assert_eq!(upkeep.kept_bytes(), 0, "nothing is kept for its own sake");
     upkeep.keep_from(Some(2));
     append_marks(&mut log, 7..=7);
-    log.close().expect("healthy");
+    log.close(0).expect("healthy");
     let on_disk = |from| -> u64 {
         let segments = list_segments(&*disk, &dir()).expect("readable");
         segments.iter().filter(|segment| segment.number >= from).map(|segment| segment.len).sum()
@@ -99,7 +99,7 @@ fn a_closed_segment_ends_where_its_history_ends() {
 fn any_bit_of_a_closed_segment_that_is_not_as_written_is_noticed() {
     let disk = new_disk(1);
     let mut log = three(&disk);
-    log.close().expect("healthy");
+    log.close(0).expect("healthy");
     let closed = log.upkeep().closed().expect("sound");
     let segment = &closed[1];
     let end = segment.measure(&*disk).expect("sound");

@@ -128,7 +128,7 @@ impl Model {
             }
             Step::Close => {
                 self.durable_at_most = self.marks.len();
-                match self.log.take().expect("open").close() {
+                match self.log.take().expect("open").close(0) {
                     Ok(()) => {
                         self.durable = self.marks.len();
                         self.crash(Survival::Nothing);

@@ -2,6 +2,7 @@
 
 mod copy;
 mod faults;
+mod forged;
 mod model;
 mod rot;
 mod space;
