@@ -18,7 +18,7 @@ const NAME: &str = "reserve";
 /// It takes this part of what is free when it is made, within bounds.
 const PART_OF_FREE: u64 = 32;
 const LEAST: u64 = 256 << 10;
-const MOST: u64 = 8 << 20;
+const MOST: u64 = 2 << 20;
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -55,10 +55,12 @@ fn a_pin_that_was_given_while_the_engine_closed_keeps_the_folder() {
     }
 }
 
+/// Bytes of the segments.
 fn log_bytes(sim: &SimDisk) -> u64 {
     let log = Path::new(DIR).join(LOG_DIR);
     let names = sim.list(&log).unwrap_or_default();
-    names.iter().map(|name| sim.metadata(&log.join(name)).unwrap().len).sum()
+    let names = names.iter().filter(|name| super::super::log::is_segment_name(name));
+    names.map(|name| sim.metadata(&log.join(name)).unwrap().len).sum()
 }
 
 /// A closed store whose log of one segment is longer than what is left where it is.

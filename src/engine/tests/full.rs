@@ -114,5 +114,5 @@ fn a_small_store_takes_little_room() {
     define(&engine, "items");
     let taken = before - sim.free_space(Path::new("/")).unwrap();
     // A segment, the next one, and the reserve.
-    assert!(taken <= (1 << 20) + (2 << 20) + (8 << 20) + (64 << 10), "{taken} bytes");
+    assert!(taken <= (1 << 20) + (2 << 20) + (2 << 20) + (64 << 10), "{taken} bytes");
 }
