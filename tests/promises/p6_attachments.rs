@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use stillpoint::disk::{Call, Disk, Fault, FaultPlan};
+use stillpoint::disk::{Call, Disk, Fault, FaultPlan, Survival};
 use stillpoint::{Access, Archive, BackupReport, BackupStatus, ErrorKind, Mode, Stage, Store};
 
 use crate::scene::{Scene, TO, all, read_file, write_file};
@@ -314,24 +314,21 @@ fn live_attachments_are_copied_without_a_hold_unless_one_is_asked_for() {
 
 #[test]
 fn many_small_attachments_are_restored_in_linear_time_and_are_durable() {
+    let content = |n: usize| if n.is_multiple_of(2) { Vec::new() } else { vec![n as u8; 10] };
     let calls_for = |files: usize| {
         let scene = Scene::new(Mode::Server, 10);
         scene.sim.create_dir(Path::new("/many")).unwrap();
         for n in 0..files {
-            let content = if n % 2 == 0 { Vec::new() } else { vec![n as u8; 10] };
-            write_file(&scene.sim, &PathBuf::from(format!("/many/{n:05}")), &content);
+            write_file(&scene.sim, &PathBuf::from(format!("/many/{n:05}")), &content(n));
         }
         let report = scene.store.backup(TO).attachment("/many").run().unwrap();
         let before = scene.sim.calls();
         scene.archive(&report.archive).restore("/copy").run().unwrap();
         let calls = scene.sim.calls() - before;
-        let after = scene.sim.reboot(stillpoint::disk::Survival::Nothing);
+        let after = scene.sim.reboot(Survival::Nothing);
         for n in 0..files {
             let path = PathBuf::from(format!("/copy/attachments/many/{n:05}"));
-            assert_eq!(
-                read_file(&after, &path),
-                read_file(&scene.sim, &PathBuf::from(format!("/many/{n:05}")))
-            );
+            assert_eq!(read_file(&after, &path), content(n), "{n} of {files}");
         }
         calls
     };
