@@ -129,6 +129,8 @@ pub mod code {
     pub const KEY: i32 = 2011;
     /// A participant of the backup failed, or did not answer within its limit.
     pub const PARTICIPANT: i32 = 2012;
+    /// The folder of an open store was moved, removed or replaced: the store takes no more writes.
+    pub const STORE_MOVED: i32 = 2020;
     /// The default number of a kind that has no finer one: `GENERAL + ordinal`.
     pub const GENERAL: i32 = 2100;
 }
@@ -162,12 +164,17 @@ impl Error {
 
     /// An operating-system error met while `doing` something to `path`.
     ///
-    /// A full disk becomes [`ErrorKind::StorageFull`], what is not there [`ErrorKind::NotFound`],
+    /// A full disk, and a file as long as the system lets this process write, become
+    /// [`ErrorKind::StorageFull`], what is not there [`ErrorKind::NotFound`],
     /// and data that a file below found damaged (an archive read in place) [`ErrorKind::Corrupt`];
     /// all else is [`ErrorKind::Io`].
     pub fn io(doing: impl Into<String>, path: impl AsRef<Path>, cause: std::io::Error) -> Error {
         let kind = match cause.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                ErrorKind::StorageFull
+            }
+            // Of the system's, and not of a reader that expected less.
+            std::io::ErrorKind::FileTooLarge if cause.raw_os_error().is_some() => {
                 ErrorKind::StorageFull
             }
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,

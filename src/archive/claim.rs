@@ -71,6 +71,18 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// Whether it lies where it was made, as far as the system tells: the path of the folder still leads
+    /// to the folder that was claimed.
+    pub fn is_in_place(&self) -> bool {
+        let Some(lock) = &self.lock else { return true };
+        match self.disk.identity(&self.path) {
+            Ok(found) => found == lock.id(),
+            Err(e) => e.kind() != io::ErrorKind::NotFound,
+        }
+    }
+}
+
 fn note() -> String {
     format!("process {}", std::process::id())
 }

@@ -7,6 +7,7 @@
 use super::keys::Recipients;
 use super::level::Level;
 use super::names::ArchiveName;
+use crate::disk::Access;
 use crate::error::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 
@@ -62,6 +63,8 @@ pub struct ArchivePlace {
     pub name: ArchiveName,
     /// Who writes it: unfinished files carry this number.
     pub store: u128,
+    /// Who may do what with its files, at most; `None` for what new files get.
+    pub access: Option<Access>,
 }
 
 /// A file of an archive that is written and has yet to get its name.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::claim::{self, Claim};
 use super::layers::{ArchivePlace, WrittenFile};
 use super::names::{list_partials, numbered, partial, unfinished};
-use crate::disk::{Disk, EntryKind, OpenMode, atomic};
+use crate::disk::{Disk, EntryKind, atomic};
 use crate::error::{Error, ErrorKind, Result};
 
 const FORMAT: u32 = 1;
@@ -86,7 +86,7 @@ fn announce(disk: &dyn Disk, folder: &Path, list: &Path, files: &[WrittenFile]) 
             .at(list)
             .because(cause)
     })?;
-    let file = disk.open(list, OpenMode::CreateNew).map_err(failed)?;
+    let file = atomic::create_beside(disk, list).map_err(failed)?;
     file.write_at(&content, 0).and_then(|()| file.sync()).map_err(failed)?;
     disk.sync_dir(folder).map_err(|cause| Error::io("sync the destination", folder, cause))
 }

@@ -9,7 +9,7 @@
 
 use super::layers::{ArchivePlace, MAX_SEGMENTS, WrittenFile};
 use super::names::ArchiveName;
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Access, Disk, File, create_like};
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, Write};
@@ -52,9 +52,10 @@ impl Output {
     pub(crate) fn single(
         disk: &dyn Disk,
         file: WrittenFile,
+        access: Option<Access>,
         written: Arc<AtomicU64>,
     ) -> Result<Output> {
-        let open = OpenFile::create(disk, &file.partial)?;
+        let open = OpenFile::create(disk, &file.partial, access)?;
         Ok(Output { open, files: vec![file], segments: None, written })
     }
 
@@ -154,15 +155,14 @@ impl Segments {
     fn begin(&self, number: u32) -> Result<(OpenFile, WrittenFile)> {
         let name = self.whole.clone().in_segment(Some(number)).to_string();
         let file = self.place.file(&name);
-        Ok((OpenFile::create(&*self.disk, &file.partial)?, file))
+        Ok((OpenFile::create(&*self.disk, &file.partial, self.place.access)?, file))
     }
 }
 
 impl OpenFile {
-    fn create(disk: &dyn Disk, path: &Path) -> Result<OpenFile> {
-        let file = disk
-            .open(path, OpenMode::CreateNew)
-            .map_err(|cause| Error::io("create", path, cause))?;
+    fn create(disk: &dyn Disk, path: &Path, access: Option<Access>) -> Result<OpenFile> {
+        let file =
+            create_like(disk, path, access).map_err(|cause| Error::io("create", path, cause))?;
         let syncer = Syncer::start(file.clone(), path)?;
         Ok(OpenFile { file, path: path.to_path_buf(), at: 0, asked: 0, syncer })
     }

@@ -123,7 +123,7 @@ impl ArchiveWriter {
         check_options(options, path)?;
         let file = WrittenFile { partial: path.to_path_buf(), path: path.to_path_buf(), bytes: 0 };
         let written = Arc::new(AtomicU64::new(0));
-        let output = Output::single(disk, file, written.clone())?;
+        let output = Output::single(disk, file, None, written.clone())?;
         ArchiveWriter::begin(output, written, options, None, app)
     }
 
@@ -148,7 +148,10 @@ impl ArchiveWriter {
         let written = Arc::new(AtomicU64::new(0));
         let output = match layers.segment_bytes {
             Some(bytes) => Output::in_segments(disk, place, whole.clone(), bytes, written.clone())?,
-            None => Output::single(&**disk, place.file(&whole.to_string()), written.clone())?,
+            None => {
+                let file = place.file(&whole.to_string());
+                Output::single(&**disk, file, place.access, written.clone())?
+            }
         };
         let parity = parity::Order::new(disk, place, &whole, layers);
         ArchiveWriter::begin(output, written, options, parity, app)

@@ -11,7 +11,8 @@ use crate::archive::{
     ArchiveKind, ArchiveName, ArchivePlace, Claim, Compression, partial, remove_unfinished,
 };
 use crate::destination::Catalogue;
-use crate::disk::{Disk, EntryKind, OpenMode};
+use crate::disk::atomic::sync_names;
+use crate::disk::{Access, Disk, EntryKind, OpenMode};
 use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result, code};
 
@@ -24,6 +25,8 @@ pub(super) struct Place {
     pub(super) archive: PathBuf,
     /// The store, which marks its unfinished files.
     store: u128,
+    /// Who may do what with the store, and so at most with the archive.
+    access: Option<Access>,
     /// What is to be saved beside the store.
     pub(super) listed: Vec<Listed>,
     /// What the archive goes on from.
@@ -45,7 +48,18 @@ impl Place {
 
     /// Where the archive called `name` is written.
     pub(super) fn of(&self, name: ArchiveName) -> ArchivePlace {
-        ArchivePlace { folder: self.folder.clone(), name, store: self.store }
+        let (folder, access) = (self.folder.clone(), self.access);
+        ArchivePlace { folder, name, store: self.store, access }
+    }
+
+    /// Sees that the destination is the folder that was looked at: another one may hold anything, and
+    /// gets nothing from this backup.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.claim.is_in_place() {
+            return Ok(());
+        }
+        let message = "the destination was moved, removed or replaced during the backup";
+        Err(unusable(Error::new(ErrorKind::BackupFailed, message).at(&self.folder)))
     }
 
     /// Removes what an unfinished backup leaves. What cannot be removed now, or may be another's who
@@ -83,13 +97,18 @@ pub(super) fn run(backup: &BackupBuilder, will_free: u64) -> Result<Place> {
     let layers = &backup.options.layers;
     layers.check()?;
     let name = ArchiveName::new(set, number)?.of_kind(kind);
-    let place = ArchivePlace { folder: folder.clone(), name, store: store_id };
+    let access = engine.folder().access()?;
+    let place = ArchivePlace { folder: folder.clone(), name, store: store_id, access };
     let (name, archive) = (place.whole(layers), place.path(layers));
     check_space(backup, will_free)?;
     let probe = format!("{}[{:04}].probe", name.set(), name.number());
     let probe = folder.join(partial(&probe, store_id));
     check_writable(&**disk, &probe).map_err(unusable)?;
-    Ok(Place { lineage, folder: folder.clone(), archive, store: store_id, name, listed, claim })
+    // What is named there later is durable as far as this is.
+    let synced = sync_names(&**disk, folder);
+    synced.map_err(|e| unusable(Error::io("sync the folders above", folder, e)))?;
+    let folder = folder.clone();
+    Ok(Place { lineage, folder, archive, store: store_id, access, name, listed, claim })
 }
 
 /// Where the log has failed, nobody can tell which commits a backup would have to hold.

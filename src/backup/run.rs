@@ -316,9 +316,11 @@ impl<'r> Run<'r> {
     fn seal(&self, log: Option<&LogArchive>, copied: &Copied) -> Result<()> {
         self.enter(Stage::Seal, 0)?;
         let disk = self.backup.inner.engine.disk();
+        self.place.check()?;
         log.map_or(Ok(()), |log| log.name(&**disk))?;
         let place = self.place.of(self.place.name.clone());
-        name_files(&**disk, &place, &copied.finished.files).map_err(failed)
+        name_files(&**disk, &place, &copied.finished.files).map_err(failed)?;
+        self.place.check()
     }
 
     /// Stage 9: from now on the log is kept from this backup on. The archives are durable whatever

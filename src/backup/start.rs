@@ -23,7 +23,7 @@ pub(super) struct Ready {
 impl Ready {
     /// Gets the turn, and looks at what the caller did wrong.
     pub(super) fn claim(mut backup: BackupBuilder) -> Result<Ready> {
-        backup.inner.check_open()?;
+        backup.inner.check_own()?;
         let turn = backup.inner.locks.claim_backup()?;
         match look(&mut backup) {
             Ok(()) => Ok(Ready { backup, turn }),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
 use stillpoint::{Error, ErrorKind};
 
 use super::exit::{Failure, Outcome};
@@ -23,8 +24,16 @@ const BOUNCE: Duration = Duration::from_millis(300);
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Connects the signals of this process to a new button. Once for each process.
+    /// Connects the signals of this process to a new button. Once for each process, before it has other
+    /// threads: they take over what is blocked here.
     pub(crate) fn at_signals() -> Outcome<Stop> {
+        // A write beyond the limit on file sizes (`ulimit -f`) then fails, and is taken back, where it would
+        // end the process and leave what it had begun.
+        let mut limits = SigSet::empty();
+        limits.add(Signal::SIGXFSZ);
+        limits.thread_block().map_err(|cause| {
+            Error::new(ErrorKind::Io, "cannot block the signal of a limit").because(cause)
+        })?;
         let stop = Stop::default();
         let pressed = stop.clone();
         let mut first = None;

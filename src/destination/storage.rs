@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::{OpenFiles, partial};
-use crate::disk::{Disk, EntryKind, File, OpenMode};
+use crate::disk::{Access, Disk, EntryKind, File, OpenMode, create_like};
 use crate::engine::StoreId;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -75,11 +75,17 @@ impl OpenFiles for dyn Storage {
 pub(crate) struct Folder {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    access: Option<Access>,
 }
 
 impl Folder {
     pub(crate) fn new(disk: &Arc<dyn Disk>, path: &Path) -> Folder {
-        Folder { disk: disk.clone(), path: path.to_path_buf() }
+        Folder { disk: disk.clone(), path: path.to_path_buf(), access: None }
+    }
+
+    /// What is created in it from now on is made of something that has this access.
+    pub(crate) fn of(self, access: Option<Access>) -> Folder {
+        Folder { access, ..self }
     }
 
     fn sync(&self) -> Result<()> {
@@ -116,7 +122,7 @@ impl Storage for Folder {
     fn create(&self, name: &str, writer: StoreId, content: &mut Content<'_>) -> Result<()> {
         let path = self.path.join(name);
         let unfinished = self.path.join(partial(name, writer));
-        let file = self.disk.open(&unfinished, OpenMode::CreateNew);
+        let file = create_like(&*self.disk, &unfinished, self.access);
         let file = file.map_err(|e| Error::io("create", &path, e))?;
         let mut append = Append { file: &*file, at: 0 };
         let written = content(&mut append)

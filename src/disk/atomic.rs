@@ -78,20 +78,21 @@ fn write_new(
     file.sync()
 }
 
-/// Creates a file that is the first of its kind in its folder: it gets the owner of the folder.
+/// Creates a file that is the first of its kind in its folder: it gets the owner of the folder,
+/// and nobody may read it who may not enter there.
 ///
 /// # Errors
 /// Those of the disk.
 pub fn create_beside(disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn File>> {
     let file = disk.open(path, OpenMode::CreateNew)?;
     if let Some(folder) = Access::at(disk, parent(path))? {
-        Access { mode: 0o666, ..folder }.narrow(disk, path)?;
+        Access { mode: 0o666, ..folder }.within(folder).narrow(disk, path)?;
     }
     Ok(file)
 }
 
-/// Creates the directory and those above it that are missing, durably. The name of the deepest one that
-/// is there is made durable too, as far as the folder that holds it may be opened.
+/// Creates the directory and those above it that are missing, durably. The names of those that are there
+/// are made durable too, as [`sync_names`] does it.
 ///
 /// # Errors
 /// Those of the disk; `AlreadyExists` where something else than a directory has the name.
@@ -99,18 +100,16 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = path;
     // Links are followed: a link to a directory will do.
-    let there = loop {
-        match disk.canonical(at) {
-            Ok(there) => break there,
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            Err(_) => missing.push(at),
+    while let Err(e) = disk.canonical(at) {
+        if e.kind() != io::ErrorKind::NotFound {
+            return Err(e);
         }
+        missing.push(at);
         at = parent(at);
-    };
-    // Whoever made it may have been killed before its name was durable.
-    sync_name(disk, &there)?;
+    }
+    sync_names(disk, at)?;
     for dir in missing.into_iter().rev() {
-        match disk.create_dir(dir) {
+        match create_dir_beside(disk, dir) {
             // Somebody else was faster.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,
@@ -124,27 +123,57 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the name of a directory that others may have made durable. Where its folder is not ours to
-/// open, or on no file system that can be synced, we gave it no name in there.
+/// Creates a directory that is the first of its kind in its folder: it gets the owner of the folder, and is
+/// open to nobody to whom that is not.
+fn create_dir_beside(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    disk.create_dir(path)?;
+    match Access::at(disk, parent(path))? {
+        Some(folder) => Access { mode: folder.mode | 0o7000, ..folder }.narrow(disk, path),
+        None => Ok(()),
+    }
+}
+
+/// Makes the name of a directory durable, and those of all directories above it on its file system:
+/// whoever made them may have been killed before, or not have known that it is needed. Where one of
+/// those that hold the names is not ours to open, or on no file system that can be synced, we gave
+/// nothing a name in there.
+///
+/// A file in the directory survives a power loss no longer than these names.
 ///
 /// # Errors
 /// Those of the disk but for these.
-pub fn sync_name(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    match disk.sync_dir(parent(dir)) {
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
-            ) =>
-        {
-            Ok(())
+pub fn sync_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    // The links on the way have names too.
+    let links = dir.ancestors().filter(|path| {
+        let kind = disk.metadata(path).map(|found| found.kind);
+        !path.as_os_str().is_empty() && kind.is_ok_and(|kind| kind == EntryKind::Symlink)
+    });
+    for link in links.collect::<Vec<_>>() {
+        unless_foreign(disk.sync_dir(parent(link)))?;
+    }
+    let whole = disk.canonical(dir)?;
+    let device = disk.identity(&whole)?.device;
+    for above in whole.ancestors().skip(1) {
+        if disk.identity(above)?.device != device {
+            break;
         }
+        unless_foreign(disk.sync_dir(above))?;
+    }
+    Ok(())
+}
+
+/// A directory that cannot be synced, since it is not ours or nothing is written there.
+fn unless_foreign(synced: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied};
+    match synced {
+        Err(e) if matches!(e.kind(), PermissionDenied | InvalidInput) => Ok(()),
         result => result,
     }
 }
 
-/// Removes what is at `path`, with everything under it; links themselves and not their targets.
-/// Nothing there is no error. Durable after [`Disk::sync_dir`] of the folder above.
+/// Removes what is at `path`, with everything under it; links themselves and not their targets. A folder
+/// whose bits forbid it is given those that its owner needs. Nothing there is no error. Durable after
+/// [`Disk::sync_dir`] of the folder above.
 ///
 /// # Errors
 /// Those of the disk; part of the tree may be gone then.
@@ -158,6 +187,10 @@ pub fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         }
         match disk.metadata(&path) {
             Ok(found) if found.kind == EntryKind::Dir => {
+                if found.mode & 0o700 != 0o700 {
+                    // Where it is another's, what follows says so.
+                    let _not_ours = disk.set_mode(&path, found.mode | 0o700);
+                }
                 let names = disk.list(&path)?;
                 let inside = names.into_iter().map(|name| (path.join(name), false));
                 let inside: Vec<_> = inside.collect();

@@ -152,7 +152,8 @@ pub trait Disk: Send + Sync + 'static {
     fn handle(&self) -> Arc<dyn Disk>;
     /// Keeps the folder `dir` open: to this value of the disk, from now on, `dir` and every path below it
     /// mean the folder that was opened, whatever becomes of the name. What this value creates below gets
-    /// the owner, the group and exactly the bits of `access`, where there is one.
+    /// the owner, the group and exactly the bits of `access`; where there is none, those of the anchored
+    /// folder that `dir` lies in.
     ///
     /// [`Disk::canonical`] alone goes by names as they are.
     fn anchor(&self, dir: &Path, access: Option<Access>) -> io::Result<()>;

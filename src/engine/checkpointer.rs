@@ -94,6 +94,7 @@ fn next(core: &Core, is_tidy: bool) -> Option<Task> {
 
 /// Gives free room back to the disk: moves pages down where that pays, then cuts the file's end.
 fn tidy(core: &Core, percent: u64) -> Result<()> {
+    core.check_folder()?;
     // Moved pages are a new checkpoint of the same commit; the old one goes with its last reader.
     for _move_then_cut in 0..2 {
         let newest = core.views.current().0.checkpoint.clone();
@@ -124,6 +125,8 @@ fn write(core: &Core, sealed: &Sealed) -> Result<Arc<Checkpoint>> {
     });
     core.budget.set_data_bytes(core.data.stats().used_bytes());
     core.durable_checkpoint.store(sealed.lsn, Ordering::Release);
+    // Nothing of the log goes on the strength of a checkpoint in a folder that nobody finds.
+    core.check_folder()?;
     unless_later(core.upkeep.remove_before(sealed.lsn).map(drop))?;
     unless_later(core.enforce_log_cap(sealed.lsn))?;
     core.room_changed();

@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::budget::Budget;
 use super::delta::Delta;
+use super::folder::StoreFolder;
 use super::leader::Leader;
 use super::line::Queue;
 use super::log::Upkeep;
@@ -32,6 +33,8 @@ use crate::error::{Error, ErrorKind, Result, code};
 const LEAST_ROOM: u64 = 512 << 10;
 
 pub(super) struct Core {
+    /// The store's folder, open since it was locked.
+    pub(super) folder: Arc<StoreFolder>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) options: EngineOptions,
@@ -126,7 +129,7 @@ pub(super) fn closed() -> Error {
 
 impl Core {
     pub(super) fn new(
-        disk: Arc<dyn Disk>,
+        folder: Arc<StoreFolder>,
         dir: PathBuf,
         options: EngineOptions,
         found: Found,
@@ -137,9 +140,11 @@ impl Core {
             ..Pending::default()
         };
         let room = Room::new();
+        let disk = folder.disk().clone();
         room.look(&*disk, &dir, &found.data);
         Core {
             disk,
+            folder,
             dir,
             log_cap: CapInForce::new(options.log_cap),
             options,
@@ -185,12 +190,19 @@ impl Core {
         }
         let cause = self.latch.lock().clone()?;
         let latched = "the store latched itself read-only after a failure";
-        let mut error = Error::new(ErrorKind::ReadOnly, latched).at(&self.dir);
-        if cause.code() == code::LOG_UNAVAILABLE {
-            error = error.with_code(code::LOG_UNAVAILABLE);
-        }
-        let hint = "Close the store and open it again: recovery decides what is durable.";
+        let error = Error::new(ErrorKind::ReadOnly, latched).at(&self.dir);
+        let error = with_code_of(error, &cause);
+        let hint = match cause.advice() {
+            Some(hint) if cause.code() == code::STORE_MOVED => hint.to_owned(),
+            _ => "Close the store and open it again: recovery decides what is durable.".to_owned(),
+        };
         Some(error.because(cause).hint(hint))
+    }
+
+    /// Sees that the store is where it was locked; latches where it is not. To be called after a sync
+    /// and before anything that rests on it is acknowledged.
+    pub(super) fn check_folder(&self) -> Result<()> {
+        self.folder.check().inspect_err(|error| self.latch(error.clone()))
     }
 
     /// Whether the active delta should become pages: it has its part of the memory, or its pages are
@@ -300,12 +312,21 @@ impl Core {
     /// Makes every commit up to `lsn` durable in the log, without standing in the commit line.
     pub(super) fn sync_log_through(&self, lsn: Lsn) -> Result<()> {
         if self.upkeep.durable_lsn() >= lsn {
-            return Ok(());
+            return self.check_folder();
         }
         if let Some(latched) = self.latched() {
             return Err(latched);
         }
         let synced = self.upkeep.unsynced().sync().map(drop).map_err(unavailable);
-        synced.inspect_err(|error| self.latch(error.clone()))
+        synced.inspect_err(|error| self.latch(error.clone()))?;
+        self.check_folder()
+    }
+}
+
+/// Gives an error the number of its cause, where that says more than that the store is latched.
+pub(super) fn with_code_of(error: Error, cause: &Error) -> Error {
+    match cause.code() {
+        number @ (code::LOG_UNAVAILABLE | code::STORE_MOVED) => error.with_code(number),
+        _ => error,
     }
 }

@@ -12,10 +12,11 @@ use super::apply::ForeignGroup;
 use super::batch::Batch;
 use super::catalogue::{Catalogue, TableInfo};
 use super::core::{Core, closed};
+use super::folder::{DirLock, StoreFolder};
 use super::line::{self, Outcome, Work};
 use super::log::{ClosedSegment, Hold, MAX_GROUP};
 use super::log_guard::LogCap;
-use super::open::{self, DirLock};
+use super::open;
 use super::options::{Durability, EngineOptions};
 use super::pin::Pin;
 use super::rendezvous::Rendezvous;
@@ -262,6 +263,8 @@ impl Engine {
         if let Some(latched) = self.core.latched() {
             return Err(latched);
         }
+        // What it would hold is not what anybody finds.
+        self.core.check_folder()?;
         // Before the line: whoever closes lets go of the folder as soon as the line is served.
         let lock = self.keep_folder();
         match line::run(&self.core, Work::Seal { roll, meeting })? {
@@ -366,7 +369,12 @@ impl Engine {
         self.core.views.current().0.lock.clone()
     }
 
-    /// The disk that the store lies on.
+    /// The store's folder, open since it was locked.
+    pub(crate) fn folder(&self) -> &Arc<StoreFolder> {
+        &self.core.folder
+    }
+
+    /// The disk that the store lies on: this value of it means the open folder by the store's path.
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
         &self.core.disk
     }
@@ -415,6 +423,7 @@ impl Engine {
     /// Open snapshots stay readable, and nobody can open the store while they do. Closing twice is
     /// closing once: who comes second waits until it is done.
     pub(crate) fn close(&self) -> Result<()> {
+        self.core.folder.check_process()?;
         let mut running = self.running.lock();
         let Some(running) = running.take() else { return Ok(()) };
         let last = match self.core.latched() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::apply::{ForeignEntry, ForeignGroup};
 use super::batch::{Batch, Payload};
-use super::core::{Core, Sealed};
+use super::core::{Core, Sealed, with_code_of};
 use super::delta::{Delta, DeltaChange, DeltaWriter};
 use super::line::{Outcome, outcome_unknown};
 use super::log::{Appended, Log, LogCommit, LogOp, passes};
@@ -22,7 +22,7 @@ use super::options::Durability;
 use super::pin::PinSlot;
 use super::view::View;
 use super::{Ancestry, CATALOGUE, Change, History, Lsn, Position, TableId};
-use crate::error::{Error, ErrorKind, Result, code};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The context of every commit of this process, the first that is defined.
 pub(super) const FIRST_CONTEXT: u32 = 0;
@@ -61,6 +61,8 @@ impl Leader {
         core: &Core,
         commits: &[(&Batch, Durability)],
     ) -> Result<(Lsn, i64)> {
+        let durable = commits.iter().any(|(_, wanted)| *wanted == Durability::Immediate);
+        check_before(core, durable)?;
         let ancestry = match self.foreign {
             true => self.ancestry.extended(random_id(&core.disk), self.next_lsn - 1)?,
             false => self.ancestry.clone(),
@@ -80,7 +82,6 @@ impl Leader {
         };
         let written = written.map_err(|error| unwritten(core, error))?;
         (self.ancestry, self.foreign) = (ancestry, false);
-        let durable = commits.iter().any(|(_, wanted)| *wanted == Durability::Immediate);
         let batches: Vec<&Batch> = commits.iter().map(|(batch, _)| *batch).collect();
         self.written(core, written, &batches, durable)
     }
@@ -88,6 +89,8 @@ impl Leader {
     /// Applies a group of another store's log, which must follow what is here.
     pub(super) fn apply(&mut self, core: &Core, group: &ForeignGroup) -> Result<(Lsn, i64)> {
         let ancestry = group.check_follows(&self.ancestry, self.next_lsn - 1, self.last_time)?;
+        let durable = group.durability == Durability::Immediate;
+        check_before(core, durable)?;
         self.log.go_on(&ancestry, true).map_err(|error| unwritten(core, error))?;
         let mut entries = Vec::with_capacity(group.commits.len());
         for (context, batch) in &group.commits {
@@ -97,7 +100,7 @@ impl Leader {
         let written = written.map_err(|error| unwritten(core, error))?;
         (self.ancestry, self.foreign) = (ancestry, true);
         let batches: Vec<&Batch> = group.commits.iter().map(|(_, batch)| batch).collect();
-        self.written(core, written, &batches, group.durability == Durability::Immediate)
+        self.written(core, written, &batches, durable)
     }
 
     /// What was appended becomes durable where it is to be, and is published.
@@ -114,6 +117,7 @@ impl Leader {
         if durable {
             let _asleep = core.spin.sleep();
             self.log.sync().map_err(|error| core.latch_unknown(unavailable(error)))?;
+            core.check_folder().map_err(|error| core.latch_unknown(error))?;
         }
         for (lsn, batch) in (first..).zip(batches) {
             self.enter(lsn, batch);
@@ -224,6 +228,15 @@ pub(super) fn log_ops(batch: &Batch) -> impl ExactSizeIterator<Item = LogOp<'_>>
     })
 }
 
+/// Sees that a group does not go into a log that another process has taken over. Where none of it is synced,
+/// the look would cost more than the append: the background sync looks then.
+fn check_before(core: &Core, durable: bool) -> Result<()> {
+    if durable {
+        core.check_folder().map_err(|error| core.latched().unwrap_or(error))?;
+    }
+    Ok(())
+}
+
 /// Judges an append that failed: where nothing of the group counts, there is nothing to mend.
 fn unwritten(core: &Core, error: Error) -> Error {
     match error.kind() {
@@ -237,10 +250,6 @@ impl Core {
     /// Latches the store because of `cause`, and says of the commit at hand what can be said.
     pub(super) fn latch_unknown(&self, cause: Error) -> Error {
         self.latch(cause.clone());
-        let mut error = outcome_unknown();
-        if cause.code() == code::LOG_UNAVAILABLE {
-            error = error.with_code(code::LOG_UNAVAILABLE);
-        }
-        error.because(cause)
+        with_code_of(outcome_unknown(), &cause).because(cause)
     }
 }

@@ -12,6 +12,7 @@ mod core;
 pub(crate) mod delta;
 #[allow(clippy::module_inception, reason = "the engine itself stands in the file of its name")]
 mod engine;
+mod folder;
 mod keeper;
 mod leader;
 mod line;
@@ -41,13 +42,14 @@ pub(crate) use batch::{Batch, Payload};
 pub(crate) use catalogue::{Catalogue, TableInfo};
 pub use engine::CommitInfo;
 pub(crate) use engine::Engine;
+pub(crate) use folder::{DirLock, StoreFolder, lock_dir};
 pub(crate) use log::{ClosedSegment, Hold as LogHold};
 pub use log_guard::LogCapPolicy;
 pub(crate) use log_guard::{LogCap, OnLogDrop};
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{
-    DATA_FILE, DATA_RESTORING, DirLock, LOCK_FILE, LOG_DIR, Located, inspect, locate, lock_dir,
-    random_id, survey,
+    DATA_FILE, DATA_RESTORING, LOCK_FILE, LOG_DIR, LOST_FOUND, Located, inspect, locate, random_id,
+    survey,
 };
 pub use options::Durability;
 pub(crate) use options::{EngineOptions, OnOpen};

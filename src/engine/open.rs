@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::budget::{Budget, DELTAS};
 use super::core::{Core, Found};
+use super::folder::{self, DirLock, lock_dir};
 use super::leader::{FIRST_CONTEXT, Leader};
 use super::log::{self, Context, Log, LogParams, Recovered, RecoveryBase};
 use super::log_folder;
@@ -26,14 +27,14 @@ use super::snapshot::Snapshot;
 use super::tree::{Checkpoint, DataFile, DataParams, Meta};
 use super::view::{View, Views};
 use super::{ANCESTRY_FILE, Ancestry, AncestryFile, History, Known, Lsn, Position, StoreId};
-use crate::disk::atomic::parent;
-use crate::disk::{Disk, EntryKind, OpenMode};
+use crate::disk::atomic::{parent, sync_names};
+use crate::disk::{Disk, EntryKind, Metadata};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// The data file of a store.
 pub(crate) const DATA_FILE: &str = "store.data";
 /// The data file while it is being created.
-const DATA_PARTIAL: &str = "store.data.partial";
+pub(super) const DATA_PARTIAL: &str = "store.data.partial";
 /// The data file while a restore changes pages of it: there is no store then.
 pub(crate) const DATA_RESTORING: &str = "store.data.restoring";
 /// The folder of the log segments.
@@ -41,15 +42,12 @@ pub(crate) const LOG_DIR: &str = "log";
 /// The file whose lock says who has the store.
 pub(crate) const LOCK_FILE: &str = "lock";
 
-/// The lock on a store's folder; goes with the value and with the process.
-///
-/// Whoever reads pages of the store holds it: a process that opened the store while an old snapshot
-/// still reads would know nothing of that pin, and use its pages again.
-pub(crate) type DirLock = Arc<dyn Send + Sync>;
+/// What the root of a fresh file system has in it.
+pub(crate) const LOST_FOUND: &str = "lost+found";
 
 /// Makes an empty store in `dir`, which must not hold one. The folder itself may exist.
 pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<()> {
-    let there = match disk.metadata(dir) {
+    let there = match disk.metadata(dir).and_then(|found| follow(&**disk, dir, found)) {
         Ok(found) if found.kind == EntryKind::Dir => true,
         Ok(_) => return Err(not_a_folder(dir)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
@@ -57,13 +55,15 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
     };
     if !there {
         disk.create_dir(dir).map_err(|e| Error::io("create the store's folder", dir, e))?;
+        let above = parent(dir);
+        disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))?;
     }
     // Also where it was there: whoever made it may have been killed before its name was durable.
-    let above = parent(dir);
-    disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))?;
+    sync_names(&**disk, dir).map_err(|e| Error::io("sync the folders above", dir, e))?;
     // Looked at before the lock, whose file would be put among the files of others, and again under it.
     refuse_foreign_files(disk, dir)?;
-    let _lock = lock_dir(disk, dir)?;
+    let lock = lock_dir(disk, dir)?;
+    let disk = lock.folder().disk();
     refuse_foreign_files(disk, dir)?;
     let data = dir.join(DATA_FILE);
     remove_if_there(disk, &dir.join(DATA_PARTIAL))?;
@@ -79,8 +79,18 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
         ancestry_digest: ancestry.digest(),
     };
     DataFile::create(&**disk, &partial, params)?;
+    folder::give_to_owner(&**disk, dir)?;
+    lock.folder().check()?;
     disk.rename_new(&partial, &data).map_err(|e| Error::io("name the data file", &data, e))?;
     disk.sync_dir(dir).map_err(|e| Error::io("sync the store's folder", dir, e))
+}
+
+/// What is at the end of the link, where `found` is one.
+fn follow(disk: &dyn Disk, path: &Path, found: Metadata) -> std::io::Result<Metadata> {
+    match found.kind {
+        EntryKind::Symlink => disk.metadata(&disk.canonical(path)?),
+        _ => Ok(found),
+    }
 }
 
 /// A folder with other things in it is somebody's work: nothing is put among them.
@@ -90,7 +100,7 @@ fn refuse_foreign_files(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
     }
     let names = disk.list(dir).map_err(|e| Error::io("list the store's folder", dir, e))?;
     let partial = format!("{ANCESTRY_FILE}.partial");
-    let ours = [DATA_PARTIAL, LOG_DIR, LOCK_FILE, ANCESTRY_FILE, &partial];
+    let ours = [DATA_PARTIAL, LOG_DIR, LOCK_FILE, LOST_FOUND, ANCESTRY_FILE, &partial];
     let foreign = names.iter().find(|name| {
         let name = name.file_name().map(|n| n.to_string_lossy().into_owned());
         name.is_none_or(|name| !ours.contains(&name.as_str()))
@@ -125,27 +135,6 @@ pub(crate) fn random_id(disk: &Arc<dyn Disk>) -> u128 {
     u128::from_le_bytes(bytes).max(1)
 }
 
-/// Takes the store's folder for this process.
-pub(crate) fn lock_dir(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
-    let path = dir.join(LOCK_FILE);
-    let note = format!("process {}", std::process::id());
-    disk.lock(&path, &note).map(|lock| Arc::new(lock) as DirLock).map_err(|e| {
-        if e.kind() != std::io::ErrorKind::WouldBlock {
-            return Error::io("lock the store's folder", &path, e);
-        }
-        let mut holder = [0; 256];
-        let read = disk
-            .open(&path, OpenMode::Read)
-            .and_then(|file| file.read_at(&mut holder, 0))
-            .unwrap_or(0);
-        let holder = String::from_utf8_lossy(&holder[..read]).trim().to_owned();
-        let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
-        Error::new(ErrorKind::InUse, format!("the store is in use by {holder}"))
-            .at(dir)
-            .hint("A store is open in one place at a time: close it there first.")
-    })
-}
-
 /// Opens the store in `dir`: the engine's shared state, ready for its threads. `held` is the lock of
 /// the folder where this process has it already.
 pub(super) fn open(
@@ -157,15 +146,22 @@ pub(super) fn open(
     let data_path = dir.join(options.data_file);
     look_for(&disk, dir, &data_path)?;
     let lock = held.map_or_else(|| lock_dir(&disk, dir), Ok)?;
-    let (data, checkpoint) = DataFile::open(&*disk, &data_path)?;
+    let folder = lock.folder().clone();
+    let disk = folder.disk();
+    let (data, checkpoint) = DataFile::open(&**disk, &data_path)?;
     let budget = Budget::new(options.memory_budget, disk.memory());
     budget.set_data_bytes(checkpoint.meta().bytes());
-    let read = LogRead::new(&disk, dir, &options, &checkpoint, (budget.delta_bytes(), 1))?;
-    if let Some(OnOpen(tell)) = &options.on_open {
-        tell(checkpoint.number())?;
+    folder.keep_log()?;
+    let read = LogRead::new(disk, dir, &options, &checkpoint, (budget.delta_bytes(), 1))?;
+    if read.lost {
+        // There is another one now.
+        folder.keep_log()?;
     }
-    let found = go_on(&disk, dir, &options, Opened { data, checkpoint, lock, budget }, read)?;
-    Ok(Arc::new(Core::new(disk, dir.to_path_buf(), options, found)))
+    if let Some(OnOpen(tell)) = &options.on_open {
+        tell(&folder, checkpoint.number())?;
+    }
+    let found = go_on(disk, dir, &options, Opened { data, checkpoint, lock, budget }, read)?;
+    Ok(Arc::new(Core::new(folder, dir.to_path_buf(), options, found)))
 }
 
 /// Sees that there is a store in `dir`.
@@ -187,7 +183,8 @@ pub(crate) fn inspect(
     dir: &Path,
     options: &EngineOptions,
 ) -> Result<Snapshot> {
-    let Looked { checkpoint, lock } = Looked::at(disk, dir, options)?;
+    let Looked { checkpoint, folder, .. } = Looked::at(disk, dir, options)?;
+    let disk = folder.folder().disk();
     let budget = Budget::new(options.memory_budget, disk.memory());
     budget.set_data_bytes(checkpoint.meta().bytes());
     let bounds = (budget.bytes() / DELTAS, DELTAS - 1);
@@ -196,10 +193,9 @@ pub(crate) fn inspect(
         return Err(too_long_to_read(dir, budget.bytes()));
     }
     let last_lsn = read.recovered.last_lsn;
-    let lock: DirLock = lock.unwrap_or_else(|| Arc::new(()));
     let deltas = read.replay.deltas();
     let catalogue = Arc::new(read.replay.catalogue);
-    let view = View { checkpoint, deltas, catalogue, lock: Some(lock) };
+    let view = View { checkpoint, deltas, catalogue, lock: Some(folder.clone()) };
     Ok(Snapshot::new((Arc::new(view), last_lsn)))
 }
 
@@ -216,9 +212,10 @@ pub(crate) struct Surveyed {
 /// Reads and judges the log of the store in `dir` as an opening would. Holds none of it in memory,
 /// writes nothing and starts nothing.
 pub(crate) fn survey(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Surveyed> {
-    let Looked { checkpoint, lock } = Looked::at(disk, dir, &EngineOptions::default())?;
-    let recovered = judge(disk, dir, &checkpoint)?;
-    Ok(Surveyed { lsn: recovered.last_lsn, checkpoint, lock })
+    let looked = Looked::at(disk, dir, &EngineOptions::default())?;
+    let Looked { checkpoint, folder, is_locked } = looked;
+    let recovered = judge(folder.folder().disk(), dir, &checkpoint)?;
+    Ok(Surveyed { lsn: recovered.last_lsn, checkpoint, lock: is_locked.then_some(folder) })
 }
 
 fn judge(disk: &Arc<dyn Disk>, dir: &Path, checkpoint: &Checkpoint) -> Result<Recovered> {
@@ -226,22 +223,23 @@ fn judge(disk: &Arc<dyn Disk>, dir: &Path, checkpoint: &Checkpoint) -> Result<Re
     log::recover(&**disk, &dir.join(LOG_DIR), &base, &mut |_, _, _| Ok(()))
 }
 
-/// The data file of a store that is only looked at, and the folder's lock where it can be had.
+/// The data file of a store that is only looked at, and its folder, locked where that can be.
 struct Looked {
     checkpoint: Arc<Checkpoint>,
-    lock: Option<DirLock>,
+    folder: DirLock,
+    is_locked: bool,
 }
 
 impl Looked {
     fn at(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<Looked> {
         let data_path = dir.join(options.data_file);
         look_for(disk, dir, &data_path)?;
-        let lock = match lock_dir(disk, dir) {
-            Err(error) if cannot_be_written(&error) => None,
-            lock => Some(lock?),
+        let (folder, is_locked) = match lock_dir(disk, dir) {
+            Err(error) if cannot_be_written(&error) => (folder::unlocked(disk, dir)?, false),
+            lock => (lock?, true),
         };
-        let (_, checkpoint) = DataFile::open_to_read(&**disk, &data_path)?;
-        Ok(Looked { checkpoint, lock })
+        let (_, checkpoint) = DataFile::open_to_read(&**folder.folder().disk(), &data_path)?;
+        Ok(Looked { checkpoint, folder, is_locked })
     }
 }
 
@@ -259,6 +257,7 @@ pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Located> {
     let data_path = dir.join(DATA_FILE);
     look_for(disk, dir, &data_path)?;
     let lock = lock_dir(disk, dir)?;
+    let disk = lock.folder().disk();
     let (_, checkpoint) = DataFile::open(&**disk, &data_path)?;
     let recovered = judge(disk, dir, &checkpoint)?;
     let era = recovered.era();

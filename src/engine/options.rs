@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Lsn;
+use super::folder::StoreFolder;
 use super::log_guard::{LogCap, OnLogDrop};
 use super::open::DATA_FILE;
 use crate::error::Result;
@@ -24,9 +25,12 @@ pub enum Durability {
     Eventual,
 }
 
+/// What is called with the folder and the number of its newest checkpoint.
+type Opened = dyn Fn(&Arc<StoreFolder>, u64) -> Result<()> + Send + Sync;
+
 /// See [`EngineOptions::on_open`].
 #[derive(Clone)]
-pub(crate) struct OnOpen(pub(crate) Arc<dyn Fn(u64) -> Result<()> + Send + Sync>);
+pub(crate) struct OnOpen(pub(crate) Arc<Opened>);
 
 impl fmt::Debug for OnOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

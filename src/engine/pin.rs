@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Lsn;
-use super::open::DirLock;
+use super::folder::DirLock;
 use super::tree::Checkpoint;
 use crate::error::Result;
 

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use super::Lsn;
 use super::catalogue::Catalogue;
 use super::delta::Delta;
-use super::open::DirLock;
+use super::folder::DirLock;
 use super::tree::Checkpoint;
 
 const SLOTS: usize = 16;

@@ -177,6 +177,8 @@ impl RegimeBuilder {
             store.inner().participants.register(participant)?;
         }
         let events = Events::default();
+        // From here on all that is written goes into the folder that was locked.
+        let disk = store.inner().engine.disk().clone();
         let state = State::load(&*disk, &dir).unwrap_or_else(|error| {
             events.tell(RegimeEvent::Trouble { error });
             State::default()
@@ -342,6 +344,10 @@ impl Regime {
     }
 
     fn end(&self) {
+        if self.core.store.inner().engine.folder().check_process().is_err() {
+            // A fork has no copy of the thread to wait for.
+            return;
+        }
         self.core.bell.close();
         if let Some(keeper) = &self.keeper {
             self.core.stop_automatic_backup();

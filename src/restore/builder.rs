@@ -14,6 +14,7 @@ use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
 use super::pour::{bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
 use crate::archive::Progress;
+use crate::disk::Access;
 use crate::engine::{Engine, History, Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Contents;
@@ -273,7 +274,7 @@ impl<'a> RestoreBuilder<'a> {
     /// When it returns, the store survives a power loss. A crash before that leaves no store.
     ///
     /// # Errors
-    /// [`Exists`](crate::ErrorKind::Exists) where `dir` is there; [`StorageFull`](crate::ErrorKind::StorageFull);
+    /// [`Exists`](crate::ErrorKind::Exists) where something is at `dir`, unless it is an empty folder; [`StorageFull`](crate::ErrorKind::StorageFull);
     /// damage of the archive (1411) or of a log (1413); where the logs do not lead to the point:
     /// 2010 for a gap, 1416 for another history. Nothing is left behind.
     pub fn run(self) -> Result<RestoreReport> {
@@ -309,7 +310,11 @@ impl<'a> RestoreBuilder<'a> {
             return Ok(report(&rolled, (done.files, done.bytes, done.kept)));
         }
         let needed = job.data_bytes() + job.entry_bytes() + logs.bytes();
-        let mut target = Target::begin(&disk, &self.dir, needed)?;
+        // Nobody reads in the store what he may not read in the archive.
+        let path = self.archive.path();
+        let model = Access::at(&*disk, path);
+        let model = model.map_err(|e| Error::io("look at the archive", path, e))?;
+        let mut target = Target::begin(&disk, &self.dir, needed, model)?;
         let restored = fill(&job, &mut target, self.workers, tell)
             .map_err(damage)
             .and_then(|()| match &roll {

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::disk::atomic::parent;
-use crate::disk::{Disk, EntryKind, OpenMode};
+use crate::disk::{Access, Disk, EntryKind, OpenMode, create_like};
 use crate::error::{Error, Result};
 
 /// The settings, the journal, and what the regime remembers.
@@ -30,7 +30,8 @@ fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
         match disk.metadata(&from).map(|found| found.kind) {
             Ok(EntryKind::Dir) => {
                 if disk.metadata(&to).is_err() {
-                    disk.create_dir(&to).map_err(|e| Error::io("create a folder", &to, e))?;
+                    let made = disk.create_dir(&to).and_then(|()| give_access(disk, &from, &to));
+                    made.map_err(|e| Error::io("create a folder", &to, e))?;
                 }
                 let names = disk.list(&from).map_err(|e| Error::io("list", &from, e))?;
                 todo.extend(names.into_iter().map(|name| (from.join(&name), to.join(&name))));
@@ -46,13 +47,20 @@ fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A copy belongs to whom the original belongs to.
+fn give_access(disk: &dyn Disk, from: &Path, to: &Path) -> std::io::Result<()> {
+    Access::at(disk, from)?.map_or(Ok(()), |access| access.give(disk, to))
+}
+
 fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
     let failed = |e| Error::io("copy", from, e);
     let source = disk.open(from, OpenMode::Read).map_err(failed)?;
     if disk.metadata(to).is_ok() {
         disk.remove_file(to).map_err(failed)?;
     }
-    let target = disk.open(to, OpenMode::CreateNew).map_err(failed)?;
+    let model = Access::at(disk, from).map_err(failed)?;
+    let target = create_like(disk, to, model).map_err(failed)?;
+    give_access(disk, from, to).map_err(failed)?;
     let mut piece = vec![0; PIECE];
     let mut at = 0;
     loop {

@@ -132,7 +132,7 @@ impl Store {
         along: Option<&History>,
     ) -> Result<IntegrationReport> {
         let inner = self.inner();
-        inner.check_open()?;
+        inner.check_own()?;
         let disk = inner.engine.disk().clone();
         let repairing = options.strictness == Strictness::AutoRepair;
         let mut logs = Logs::default();

@@ -18,6 +18,7 @@ use super::log_file::{LogFile, Segment, check_admitted, is_log};
 use super::point::{Logs, RestorePoint, Roll};
 use crate::archive::{Claim, Keys, remove_unfinished};
 use crate::destination::{Folder, Object, Storage};
+use crate::disk::atomic::sync_names;
 use crate::disk::{Disk, OpenMode};
 use crate::engine::{ClosedSegment, History, Lsn, StoreId};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -45,7 +46,7 @@ impl Store {
     /// archives only; those of the folder's disk.
     pub fn new_log_file(&self, folder: impl AsRef<Path>) -> Result<Option<PathBuf>> {
         let (inner, folder) = (self.inner(), folder.as_ref());
-        inner.check_open()?;
+        inner.check_own()?;
         let engine = &inner.engine;
         let Some(base) = inner.backup_state().base else {
             let why = "the store keeps no log before its first backup";
@@ -55,15 +56,21 @@ impl Store {
         engine.end_segment()?;
         let _kept = engine.hold_log();
         let closed = engine.closed_segments()?;
-        let target = Folder::new(engine.disk(), folder);
+        let target = Folder::new(engine.disk(), folder).of(engine.folder().access()?);
         let there = shipped(engine.disk(), folder, &target.list()?)?;
         let rest = unshipped(&closed, &there, base.lsn, &engine.history())?;
+        sync_names(&**engine.disk(), folder)
+            .map_err(|e| Error::io("sync the folders above", folder, e))?;
         // Another process may have a store of this identity, and ship into this folder too.
         let claim = Claim::new(engine.disk(), folder, engine.store_id())?;
         remove_unfinished(engine.disk(), folder, engine.store_id(), Some(&claim))?;
         let mut newest = None;
         let mut number = next_number(&target.list()?, &base.set, base.number);
         for segment in rest {
+            if !claim.is_in_place() {
+                let message = "the folder of the mirror was moved, removed or replaced";
+                return Err(Error::new(ErrorKind::NotFound, message).at(folder));
+            }
             let name = format!("{}[{:04}-{number:04}]{ENDING}", base.set, base.number);
             ship(engine.disk(), segment, &target, &name, engine.store_id())?;
             newest = Some(folder.join(name));
@@ -219,7 +226,7 @@ impl Follower {
         let mut events = Vec::new();
         let logs = self.look(&mut events)?;
         let inner = self.store.inner().clone();
-        inner.check_open()?;
+        inner.check_own()?;
         let start = here(&inner);
         let known = logs.known();
         for segment in logs.at_hand.iter().flat_map(|log| log.parts()) {

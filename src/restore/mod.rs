@@ -29,6 +29,7 @@ mod pour;
 mod repair;
 mod rollback;
 mod target;
+mod vacant;
 mod verify;
 
 pub use archive::Archive;

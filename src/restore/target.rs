@@ -1,7 +1,7 @@
 //! The folder that a restore fills.
 //!
 //! It is built beside its place under another name, made durable file by file, and renamed as the
-//! last act. Links come last of all, so that nothing is ever written through one. While it is built it
+//! last act; where its place is an empty folder that is there, in a folder within (`vacant`). Links come last of all, so that nothing is ever written through one. While it is built it
 //! is locked as a store is: a second restore to the same place neither takes it for what a killed
 //! one left, nor gives the other's half-done work its name.
 
@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::pour::Fresh;
+use super::vacant::{self, Place};
 use crate::archive::{Entry, EntryKind, MANIFEST_NAME, Unpack};
-use crate::disk::atomic::{parent, remove_tree};
-use crate::disk::{self, Disk, File, OpenMode};
+use crate::disk::atomic::{parent, remove_tree, sync_names};
+use crate::disk::{self, Access, Disk, File, OpenMode, create_dir_like};
 use crate::engine::tree::{Watch, verify_data_file};
 use crate::engine::{DATA_FILE, DirLock, LOCK_FILE, LOG_DIR, lock_dir};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,8 @@ pub(super) struct Target {
     partial: PathBuf,
     /// That nobody else builds there; `None` where the folder is another's to lock.
     lock: Option<DirLock>,
+    /// It is built within its place, which is there.
+    within: bool,
     open: Option<Open>,
     /// In their order those above come before those within.
     folders: BTreeSet<PathBuf>,
@@ -72,36 +75,58 @@ impl Open {
 impl Target {
     /// Sees that a restore of `bytes` bytes into `dir` can begin, and tells how many are free.
     pub(super) fn check(disk: &Arc<dyn Disk>, dir: &Path, bytes: u64) -> Result<u64> {
-        if disk.metadata(dir).is_ok() {
-            return Err(Error::new(
-                ErrorKind::Exists,
-                "there is something at the restore's target",
-            )
-            .at(dir)
-            .hint("A restore makes a new folder and never writes into one that is there."));
+        match vacant::look(&**disk, dir)? {
+            Place::Free => check_free_space(disk, parent(dir), bytes),
+            Place::Vacant => check_free_space(disk, dir, bytes),
+            Place::Taken => {
+                let message = "there is something at the restore's target";
+                Err(Error::new(ErrorKind::Exists, message).at(dir).hint(
+                    "A restore makes a new folder or fills an empty one; it writes over nothing.",
+                ))
+            }
         }
-        check_free_space(disk, parent(dir), bytes)
     }
 
-    pub(super) fn begin(disk: &Arc<dyn Disk>, dir: &Path, bytes: u64) -> Result<Target> {
+    /// A target that is filled for the store at `dir`. What is made in it belongs to whom `model` says,
+    /// and to nobody more; `None` for what new files get.
+    pub(super) fn begin(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        bytes: u64,
+        model: Option<Access>,
+    ) -> Result<Target> {
         Target::check(disk, dir, bytes)?;
-        let name = dir.file_name().ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "the restore's target has no name").at(dir)
-        })?;
-        let mut partial_name = name.to_os_string();
-        partial_name.push(".stillpoint-restoring");
-        let partial = dir.with_file_name(partial_name);
+        let within = vacant::look(&**disk, dir)? == Place::Vacant;
+        let partial = match within {
+            true => dir.join(vacant::WITHIN),
+            false => beside(dir)?,
+        };
         // What a killed restore left: it has this name only while it is unfinished.
         let theirs = match disk.metadata(&partial).map(|found| found.kind) {
             Ok(disk::EntryKind::Dir) => Some(lock(disk, &partial)?),
             _ => None,
         };
-        remove_tree(&**disk, &partial)
-            .map_err(|e| Error::io("remove an unfinished restore", &partial, e))?;
-        disk.create_dir(&partial).map_err(|e| Error::io("create the folder", &partial, e))?;
+        match within {
+            true => vacant::clear(&**disk, dir)?,
+            false => remove_tree(&**disk, &partial)
+                .map_err(|e| Error::io("remove an unfinished restore", &partial, e))?,
+        }
+        create_dir_like(&**disk, &partial, model)
+            .map_err(|e| Error::io("create the folder", &partial, e))?;
         drop(theirs);
+        let lock = lock(disk, &partial)?;
+        // From here on the folder is meant, and not what its name may come to mean.
+        let disk = lock.folder().disk();
+        let kept = disk.anchor(&partial, model);
+        kept.map_err(|e| Error::io("open the folder", &partial, e))?;
+        if let Some(model) = model {
+            let path = partial.join(LOCK_FILE);
+            let given = model.for_file().give(&**disk, &path);
+            given.map_err(|e| Error::io("give the lock its owner", &path, e))?;
+        }
+        lock.folder().check()?;
         let mut target = Target::within(disk, dir, &partial);
-        target.lock = Some(lock(disk, &partial)?);
+        (target.lock, target.within) = (Some(lock), within);
         Ok(target)
     }
 
@@ -125,6 +150,7 @@ impl Target {
             folders: BTreeSet::from([partial.to_path_buf()]),
             partial: partial.to_path_buf(),
             lock: None,
+            within: false,
             open: None,
             links: Vec::new(),
             folder_attributes: Vec::new(),
@@ -234,13 +260,14 @@ impl Target {
                 .symlink(&target, &path)
                 .map_err(|e| Error::io("make a symbolic link", &path, e))?;
         }
+        for folder in self.folders.iter().rev() {
+            self.disk.sync_dir(folder).map_err(|e| Error::io("sync a folder", folder, e))?;
+        }
+        // Afterwards: the bits may forbid to open it.
         for (path, mode, time) in self.folder_attributes.drain(..).rev() {
             self.disk
                 .set_attributes(&path, mode, time)
                 .map_err(|e| Error::io("set the attributes of", &path, e))?;
-        }
-        for folder in self.folders.iter().rev() {
-            self.disk.sync_dir(folder).map_err(|e| Error::io("sync a folder", folder, e))?;
         }
         Ok((self.files, self.bytes))
     }
@@ -264,9 +291,20 @@ impl Target {
             let path = self.partial.join(LOCK_FILE);
             self.disk.remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
         }
+        if let Some(lock) = &self.lock {
+            lock.folder().check_path()?;
+        }
         let (from, to) = (&self.partial, &self.dir);
-        self.disk.rename_new(from, to).map_err(|e| Error::io("name the restored store", to, e))?;
+        if self.within {
+            vacant::move_out(&*self.disk, from, to)?;
+            sync_names(&*self.disk, to).map_err(|e| Error::io("sync the folders above", to, e))?;
+            return Ok((self.files, self.bytes));
+        }
+        // While it can still be taken back.
         let above = parent(to);
+        sync_names(&*self.disk, above)
+            .map_err(|e| Error::io("sync the folders above", above, e))?;
+        self.disk.rename_new(from, to).map_err(|e| Error::io("name the restored store", to, e))?;
         self.disk.sync_dir(above).map_err(|e| {
             // What is told to have failed may not lie there as what has not: it gets back the name
             // under which it is removed.
@@ -279,8 +317,21 @@ impl Target {
     /// Leaves nothing behind, as far as the disk lets it.
     pub(super) fn give_up(&mut self) {
         self.open = None;
+        if self.within && vacant::look(&*self.disk, &self.dir).is_ok_and(|p| p == Place::Vacant) {
+            let _left_over = vacant::clear(&*self.disk, &self.dir);
+        }
         let _left_over = remove_tree(&*self.disk, &self.partial);
     }
+}
+
+/// Where a store for `dir` is built.
+fn beside(dir: &Path) -> Result<PathBuf> {
+    let name = dir.file_name().ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "the restore's target has no name").at(dir)
+    })?;
+    let mut partial = name.to_os_string();
+    partial.push(".stillpoint-restoring");
+    Ok(dir.with_file_name(partial))
 }
 
 /// Takes the folder in which a store is built.

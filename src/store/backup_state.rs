@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::papers::TimelinePaper;
 use crate::disk::Disk;
 use crate::disk::atomic::{read_whole, write_atomically};
-use crate::engine::{Lsn, Timeline};
+use crate::engine::{Lsn, StoreFolder, Timeline};
 use crate::{Error, ErrorKind, Result};
 
 /// Name of the file.
@@ -197,8 +197,8 @@ struct Known {
     state: BackupState,
     /// Why the file could not be read, until it is written anew.
     damage: Option<Error>,
-    /// The store's folder is locked.
-    may_change: bool,
+    /// The store's folder, once it is locked.
+    folder: Option<Arc<StoreFolder>>,
 }
 
 impl StateFile {
@@ -206,24 +206,25 @@ impl StateFile {
     /// the lock, before anything is changed. One that cannot be read is no reason not to open the
     /// store: [`StateFile::damage`] tells of it.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path) -> StateFile {
-        let known = Known { state: BackupState::default(), damage: None, may_change: false };
+        let known = Known { state: BackupState::default(), damage: None, folder: None };
         let file = StateFile { disk, dir: dir.to_path_buf(), known: Mutex::new(known) };
-        file.read(false);
+        file.read(None);
         file
     }
 
-    /// Reads the file again, now that nobody else can change it.
-    pub(crate) fn read_again(&self) {
-        self.read(true);
+    /// Reads the file again, in the folder that nobody else can change now.
+    pub(crate) fn read_again(&self, folder: &Arc<StoreFolder>) {
+        self.read(Some(folder.clone()));
     }
 
-    fn read(&self, may_change: bool) {
+    fn read(&self, folder: Option<Arc<StoreFolder>>) {
         let mut known = self.known.lock();
-        let (state, damage) = match BackupState::load(&*self.disk, &self.dir) {
+        let disk = folder.as_ref().map_or(&self.disk, |folder| folder.disk());
+        let (state, damage) = match BackupState::load(&**disk, &self.dir) {
             Ok(state) => (state, None),
             Err(error) => (BackupState::default(), Some(error)),
         };
-        *known = Known { state, damage, may_change };
+        *known = Known { state, damage, folder };
     }
 
     /// What is known.
@@ -263,12 +264,13 @@ impl StateFile {
     /// Changes what is known, durably; on an error it stays as it was.
     pub(crate) fn update(&self, change: impl FnOnce(&mut BackupState)) -> Result<()> {
         let mut known = self.known.lock();
-        if !known.may_change {
+        let Some(folder) = known.folder.clone() else {
             return Err(Error::new(ErrorKind::Busy, "the store is still being opened"));
-        }
+        };
         let mut state = known.state.clone();
         change(&mut state);
-        state.save(&*self.disk, &self.dir)?;
+        folder.check()?;
+        state.save(&**folder.disk(), &self.dir)?;
         (known.state, known.damage) = (state, None);
         Ok(())
     }
@@ -278,7 +280,7 @@ impl StateFile {
 mod tests {
     use super::*;
     use crate::disk::SimDisk;
-    use crate::engine::Timeline;
+    use crate::engine::{Timeline, lock_dir};
 
     fn archive(number: u32) -> ArchiveRef {
         ArchiveRef {
@@ -343,7 +345,8 @@ mod tests {
         assert_eq!(file.keep_log_from(), None);
         let early = file.update(|state| state.base = Some(archive(4)));
         assert_eq!(early.expect_err("not locked").kind(), ErrorKind::Busy);
-        file.read_again();
+        let lock = lock_dir(&(disk.clone() as Arc<dyn Disk>), Path::new("/")).expect("free");
+        file.read_again(lock.folder());
         file.update(|state| state.base = Some(archive(4))).expect("room");
         assert_eq!(file.keep_log_from(), Some(40));
         file.update(|state| state.add_gap(gap(40, 55))).expect("room");

@@ -174,8 +174,8 @@ impl StoreBuilder {
         options.keep_log_from = around.state.keep_log_from();
         options.on_log_drop = Some(around.on_log_drop(&disk));
         options.on_open = Some(around.on_open());
-        let engine = Engine::open(disk.clone(), &path, options)?;
-        papers::set_aside(&*disk, &path)?;
+        let engine = Engine::open(disk, &path, options)?;
+        papers::set_aside(&**engine.disk(), &path)?;
         Ok(this.running(engine, around))
     }
 
@@ -242,9 +242,10 @@ impl StoreBuilder {
 
     fn running(self, engine: Engine, around: Around) -> Store {
         // Another process may have had the store when the file was read first.
-        around.state.read_again();
+        around.state.read_again(engine.folder());
         engine.keep_log_from(around.state.keep_log_from());
-        Store { inner: Inner::new(engine, self.disk, self.settings, around) }
+        let disk = engine.disk().clone();
+        Store { inner: Inner::new(engine, disk, self.settings, around) }
     }
 }
 

@@ -65,9 +65,9 @@ impl Around {
     /// Forgets the archives that the data file, as it is found, does not go on from.
     pub(crate) fn on_open(&self) -> OnOpen {
         let state = self.state.clone();
-        OnOpen(Arc::new(move |newest| {
+        OnOpen(Arc::new(move |folder, newest| {
             // Another process may have had the store when the file was read first.
-            state.read_again();
+            state.read_again(folder);
             state.forget_after(newest)
         }))
     }
@@ -164,6 +164,12 @@ impl Inner {
         Ok(())
     }
 
+    /// The same for what writes or waits, and that it is the process that opened it.
+    pub(crate) fn check_own(&self) -> Result<()> {
+        self.check_open()?;
+        self.engine.folder().check_process()
+    }
+
     /// Sees that key and value are within their bounds.
     pub(crate) fn check_sizes(&self, key: &[u8], value: usize) -> Result<()> {
         if key.len() > self.max_key_bytes {
@@ -191,6 +197,7 @@ impl Inner {
         durability: Durability,
         in_line: &mut dyn FnMut(),
     ) -> Result<CommitInfo> {
+        self.engine.folder().check_process()?;
         self.engine.commit_telling(batch, durability, in_line).inspect_err(|error| {
             self.events.tell_fault(error, self.engine.latched());
         })
@@ -199,13 +206,15 @@ impl Inner {
     /// The beginning of [`Inner::close`], which waits for nothing: what waits and what comes is refused,
     /// and backups are stopped. In this order: a hold that is let go of grants nothing any more.
     pub(crate) fn refuse_all(&self) {
-        if !self.closed.swap(true, Ordering::AcqRel) {
+        let is_own = self.engine.folder().check_process().is_ok();
+        if is_own && !self.closed.swap(true, Ordering::AcqRel) {
             self.locks.close();
             self.running.stop();
         }
     }
 
     pub(crate) fn close(&self) -> Result<()> {
+        self.engine.folder().check_process()?;
         self.refuse_all();
         let is_first = !self.told_closed.swap(true, Ordering::AcqRel);
         // Whoever comes second waits here: what it was told of is done.

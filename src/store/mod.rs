@@ -187,7 +187,7 @@ impl Store {
     /// # Locks
     /// IX on the structure until the handle ends. Waits while a backup holds the structure.
     pub fn begin_structure(&self) -> Result<StructureHandle> {
-        self.inner.check_open()?;
+        self.inner.check_own()?;
         let owner = self.inner.locks.structure_owner(Purpose::Structure, None)?;
         Ok(StructureHandle::new(self.inner.clone(), owner))
     }
@@ -204,13 +204,13 @@ impl Store {
         if self.inner.events.anybody() {
             return self.request_as(terms, age)?.wait();
         }
-        self.inner.check_open()?;
+        self.inner.check_own()?;
         let owner = self.inner.locks.begin_write(request(terms, age))?;
         Ok(WriteHandle::new(self.inner.clone(), owner, terms.job.cloned()))
     }
 
     pub(crate) fn request_as(&self, terms: Terms<'_>, age: Option<Age>) -> Result<WriteTicket> {
-        self.inner.check_open()?;
+        self.inner.check_own()?;
         let place = self.inner.locks.request_write(request(terms, age))?;
         Ok(WriteTicket::new(place, self.inner.clone(), terms.job.cloned()))
     }
@@ -267,7 +267,7 @@ impl Store {
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Io`](crate::ErrorKind::Io)
     /// where the disk fails; [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     pub fn sync(&self) -> Result<()> {
-        self.inner.check_open()?;
+        self.inner.check_own()?;
         self.inner.engine.sync()
     }
 
@@ -277,7 +277,7 @@ impl Store {
     /// # Errors
     /// Those of [`Store::sync`]; [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull).
     pub fn checkpoint(&self) -> Result<Lsn> {
-        self.inner.check_open()?;
+        self.inner.check_own()?;
         self.inner.engine.checkpoint()
     }
 

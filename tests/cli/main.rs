@@ -7,6 +7,8 @@ mod guide;
 mod journals;
 mod layers;
 mod outputs;
+mod owners;
+mod places;
 mod points;
 mod records;
 mod regime;

@@ -19,8 +19,11 @@ mod p3_live;
 mod p3_readers;
 mod p4_never_stays_locked;
 mod p5_crash_at_every_call;
+mod p5_folder;
+mod p5_fork;
 mod p5_kill;
 mod p5_model;
+mod p5_names;
 mod p6_archives;
 mod p6_attachments;
 #[cfg(feature = "encryption")]
@@ -34,6 +37,7 @@ mod p7_partial;
 mod p7_points;
 mod p7_restores;
 mod p7_rollback;
+mod p7_vacant;
 mod p8_bad_input;
 mod p9_settings;
 

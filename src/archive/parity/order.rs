@@ -12,7 +12,7 @@ use crate::archive::level::Level;
 use crate::archive::names::ArchiveName;
 use crate::archive::parts::{Files, Joined};
 use crate::archive::verify::{Progress, stopped};
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Access, Disk, File, create_like};
 use crate::error::{Error, Result};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -74,8 +74,11 @@ pub(crate) fn write_parity(
     path: &Path,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Digest> {
-    let file =
-        disk.open(path, OpenMode::CreateNew).map_err(|cause| Error::io("create", path, cause))?;
+    let failed = |cause| Error::io("create", path, cause);
+    // It tells no less of the archive than the archive does.
+    let model = archive.parts.first().map(|part| Access::at(disk, &part.path));
+    let model = model.transpose().map_err(failed)?.flatten();
+    let file = create_like(disk, path, model).map_err(failed)?;
     let failed = |cause| Error::io("write to", path, cause);
     let mut set = blake3::Hasher::new();
     let mut weaver = Weaver::new(&geometry);

@@ -13,7 +13,7 @@ use super::order::write_parity;
 use super::stripe::Examined;
 use crate::archive::parts::{Files, Joined};
 use crate::archive::verify::{Progress, stopped};
-use crate::disk::{Disk, File, OpenMode, atomic};
+use crate::disk::{Access, Disk, File, OpenMode, atomic, create_like};
 use crate::error::{Error, ErrorKind, Result};
 use std::io;
 use std::ops::ControlFlow;
@@ -184,10 +184,16 @@ fn mending<'o>(
     let slot = &mut open[index];
     if slot.is_none() {
         let part = &archive.parts[index];
-        let mode = if part.file.is_some() { OpenMode::Write } else { OpenMode::CreateNew };
-        let file = disk
-            .open(&part.path, mode)
-            .map_err(|cause| Error::io("open for the repair", &part.path, cause))?;
+        let file = match part.file {
+            Some(_) => disk.open(&part.path, OpenMode::Write),
+            None => {
+                // A part that was lost was like those that are there.
+                let there = archive.parts.iter().find(|other| other.file.is_some());
+                let model = there.map(|other| Access::at(disk, &other.path)).transpose();
+                model.and_then(|model| create_like(disk, &part.path, model.flatten()))
+            }
+        };
+        let file = file.map_err(|cause| Error::io("open for the repair", &part.path, cause))?;
         *slot = Some(Mending { file, path: part.path.clone() });
     }
     match slot {

@@ -12,7 +12,7 @@ const SEGMENT: u64 = MIN_SEGMENT_BYTES;
 
 fn place() -> ArchivePlace {
     let name = ArchiveName::new("a", 1).expect("good");
-    ArchivePlace { folder: PathBuf::from("/"), name, store: 7 }
+    ArchivePlace { folder: PathBuf::from("/"), name, store: 7, access: None }
 }
 
 /// Content that does not pack, so that there are several segments.

@@ -84,6 +84,7 @@ pub(super) fn keep(
         Some(_) => from.path.to_path_buf(),
         None => std::path::absolute(path)?,
     };
+    let access = access.or_else(|| from.access());
     Ok(Folder { fd, id, path, above: from.folder, access })
 }
 

@@ -4,11 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::at::{At, id_of};
 use super::{NEW, settle};
-use crate::disk::{FileId, FileLock};
+use crate::disk::{Access, FileId, FileLock};
 
 /// A lock on a file. It is let go by name and not by closing: a process that another thread of ours is
 /// just starting has the file open too until it runs its program, and would keep the lock so long.
@@ -68,12 +68,22 @@ fn open(at: &At<'_>) -> io::Result<fs::File> {
             Err(e) if e.kind() == AlreadyExists => {}
             created => {
                 let file = created?.into();
-                access.map_or(Ok(()), |access| settle(&file, access, true))?;
+                match access {
+                    Some(access) => settle(&file, access, true)?,
+                    None => settle(&file, owner_of_folder(at)?, false)?,
+                }
                 return Ok(file);
             }
         }
     }
     Err(AlreadyExists.into())
+}
+
+/// Whoever owns the folder must be able to take the lock, too.
+fn owner_of_folder(at: &At<'_>) -> io::Result<Access> {
+    let folder = crate::disk::atomic::parent(at.path);
+    let found = rustix::fs::statat(at.fd(), folder, AtFlags::empty())?;
+    Ok(Access { uid: found.st_uid, gid: found.st_gid, mode: 0o666 })
 }
 
 /// Whether another owner has the lock file, as far as whoever may only read it can tell.

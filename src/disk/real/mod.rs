@@ -113,7 +113,7 @@ impl Disk for RealDisk {
         let flags = RenameFlags::NOREPLACE;
         match rustix::fs::renameat_with(from.fd(), from.path, to.fd(), to.path, flags) {
             // The file system (or an old kernel) does not know the flag.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_then_unlink(&from, &to),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => rename_unless_there(&from, &to),
             result => Ok(result?),
         }
     }
@@ -333,35 +333,98 @@ fn open_without_links(at: &At<'_>) -> io::Result<fs::File> {
     }
 }
 
-/// `rename_new` for file systems that cannot rename without replacing. `link` never replaces. A crash
-/// between the two calls leaves both names for the same file, never none. Directories have no links:
-/// for them this is the error that `link` gives.
+/// `rename_new` for file systems that cannot rename without replacing. Nothing is replaced but, where
+/// there are no hard links either, a file that another process makes between the look and the renaming:
+/// archives are named under a claim, and a store's files under its lock.
+fn rename_unless_there(from: &At<'_>, to: &At<'_>) -> io::Result<()> {
+    let found = rustix::fs::statat(from.fd(), from.path, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+        return claim_then_rename(from, to);
+    }
+    match link_then_unlink(from, to) {
+        Err(e) if has_no_links(&e) => look_then_rename(from, to),
+        result => result,
+    }
+}
+
+fn has_no_links(error: &io::Error) -> bool {
+    let none = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::MLINK];
+    Errno::from_io_error(error).is_some_and(|errno| none.contains(&errno))
+}
+
+/// `link` never replaces. A crash between the two calls leaves both names for the same file, never none.
 fn link_then_unlink(from: &At<'_>, to: &At<'_>) -> io::Result<()> {
     rustix::fs::linkat(from.fd(), from.path, to.fd(), to.path, AtFlags::empty())?;
     Ok(rustix::fs::unlinkat(from.fd(), from.path, AtFlags::empty())?)
+}
+
+/// Making a directory never replaces, and an empty one is what a directory may be renamed over.
+fn claim_then_rename(from: &At<'_>, to: &At<'_>) -> io::Result<()> {
+    rustix::fs::mkdirat(to.fd(), to.path, Mode::from_bits_truncate(0o700))?;
+    rustix::fs::renameat(from.fd(), from.path, to.fd(), to.path).map_err(|e| {
+        // One that somebody has put something into stays.
+        let _ours = rustix::fs::unlinkat(to.fd(), to.path, AtFlags::REMOVEDIR);
+        e.into()
+    })
+}
+
+fn look_then_rename(from: &At<'_>, to: &At<'_>) -> io::Result<()> {
+    match rustix::fs::statat(to.fd(), to.path, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(rustix::fs::renameat(from.fd(), from.path, to.fd(), to.path)?),
+        Ok(_) => Err(Errno::EXIST.into()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    type Rename = fn(&At<'_>, &At<'_>) -> io::Result<()>;
+
     #[test]
-    fn the_substitute_for_renaming_without_replacing_never_replaces() {
-        let scratch = tempfile::tempdir().expect("a scratch folder can be made");
-        let path = |name: &str| scratch.path().join(name);
-        let link = |from: &str, to: &str| {
-            let folders = Anchors::default();
-            let (from, to) = (path(from), path(to));
-            let [from, to] = [&from, &to].map(|path| at::at(&folders, path, About::Name));
-            link_then_unlink(&from, &to)
-        };
-        fs::write(path("a"), "a").expect("the folder is writable");
-        fs::write(path("b"), "b").expect("the folder is writable");
-        let refused = link("a", "b").expect_err("b exists");
-        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(path("b")).expect("b is there"), b"b");
-        link("a", "c").expect("c is free");
-        assert!(!path("a").exists());
-        assert_eq!(fs::read(path("c")).expect("c is there"), b"a");
+    fn the_substitutes_for_renaming_without_replacing_never_replace() {
+        for rename in [link_then_unlink as Rename, look_then_rename, rename_unless_there] {
+            let scratch = tempfile::tempdir().expect("a scratch folder can be made");
+            let path = |name: &str| scratch.path().join(name);
+            fs::write(path("a"), "a").expect("the folder is writable");
+            fs::write(path("b"), "b").expect("the folder is writable");
+            let rename = |from: &str, to: &str| call(rename, &path(from), &path(to));
+            let refused = rename("a", "b").expect_err("b exists");
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(path("b")).expect("b is there"), b"b");
+            rename("a", "c").expect("c is free");
+            assert!(!path("a").exists());
+            assert_eq!(fs::read(path("c")).expect("c is there"), b"a");
+        }
+    }
+
+    #[test]
+    fn the_substitutes_rename_directories_too_and_replace_none() {
+        for rename in [claim_then_rename as Rename, rename_unless_there] {
+            let scratch = tempfile::tempdir().expect("a scratch folder can be made");
+            let path = |name: &str| scratch.path().join(name);
+            for dir in ["a", "full", "empty"] {
+                fs::create_dir(path(dir)).expect("the folder is writable");
+            }
+            fs::write(path("a/file"), "a").expect("the folder is writable");
+            fs::write(path("full/file"), "b").expect("the folder is writable");
+            for taken in ["full", "empty"] {
+                let refused = call(rename, &path("a"), &path(taken)).expect_err("it is there");
+                assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+                assert!(path(taken).exists());
+            }
+            assert_eq!(fs::read(path("full/file")).expect("it is there"), b"b");
+            call(rename, &path("a"), &path("c")).expect("c is free");
+            assert_eq!(fs::read(path("c/file")).expect("it went along"), b"a");
+            call(rename, &path("a"), &path("d")).expect_err("there is no a any more");
+            assert!(!path("d").exists());
+        }
+    }
+
+    fn call(rename: Rename, from: &Path, to: &Path) -> io::Result<()> {
+        let folders = Anchors::default();
+        let [from, to] = [from, to].map(|path| at::at(&folders, path, About::Name));
+        rename(&from, &to)
     }
 }

@@ -269,7 +269,7 @@ impl Disk for SimDisk {
     fn anchor(&self, dir: &Path, access: Option<Access>) -> io::Result<()> {
         let (state, place) = self.on_name(Call::Look, dir)?;
         let ino = state.medium.find_dir(&place.path)?;
-        self.folders.add(dir, Folder { ino, access });
+        self.folders.add(dir, Folder { ino, access: access.or(place.access) });
         Ok(())
     }
 

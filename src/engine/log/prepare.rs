@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::reserve::Reserve;
 use super::segment::{met, passes, path_of};
-use crate::disk::atomic::{parent, sync_name};
+use crate::disk::atomic::{parent, sync_names};
 use crate::disk::{Disk, File, OpenMode};
 use crate::{Error, Result};
 
@@ -58,8 +58,10 @@ struct Shelf {
     /// Length of the next segment, where `segment_bytes` and the free room allow it.
     next_bytes: u64,
     reserve: Reserve,
-    /// The folder of the log is known to exist, durably.
+    /// The folder of the log is there.
     has_dir: bool,
+    /// Its name is known to be durable.
+    is_durable: bool,
 }
 
 impl Supply {
@@ -72,7 +74,9 @@ impl Supply {
     ) -> Supply {
         let reserve = Reserve::new(&dir);
         let next_bytes = FIRST_SEGMENT;
-        let shelf = Shelf { ready: None, next_number, next_bytes, reserve, has_dir: false };
+        let has_dir = disk.metadata(&dir).is_ok();
+        let is_durable = false;
+        let shelf = Shelf { ready: None, next_number, next_bytes, reserve, has_dir, is_durable };
         let shelf = Mutex::new(shelf);
         Supply {
             disk,
@@ -212,21 +216,26 @@ impl Supply {
     }
 
     fn ensure_dir(&self, shelf: &mut Shelf) -> Result<()> {
-        if shelf.has_dir {
+        if shelf.is_durable {
             return Ok(());
         }
-        match self.disk.create_dir(&self.dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(met("create the folder of the log", &self.dir, e));
-            }
-            _ => {}
+        // One that was there and is gone is no reason to make another: it held the log.
+        if !shelf.has_dir {
+            let made = self.disk.create_dir(&self.dir);
+            made.map_err(|e| met("create the folder of the log", &self.dir, e))?;
+            let kept = self.disk.anchor(&self.dir, None);
+            kept.map_err(|e| met("open the folder of the log", &self.dir, e))?;
+            shelf.has_dir = true;
         }
         // Also where the folder was there: a process may have been killed between giving a name (to
-        // this folder, to the data file beside it, to the whole store) and making it durable.
+        // this folder, to the data file beside it, to the whole store, to a folder above it) and making
+        // it durable.
         let store = parent(&self.dir);
         self.sync_dir(store)?;
-        sync_name(&*self.disk, store).map_err(|e| met("sync the folder of the store", store, e))?;
-        shelf.has_dir = true;
+        for dir in [store, self.dir.as_path()] {
+            sync_names(&*self.disk, dir).map_err(|e| met("sync the folders above", dir, e))?;
+        }
+        shelf.is_durable = true;
         Ok(())
     }
 

@@ -97,7 +97,7 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_crash_at_any_call_while_applying_leaves_a_prefix_that_can_be_gone_on_from() {
-    for call in 1..200 {
+    for call in 1..600 {
         let sim = SimDisk::new(7);
         let engine = create(&sim);
         let first = theirs(&engine);

@@ -75,7 +75,7 @@ fn whatever_a_crash_among_the_renames_leaves_is_cleared_away_or_whole() {
 fn clearing_away_may_be_cut_off_anywhere_and_taken_up_again() {
     let (ground, finished) = written();
     // Half of the names are given, and the power stays on.
-    ground.crash_at(ground.calls() + 4 + finished.files.len() as u64 / 2);
+    ground.crash_at(ground.calls() + 6 + finished.files.len() as u64 / 2);
     name_files(&*ground, &place(), &finished.files).expect_err("crashes");
     let ground = ground.reboot(Survival::Everything);
     assert!(!names(&ground).is_disjoint(&finals(&finished)), "some have their names");
