@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use stillpoint::regime::ByHand;
 use stillpoint::{Access, BackupReport, BackupStatus, Compression, Keys, Progress};
 
-use super::exit::Outcome;
+use super::exit::{Failure, Outcome};
 use super::keys::LayerArgs;
 use super::show::thermometer::{Reading, Thermometer};
 use super::show::{Output, human};
 use super::stop::Stop;
-use super::{micros, stores};
+use super::{by_hand, micros, stores};
 
 /// How often the thermometer and the Stop button are looked at.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -94,6 +95,13 @@ impl AccessName {
     }
 }
 
+/// A store that cannot be opened has nobody else who records that it could not be backed up.
+fn record_failure(act: &ByHand, failure: &Failure) {
+    if let Failure::Error(error) = failure {
+        by_hand::tell(act.backup_failed(error));
+    }
+}
+
 impl CompressionName {
     fn compression(self) -> Compression {
         match self {
@@ -106,7 +114,9 @@ impl CompressionName {
 
 impl Backup {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        let regime = stores::open_with_regime(&self.store, Keys::none())?;
+        let act = by_hand::begin(&self.store);
+        let regime = stores::open_with_regime(&self.store, Keys::none())
+            .inspect_err(|failure| record_failure(&act, failure))?;
         let mut backup = regime.backup().by_hand();
         if let Some(folder) = &self.to {
             backup = backup.to(folder);

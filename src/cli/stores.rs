@@ -20,11 +20,15 @@ pub(crate) fn open(folder: &Path) -> Outcome<Store> {
     Ok(Store::open(folder)?)
 }
 
-/// Opens the store in `folder` with its regime. What is due by the schedule is left to whoever keeps
-/// the store open: a command does one thing.
-/// `keys` open its archives where they are encrypted.
+/// Opens the store in `folder` with its regime. What is due by the schedule, and an automatic restore,
+/// is left to whoever keeps the store open: a command does one thing. `keys` open its archives where
+/// they are encrypted.
 pub(crate) fn open_with_regime(folder: &Path, keys: Keys) -> Outcome<Regime> {
-    Ok(Regime::builder(Store::builder(folder)).keys(keys).without_thread().open()?)
+    Ok(Regime::builder(Store::builder(folder))
+        .keys(keys)
+        .without_thread()
+        .without_catch_up()
+        .open()?)
 }
 
 /// The table `name` in `read`, which must be there.

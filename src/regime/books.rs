@@ -133,6 +133,11 @@ impl Books {
         self.journal.append_all(&items)
     }
 
+    /// The failure policy asks for somebody's attention.
+    pub(super) fn alert(&mut self, error: &Error) -> Result<()> {
+        self.journal.append(&JournalItem::new(JournalEvent::Alert, About::Note).with_error(error))
+    }
+
     /// A backup that was not even tried.
     pub(super) fn refused(&mut self, order: &Order, error: &Error) -> Result<()> {
         let event = match error.code() {

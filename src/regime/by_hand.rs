@@ -74,6 +74,20 @@ impl ByHand {
         self.put_down(vec![line], History::record, |told| self.restore(told, archive, result))
     }
 
+    /// It was a backup for which the store could not even be opened.
+    ///
+    /// # Errors
+    /// As [`ByHand::restored`].
+    pub fn backup_failed(&self, error: &Error) -> Result<()> {
+        if was_refused(error) {
+            return Ok(());
+        }
+        let line = self.item(JournalEvent::Backup).with_error(error);
+        self.put_down(vec![line], History::record, |told| {
+            Operation { operation: OperationKind::Backup, ..told }.failed(error)
+        })
+    }
+
     /// It was a rollback.
     ///
     /// # Errors

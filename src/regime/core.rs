@@ -197,8 +197,11 @@ impl Core {
             return;
         }
         let written = self.books.lock().record(order, last, report);
-        if let Err(error) = written {
-            self.trouble(error);
+        match written {
+            // The attempt failed because the destination is missing: that has been reported.
+            Err(error) if report.is_none() && error.kind() == ErrorKind::NotFound => {}
+            Err(error) => self.trouble(error),
+            Ok(()) => {}
         }
     }
 

@@ -273,7 +273,6 @@ pub(super) fn count_missed(core: &Arc<Core>) {
     core.books(|books| books.failed(&order, None, &error));
     core.record(&order, &last, None);
     core.events.tell(RegimeEvent::Missed { due });
-    if verdict.suspend {
-        core.events.tell(RegimeEvent::Suspended { error });
-    }
+    core.warn(&error, verdict);
+    core.tell_shutdown_hook(error.code());
 }

@@ -81,8 +81,9 @@ fn take_place(disk: &dyn Disk, from: &Path, dir: &Path) -> Result<()> {
 }
 
 /// Opens the store, or restores it by itself where it is damaged and the settings say so. Where a
-/// restore was tried and failed, that is the cause of the error, and the state in the folder says so.
-pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys) -> Opened {
+/// restore was tried and failed, that is the cause of the error, and the state in the folder says so. Where it
+/// may not restore, it only says what would.
+pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys, may_restore: bool) -> Opened {
     let (disk, dir) = (builder.disk_ref(), builder.path());
     let damage = match builder.clone().open() {
         Err(error) if is_damage(&**disk, dir, &error) => error,
@@ -96,6 +97,12 @@ pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys) -> Opened {
         return Opened::simply(Err(damage.hint(
             "The store is damaged: restore it from its last backup. AutomaticRestore in the \
              settings lets that be done at opening.",
+        )));
+    }
+    if !may_restore {
+        return Opened::simply(Err(damage.hint(
+            "The store is damaged. The application that opens it next restores it by itself \
+             (AutomaticRestore); `stillpoint restore ARCHIVE NEWDIR` restores a copy now.",
         )));
     }
     let began = disk.elapsed();

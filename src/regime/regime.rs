@@ -70,6 +70,7 @@ pub struct RegimeBuilder {
     secrets: Secrets,
     participants: Vec<Registered>,
     thread: bool,
+    catch_up: bool,
 }
 
 impl RegimeBuilder {
@@ -128,6 +129,14 @@ impl RegimeBuilder {
         self
     }
 
+    /// Attends to nothing at the opening: a damaged store is not restored, whatever `AutomaticRestore`
+    /// says, and a run of the schedule that was missed is not counted. For programs that look at a
+    /// store, or do one thing with it.
+    pub fn without_catch_up(mut self) -> Self {
+        self.catch_up = false;
+        self
+    }
+
     /// Opens the store, which must be there, and attends to what is due: an automatic restore where
     /// it is damaged, a run of the schedule that was missed.
     ///
@@ -160,7 +169,7 @@ impl RegimeBuilder {
         let own_cap = self.store.log_cap_asked();
         let builder = self.store.with_log_cap(log_cap(&settings, own_cap));
         let opening::Opened { store, restored } =
-            opening::open(&builder, &plan, &self.secrets.keys);
+            opening::open(&builder, &plan, &self.secrets.keys, self.catch_up);
         let store = match store {
             Err(error) if create && restored.is_none() && error.kind() == ErrorKind::NotFound => {
                 builder.open_or_create()?
@@ -197,7 +206,10 @@ impl RegimeBuilder {
             refused: None,
         };
         let core = Arc::new(Core::new(store, self.hooks, self.secrets, desk, books, events));
-        core.begin(restored);
+        match self.catch_up {
+            true => core.begin(restored),
+            false => core.desk.lock().state.store = store_name(&core.store),
+        }
         let keeper = match self.thread {
             true => Some(Mutex::new(Keeper::start(&core)?)),
             false => None,
@@ -218,7 +230,14 @@ impl Regime {
     /// Options for a store that `store` would open.
     pub fn builder(store: StoreBuilder) -> RegimeBuilder {
         let (hooks, secrets) = (Hooks::default(), Secrets::default());
-        RegimeBuilder { store, hooks, secrets, participants: Vec::new(), thread: true }
+        RegimeBuilder {
+            store,
+            hooks,
+            secrets,
+            participants: Vec::new(),
+            thread: true,
+            catch_up: true,
+        }
     }
 
     /// The store.
@@ -374,11 +393,16 @@ impl fmt::Debug for Regime {
     }
 }
 
+/// The identity of a store, as the state file has it.
+fn store_name(store: &Store) -> String {
+    format!("{:032x}", store.inner().engine.store_id())
+}
+
 impl Core {
     /// What is done once, when the store has been opened.
     fn begin(self: &Arc<Self>, restored: Option<Restored>) {
         let (plan, now) = (self.plan(), self.disk.now());
-        let store = format!("{:032x}", self.store.inner().engine.store_id());
+        let store = store_name(&self.store);
         let (backups, drills) = (plan.schedule_mark(), plan.drills_mark());
         let before = self.desk.lock().state.clone();
         let mut after = before.clone();

@@ -232,12 +232,7 @@ impl Begun {
             timestamp(core.disk.now().saturating_add(micros))
         });
         core.events.tell(RegimeEvent::BackupFailed { origin, error: error.clone(), again });
-        if verdict.alert {
-            core.events.tell(RegimeEvent::Alert { error: error.clone() });
-        }
-        if verdict.suspend {
-            core.events.tell(RegimeEvent::Suspended { error: error.clone() });
-        }
+        core.warn(error, verdict);
     }
 }
 
@@ -273,7 +268,18 @@ impl Core {
         verdict
     }
 
-    fn tell_shutdown_hook(&self, code: i32) {
+    /// Reports what the policy makes of the failure `error`: an alert, the end of automatic backups.
+    pub(super) fn warn(&self, error: &Error, verdict: Verdict) {
+        if verdict.alert {
+            self.books(|books| books.alert(error));
+            self.events.tell(RegimeEvent::Alert { error: error.clone() });
+        }
+        if verdict.suspend {
+            self.events.tell(RegimeEvent::Suspended { error: error.clone() });
+        }
+    }
+
+    pub(super) fn tell_shutdown_hook(&self, code: i32) {
         let Some(hook) = &self.hooks.shutdown else { return };
         let _scope = self.store.inner().locks.callback_scope();
         if catch_unwind(AssertUnwindSafe(|| hook(code))).is_err() {

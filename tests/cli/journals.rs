@@ -154,7 +154,16 @@ fn a_restore_that_nobody_asked_for_is_in_the_history() {
     let data = shop.path("s/store.data");
     let length = std::fs::metadata(&data).unwrap().len() as usize;
     std::fs::write(&data, vec![0x5a; length]).unwrap();
-    shop.done(&["coverage", "s"]);
+    // Who only looks restores nothing, whatever the settings say.
+    for inquiry in ["coverage", "drill", "backup"] {
+        let failure = shop.fails(3, &[inquiry, "s"]);
+        let hint = failure["hint"].as_str().unwrap();
+        assert!(hint.contains("AutomaticRestore"), "{failure}");
+        assert_eq!(std::fs::read(&data).unwrap(), vec![0x5a; length]);
+    }
+    let journal = shop.done(&["journal", "s", "--errors"]);
+    assert_eq!(journal.lines().filter(|line| line.contains("backup")).count(), 1, "{journal}");
+    stillpoint::regime::Regime::open(shop.path("s")).unwrap().close().unwrap();
     let told = shop.json(&["history", "s"]);
     let what =
         |at: usize| (&told["operations"][at]["operation"], &told["operations"][at]["origin"]);

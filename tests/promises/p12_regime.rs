@@ -12,6 +12,7 @@ mod opening;
 mod order;
 mod participants;
 mod proof;
+mod reported;
 mod restored;
 mod schedule;
 mod year;

@@ -23,6 +23,8 @@ pub enum JournalEvent {
     Missed,
     /// A backup that failed is tried again.
     Retry,
+    /// Backups fail, and somebody should look at it.
+    Alert,
     /// Automatic backups were suspended, or go on.
     Suspended,
     /// A restore drill.
@@ -43,7 +45,7 @@ pub enum JournalEvent {
 
 impl JournalEvent {
     /// All of them.
-    pub const ALL: [JournalEvent; 17] = [
+    pub const ALL: [JournalEvent; 18] = [
         JournalEvent::Backup,
         JournalEvent::Restore,
         JournalEvent::AutomaticRestore,
@@ -53,6 +55,7 @@ impl JournalEvent {
         JournalEvent::Skipped,
         JournalEvent::Missed,
         JournalEvent::Retry,
+        JournalEvent::Alert,
         JournalEvent::Suspended,
         JournalEvent::Drill,
         JournalEvent::Settings,
@@ -75,6 +78,7 @@ impl JournalEvent {
             JournalEvent::Skipped => "skipped",
             JournalEvent::Missed => "missed",
             JournalEvent::Retry => "retry",
+            JournalEvent::Alert => "alert",
             JournalEvent::Suspended => "suspended",
             JournalEvent::Drill => "drill",
             JournalEvent::Settings => "settings",
