@@ -156,7 +156,7 @@ fn a_restore_that_nobody_asked_for_is_in_the_history() {
     std::fs::write(&data, vec![0x5a; length]).unwrap();
     // Who only looks restores nothing, whatever the settings say.
     for inquiry in ["coverage", "drill", "backup"] {
-        let failure = shop.fails(3, &[inquiry, "s"]);
+        let failure = shop.fails(1, &[inquiry, "s"]);
         let hint = failure["hint"].as_str().unwrap();
         assert!(hint.contains("AutomaticRestore"), "{failure}");
         assert_eq!(std::fs::read(&data).unwrap(), vec![0x5a; length]);
