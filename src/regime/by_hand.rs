@@ -23,6 +23,7 @@ use super::plan::Plan;
 use super::restored::repair_lines;
 use super::rolling::micros;
 use super::settings::Settings;
+use super::state::State;
 use crate::disk::{Disk, EntryKind};
 use crate::engine::DATA_FILE;
 use crate::engine::tree::store_of;
@@ -300,7 +301,12 @@ impl ByHand {
             // What is wrong with it is put right where it is written.
             _ => {}
         }
-        let store = match store_of(&*self.disk, &self.dir.join(DATA_FILE)) {
+        // A damaged data file may not say it; what the store remembers of its backups does.
+        let remembered = |error| {
+            let state = State::load(&*self.disk, &self.dir).ok();
+            state.and_then(|state| state.store_id()).ok_or(error)
+        };
+        let store = match store_of(&*self.disk, &self.dir.join(DATA_FILE)).or_else(remembered) {
             Ok(store) => store,
             Err(error) => return (Err(error), Vec::new()),
         };
