@@ -14,6 +14,6 @@ pub(crate) fn begin(folder: &Path) -> ByHand {
 /// Books that cannot be written fail nobody's work; it is told.
 pub(crate) fn tell(written: Result<()>) {
     if let Err(error) = written {
-        eprintln!("note: this does not stand in all of the books: {}", error.report());
+        eprintln!("note: this is not recorded in both journal and history: {}", error.report());
     }
 }
