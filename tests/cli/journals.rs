@@ -168,8 +168,9 @@ fn a_restore_that_nobody_asked_for_is_in_the_history() {
     let what =
         |at: usize| (&told["operations"][at]["operation"], &told["operations"][at]["origin"]);
     assert_eq!(what(0), (&json!("backup"), &json!("manual")));
-    assert_eq!(what(1), (&json!("restore"), &json!("automatic")));
-    assert_eq!(what(2), (&json!("integration"), &json!("automatic")));
+    assert_eq!(what(1), (&json!("backup"), &json!("manual")), "the one that could not be made");
+    assert_eq!(what(2), (&json!("restore"), &json!("automatic")));
+    assert_eq!(what(3), (&json!("integration"), &json!("automatic")));
     let text = shop.done(&["history", "s"]);
     for row in ["automatic restore", "automatic integration"] {
         assert_eq!(text.matches(row).count(), 1, "{text}");
