@@ -56,7 +56,10 @@ fn a_backup_that_is_due_when_the_store_is_opened_waits_for_no_registration() {
     let calls = Calls::default();
     let shop = Shop::open_with(sim, |builder| builder.participant("mail", Probe(calls.clone())));
     shop.after(HOUR);
-    assert_eq!((shop.told(), &**calls.lock()), (vec![code::MISSED_RUN, 0], &["prepare", "freeze", "thaw"][..]));
+    assert_eq!(
+        (shop.told(), &**calls.lock()),
+        (vec![code::MISSED_RUN, 0], &["prepare", "freeze", "thaw"][..])
+    );
 }
 
 #[test]
