@@ -19,6 +19,7 @@ mod line;
 pub(crate) mod log;
 mod log_folder;
 mod log_guard;
+mod look;
 mod merge;
 mod open;
 mod options;
@@ -46,11 +47,9 @@ pub(crate) use folder::{DirLock, StoreFolder, lock_dir};
 pub(crate) use log::{ClosedSegment, Hold as LogHold};
 pub use log_guard::LogCapPolicy;
 pub(crate) use log_guard::{LogCap, OnLogDrop};
+pub(crate) use look::{Located, inspect, locate, survey};
 pub(crate) use merge::MergeCursor;
-pub(crate) use open::{
-    DATA_FILE, DATA_RESTORING, LOCK_FILE, LOG_DIR, LOST_FOUND, Located, inspect, locate, random_id,
-    survey,
-};
+pub(crate) use open::{DATA_FILE, DATA_RESTORING, LOCK_FILE, LOG_DIR, LOST_FOUND, random_id};
 pub use options::Durability;
 pub(crate) use options::{EngineOptions, OnOpen};
 pub(crate) use pin::Pin;

@@ -14,7 +14,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::budget::{Budget, DELTAS};
+use super::budget::Budget;
 use super::core::{Core, Found};
 use super::folder::{self, DirLock, lock_dir};
 use super::leader::{FIRST_CONTEXT, Leader};
@@ -22,11 +22,10 @@ use super::log::{self, Context, Log, LogParams, Recovered, RecoveryBase};
 use super::log_folder;
 use super::log_guard::LogCap;
 use super::options::{EngineOptions, OnOpen};
-use super::replay::{Judged, Replay, too_long_to_read};
-use super::snapshot::Snapshot;
+use super::replay::{Judged, Replay};
 use super::tree::{Checkpoint, DataFile, DataParams, Meta};
 use super::view::{View, Views};
-use super::{ANCESTRY_FILE, Ancestry, AncestryFile, History, Known, Lsn, Position, StoreId};
+use super::{ANCESTRY_FILE, Ancestry, AncestryFile, Known};
 use crate::disk::atomic::{parent, sync_names};
 use crate::disk::{Disk, EntryKind, Metadata};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -165,119 +164,13 @@ pub(super) fn open(
 }
 
 /// Sees that there is a store in `dir`.
-fn look_for(disk: &Arc<dyn Disk>, dir: &Path, data_path: &Path) -> Result<()> {
+pub(super) fn look_for(disk: &Arc<dyn Disk>, dir: &Path, data_path: &Path) -> Result<()> {
     match disk.metadata(dir) {
         Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
         Ok(_) => {}
         Err(e) => return Err(no_store(disk, dir, e)),
     }
     disk.metadata(data_path).map(drop).map_err(|e| no_store(disk, dir, e))
-}
-
-/// Reads the store in `dir` as an opening would, log and all, writes nothing and starts nothing.
-///
-/// # Errors
-/// As an opening; `Limit` where the log holds more than the memory budget.
-pub(crate) fn inspect(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    options: &EngineOptions,
-) -> Result<Snapshot> {
-    let Looked { checkpoint, folder, .. } = Looked::at(disk, dir, options)?;
-    let disk = folder.folder().disk();
-    let budget = Budget::new(options.memory_budget, disk.memory());
-    budget.set_data_bytes(checkpoint.meta().bytes());
-    let bounds = (budget.bytes() / DELTAS, DELTAS - 1);
-    let read = LogRead::new(disk, dir, options, &checkpoint, bounds)?;
-    if read.replay.overflowed {
-        return Err(too_long_to_read(dir, budget.bytes()));
-    }
-    let last_lsn = read.recovered.last_lsn;
-    let deltas = read.replay.deltas();
-    let catalogue = Arc::new(read.replay.catalogue);
-    let view = View { checkpoint, deltas, catalogue, lock: Some(folder.clone()) };
-    Ok(Snapshot::new((Arc::new(view), last_lsn)))
-}
-
-/// A store whose log was judged, and nothing more.
-pub(crate) struct Surveyed {
-    /// The last commit, in tree or log.
-    pub(crate) lsn: Lsn,
-    /// The newest checkpoint.
-    pub(crate) checkpoint: Arc<Checkpoint>,
-    /// Keeps others out; `None` where the folder cannot be written, so it cannot be locked either.
-    pub(crate) lock: Option<DirLock>,
-}
-
-/// Reads and judges the log of the store in `dir` as an opening would. Holds none of it in memory,
-/// writes nothing and starts nothing.
-pub(crate) fn survey(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Surveyed> {
-    let looked = Looked::at(disk, dir, &EngineOptions::default())?;
-    let Looked { checkpoint, folder, is_locked } = looked;
-    let recovered = judge(folder.folder().disk(), dir, &checkpoint)?;
-    Ok(Surveyed { lsn: recovered.last_lsn, checkpoint, lock: is_locked.then_some(folder) })
-}
-
-fn judge(disk: &Arc<dyn Disk>, dir: &Path, checkpoint: &Checkpoint) -> Result<Recovered> {
-    let (_, base) = base_of(disk, dir, checkpoint)?;
-    log::recover(&**disk, &dir.join(LOG_DIR), &base, &mut |_, _, _| Ok(()))
-}
-
-/// The data file of a store that is only looked at, and its folder, locked where that can be.
-struct Looked {
-    checkpoint: Arc<Checkpoint>,
-    folder: DirLock,
-    is_locked: bool,
-}
-
-impl Looked {
-    fn at(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<Looked> {
-        let data_path = dir.join(options.data_file);
-        look_for(disk, dir, &data_path)?;
-        let (folder, is_locked) = match lock_dir(disk, dir) {
-            Err(error) if cannot_be_written(&error) => (folder::unlocked(disk, dir)?, false),
-            lock => (lock?, true),
-        };
-        let (_, checkpoint) = DataFile::open_to_read(&**folder.folder().disk(), &data_path)?;
-        Ok(Looked { checkpoint, folder, is_locked })
-    }
-}
-
-/// Whether it failed because its file lies where nothing can be written.
-fn cannot_be_written(error: &Error) -> bool {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-    cause
-        .is_some_and(|e: &std::io::Error| matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem))
-}
-
-/// Where the store in `dir` is, found as an opening would: log and all, and nothing is started. With it the
-/// lock of the folder: as long as that is held, it stays there.
-pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Located> {
-    let data_path = dir.join(DATA_FILE);
-    look_for(disk, dir, &data_path)?;
-    let lock = lock_dir(disk, dir)?;
-    let disk = lock.folder().disk();
-    let (_, checkpoint) = DataFile::open(&**disk, &data_path)?;
-    let recovered = judge(disk, dir, &checkpoint)?;
-    let era = recovered.era();
-    let position = Position {
-        lsn: recovered.last_lsn,
-        time: recovered.last_time,
-        timeline: era.ancestry.tip(),
-        foreign: era.foreign || recovered.tail_cut.is_some(),
-    };
-    let history = History::new(era.ancestry.clone(), recovered.last_lsn);
-    Ok(Located { store: checkpoint.meta().store_id, position, history, lock })
-}
-
-/// Where a store is.
-pub(crate) struct Located {
-    pub(crate) store: StoreId,
-    pub(crate) position: Position,
-    /// All commits through that.
-    pub(crate) history: History,
-    pub(crate) lock: DirLock,
 }
 
 /// Why the store cannot be seen: it is not there, or the system does not let us look.
@@ -302,7 +195,7 @@ fn no_store_at(disk: &Arc<dyn Disk>, dir: &Path) -> Error {
 }
 
 /// What the data file says about the log; and what the ancestry file holds, where it can be read.
-fn base_of(
+pub(super) fn base_of(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     checkpoint: &Checkpoint,
@@ -355,19 +248,19 @@ fn ancestry(disk: &Arc<dyn Disk>, dir: &Path, meta: &Meta) -> Result<(Option<Anc
 }
 
 /// A log that was read and judged, and the deltas that were filled from it.
-struct LogRead {
+pub(super) struct LogRead {
     base: RecoveryBase,
     /// What the ancestry file holds, where it can be read.
     stored: Option<Ancestry>,
-    replay: Replay,
-    recovered: Recovered,
+    pub(super) replay: Replay,
+    pub(super) recovered: Recovered,
     /// Whether the log was missing, and given up.
     lost: bool,
 }
 
 impl LogRead {
     /// Reads the log; fills deltas of at most so many bytes, and so many beside the active one.
-    fn new(
+    pub(super) fn new(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         options: &EngineOptions,

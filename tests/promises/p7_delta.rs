@@ -154,8 +154,9 @@ fn a_delta_restore_with_logs_leaves_the_store_at_their_end_or_none() {
 #[test]
 fn a_log_that_is_damaged_is_found_before_a_delta_restore_touches_anything() {
     let (sim, [_, _, old], archive, log) = with_logs();
-    let segments = sim.list(Path::new(ELSEWHERE)).unwrap();
-    let newest = Path::new(ELSEWHERE).join(segments.last().unwrap());
+    let names = sim.list(Path::new(ELSEWHERE)).unwrap();
+    let newest = names.iter().rfind(|name| name.extension().is_some_and(|end| end == "log"));
+    let newest = Path::new(ELSEWHERE).join(newest.unwrap());
     let copy = Path::new("/copy.log");
     let bytes = read_file(&sim, &newest);
     write_file(&sim, copy, &bytes);

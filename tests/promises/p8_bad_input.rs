@@ -235,6 +235,8 @@ fn a_full_disk_refuses_writes_loses_nothing_and_goes_on_when_there_is_room() {
     assert_clear(&refused, ErrorKind::StorageFull, "", false);
     assert!(refused.is_retryable());
     assert_eq!(get(&scene.store, 1).as_deref(), Some("before"));
+    // What the store leaves free for deletes is gone too.
+    scene.sim.set_capacity(0);
     scene.store.backup(TO).run().unwrap_err();
     let check = |store: &Store| {
         let read = store.begin_read().unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::open::{inspect, survey};
+use super::super::look::{inspect, survey};
 use super::*;
 
 const BUDGET: usize = 6 << 20;

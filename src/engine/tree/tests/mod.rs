@@ -6,6 +6,7 @@ mod forged;
 mod model;
 mod rot;
 mod space;
+mod writeback;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

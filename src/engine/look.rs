@@ -1,0 +1,127 @@
+//! Looking at a store that is not opened: its place in history, or all of it at its last commit.
+//!
+//! Invariants: nothing is written and no thread is started. The folder is locked while anybody looks,
+//! unless it cannot be written: then nobody can have it open for writing there either. How much of the
+//! log is held in memory is bounded: nothing where only its end matters, else the memory budget.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::budget::{Budget, DELTAS};
+use super::folder::{self, DirLock, lock_dir};
+use super::log::{self, Recovered};
+use super::open::{DATA_FILE, LOG_DIR, LogRead, base_of, look_for};
+use super::options::EngineOptions;
+use super::replay::too_long_to_read;
+use super::snapshot::Snapshot;
+use super::tree::{Checkpoint, DataFile};
+use super::view::View;
+use super::{History, Lsn, Position, StoreId};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+
+/// Reads the store in `dir` as an opening would, log and all, writes nothing and starts nothing.
+///
+/// # Errors
+/// As an opening; `Limit` where the log holds more than the memory budget.
+pub(crate) fn inspect(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: &EngineOptions,
+) -> Result<Snapshot> {
+    let Looked { checkpoint, folder, .. } = Looked::at(disk, dir, options)?;
+    let disk = folder.folder().disk();
+    let budget = Budget::new(options.memory_budget, disk.memory());
+    budget.set_data_bytes(checkpoint.meta().bytes());
+    let bounds = (budget.bytes() / DELTAS, DELTAS - 1);
+    let read = LogRead::new(disk, dir, options, &checkpoint, bounds)?;
+    if read.replay.overflowed {
+        return Err(too_long_to_read(dir, budget.bytes()));
+    }
+    let last_lsn = read.recovered.last_lsn;
+    let deltas = read.replay.deltas();
+    let catalogue = Arc::new(read.replay.catalogue);
+    let view = View { checkpoint, deltas, catalogue, lock: Some(folder.clone()) };
+    Ok(Snapshot::new((Arc::new(view), last_lsn)))
+}
+
+/// A store whose log was judged, and nothing more.
+pub(crate) struct Surveyed {
+    /// The last commit, in tree or log.
+    pub(crate) lsn: Lsn,
+    /// The newest checkpoint.
+    pub(crate) checkpoint: Arc<Checkpoint>,
+    /// Keeps others out; `None` where the folder cannot be written, so it cannot be locked either.
+    pub(crate) lock: Option<DirLock>,
+}
+
+/// Reads and judges the log of the store in `dir` as an opening would. Holds none of it in memory,
+/// writes nothing and starts nothing.
+pub(crate) fn survey(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Surveyed> {
+    let looked = Looked::at(disk, dir, &EngineOptions::default())?;
+    let Looked { checkpoint, folder, is_locked } = looked;
+    let recovered = judge(folder.folder().disk(), dir, &checkpoint)?;
+    Ok(Surveyed { lsn: recovered.last_lsn, checkpoint, lock: is_locked.then_some(folder) })
+}
+
+fn judge(disk: &Arc<dyn Disk>, dir: &Path, checkpoint: &Checkpoint) -> Result<Recovered> {
+    let (_, base) = base_of(disk, dir, checkpoint)?;
+    log::recover(&**disk, &dir.join(LOG_DIR), &base, &mut |_, _, _| Ok(()))
+}
+
+/// The data file of a store that is only looked at, and its folder, locked where that can be.
+struct Looked {
+    checkpoint: Arc<Checkpoint>,
+    folder: DirLock,
+    is_locked: bool,
+}
+
+impl Looked {
+    fn at(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<Looked> {
+        let data_path = dir.join(options.data_file);
+        look_for(disk, dir, &data_path)?;
+        let (folder, is_locked) = match lock_dir(disk, dir) {
+            Err(error) if cannot_be_written(&error) => (folder::unlocked(disk, dir)?, false),
+            lock => (lock?, true),
+        };
+        let (_, checkpoint) = DataFile::open_to_read(&**folder.folder().disk(), &data_path)?;
+        Ok(Looked { checkpoint, folder, is_locked })
+    }
+}
+
+/// Whether it failed because its file lies where nothing can be written.
+fn cannot_be_written(error: &Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause
+        .is_some_and(|e: &std::io::Error| matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem))
+}
+
+/// Where the store in `dir` is, found as an opening would: log and all, and nothing is started. With it the
+/// lock of the folder: as long as that is held, it stays there.
+pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Located> {
+    let data_path = dir.join(DATA_FILE);
+    look_for(disk, dir, &data_path)?;
+    let lock = lock_dir(disk, dir)?;
+    let disk = lock.folder().disk();
+    let (_, checkpoint) = DataFile::open(&**disk, &data_path)?;
+    let recovered = judge(disk, dir, &checkpoint)?;
+    let era = recovered.era();
+    let position = Position {
+        lsn: recovered.last_lsn,
+        time: recovered.last_time,
+        timeline: era.ancestry.tip(),
+        foreign: era.foreign || recovered.tail_cut.is_some(),
+    };
+    let history = History::new(era.ancestry.clone(), recovered.last_lsn);
+    Ok(Located { store: checkpoint.meta().store_id, position, history, lock })
+}
+
+/// Where a store is.
+pub(crate) struct Located {
+    pub(crate) store: StoreId,
+    pub(crate) position: Position,
+    /// All commits through that.
+    pub(crate) history: History,
+    pub(crate) lock: DirLock,
+}
