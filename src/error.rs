@@ -131,6 +131,8 @@ pub mod code {
     pub const PARTICIPANT: i32 = 2012;
     /// The folder of an open store was moved, removed or replaced: the store takes no more writes.
     pub const STORE_MOVED: i32 = 2020;
+    /// The process ended while a backup was made.
+    pub const INTERRUPTED: i32 = 2030;
     /// The default number of a kind that has no finer one: `GENERAL + ordinal`.
     pub const GENERAL: i32 = 2100;
 }
@@ -263,16 +265,19 @@ impl Error {
 
     /// All that it says, for a person: what happened and its number, then a line each for the path, the
     /// causes from the outside in, and the advice, that of the causes too.
+    ///
+    /// Each part is one line. Control characters, which names and files from outside may hold, are
+    /// escaped, so that no terminal obeys them.
     pub fn report(&self) -> String {
-        let mut text = format!("{} [{}]", self.0.message, self.0.code);
+        let mut text = format!("{} [{}]", plain(&self.0.message), self.0.code);
         if let Some(path) = &self.0.path {
-            text.push_str(&format!("\npath:  {}", path.display()));
+            text.push_str(&format!("\npath:  {}", plain(&path.display().to_string())));
         }
         for cause in self.causes() {
-            text.push_str(&format!("\ncause: {cause}"));
+            text.push_str(&format!("\ncause: {}", plain(&cause.to_string())));
         }
         for hint in self.hints() {
-            text.push_str(&format!("\nhint:  {hint}"));
+            text.push_str(&format!("\nhint:  {}", plain(hint)));
         }
         text
     }
@@ -308,6 +313,20 @@ impl Error {
             BackupInProgress | Deadlock | Timeout | Busy | StorageFull | InUse | Cancelled
         )
     }
+}
+
+/// The text on one line, without characters that a terminal obeys.
+fn plain(text: &str) -> String {
+    let marks = ['\u{200e}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+    let turns = |c: char| marks.iter().any(|range| range.contains(&c));
+    text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
+        match c {
+            '\n' | '\r' | '\t' => plain.push(' '),
+            c if c.is_control() || turns(c) => plain.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => plain.push(c),
+        }
+        plain
+    })
 }
 
 impl fmt::Display for Error {

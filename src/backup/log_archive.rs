@@ -20,9 +20,9 @@ use crate::archive::{
 };
 use crate::disk::{Disk, OpenMode};
 use crate::engine::tree::Checkpoint;
-use crate::engine::{ANCESTRY_FILE, ClosedSegment, LogHold, Lsn};
+use crate::engine::{ANCESTRY_FILE, ClosedSegment, LogHold, Lsn, catalogue_of};
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::store::{LogGap, LogHeader, SegmentPaper};
+use crate::store::{LogGap, LogHeader, LogTable, SegmentPaper};
 
 /// Bytes of a segment that are read at once.
 const PIECE: usize = 256 << 10;
@@ -111,6 +111,7 @@ impl LogPlan {
             last: last.last,
             last_time: checkpoint.meta().time,
             written,
+            tables: catalogue_of(checkpoint)?.iter().map(|table| LogTable::of(table)).collect(),
             segments: papers,
         };
         let target = Target::choose(backup, place, &header)?;

@@ -174,7 +174,7 @@ fn by_itself(mut item: JournalItem) -> JournalItem {
 
 fn in_words(repair: &Repair) -> String {
     let action = match repair.action {
-        LogAction::Put => "put",
+        LogAction::Put | LogAction::Create | LogAction::Modify => "put",
         LogAction::Delete => "delete",
         LogAction::DefineTable => "define table",
         LogAction::DropTable => "drop table",

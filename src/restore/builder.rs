@@ -55,8 +55,11 @@ pub struct RestorePlan {
     pub tables: Vec<TablePaper>,
     /// The parts of logs that would be applied, in order.
     pub logs: Vec<PlannedLog>,
-    /// The commit that the store would be at; for a time, the latest that it can be.
+    /// The commit that the store would be at.
     pub lsn: Lsn,
+    /// Whether archive and logs go on until the point. They may end before a time: what was committed
+    /// between is in none of them.
+    pub reaches_point: bool,
     /// Bytes that are needed at the target.
     pub bytes_needed: u64,
     /// Bytes that are free there.
@@ -92,6 +95,9 @@ pub struct RestoreReport {
     pub number: u32,
     /// Whether records are in the archive.
     pub data: bool,
+    /// Whether archive and logs went on until the point. They may end before a time: what was committed
+    /// between is in none of them.
+    pub reached_point: bool,
     /// Commits that were applied from logs.
     pub commits: u64,
     /// Operations in them.
@@ -195,10 +201,11 @@ impl<'a> RestoreBuilder<'a> {
     }
 
     /// Says what [`run`](RestoreBuilder::run) would do, and finds what can be found wrong before it.
-    /// Writes nothing.
+    /// Reads the logs, which say how far a time leads, and writes nothing.
     ///
     /// # Errors
-    /// As [`RestoreBuilder::run`], but for damage in what is not read yet.
+    /// As [`RestoreBuilder::run`], but for damage in the archives, whose bodies are not read:
+    /// [`Archive::verify`] and [`Archive::verify_chain`] do that.
     pub fn plan(&self) -> Result<RestorePlan> {
         let disk = self.archive.disk();
         let job = Job::of(self.archive, &self.choice)?;
@@ -215,12 +222,13 @@ impl<'a> RestoreBuilder<'a> {
             true => check_free_space(disk, &self.dir, bytes_needed)?,
             false => Target::check(disk, &self.dir, bytes_needed)?,
         };
+        let archive_lsn = self.archive.header().lsn;
+        let lsn = roll.as_ref().map_or(Ok(archive_lsn), Roll::end)?;
         let leg = |leg: &super::log_file::Leg<'_>| PlannedLog {
             path: leg.segment.path().to_path_buf(),
             after: leg.after,
-            last: leg.upto,
+            last: leg.upto.min(lsn),
         };
-        let archive_lsn = self.archive.header().lsn;
         Ok(RestorePlan {
             dir: self.dir.clone(),
             delta: self.delta,
@@ -230,8 +238,14 @@ impl<'a> RestoreBuilder<'a> {
                 Part::Structure(_) | Part::Nothing => Vec::new(),
             },
             tables: job.tables().to_vec(),
-            lsn: roll.as_ref().map_or(archive_lsn, |roll| roll.course.end.last),
-            logs: roll.iter().flat_map(|roll| &roll.course.legs).map(leg).collect(),
+            lsn,
+            reaches_point: roll.as_ref().is_none_or(Roll::reaches_point),
+            logs: roll
+                .iter()
+                .flat_map(|roll| &roll.course.legs)
+                .filter(|leg| leg.after < lsn)
+                .map(leg)
+                .collect(),
             bytes_needed,
             bytes_free,
         })
@@ -264,6 +278,8 @@ impl<'a> RestoreBuilder<'a> {
             store: header.store_id,
             history: self.archive.history()?,
             time: header.commit_time,
+            // Its commit was pinned after it had begun.
+            complete_until: header.started,
         };
         Roll::plan(logs, &start, self.point).map(Some)
     }
@@ -293,6 +309,7 @@ impl<'a> RestoreBuilder<'a> {
             archive_lsn,
             number,
             data,
+            reached_point: roll.as_ref().is_none_or(Roll::reaches_point),
             commits: rolled.commits,
             operations: rolled.operations,
             bytes,

@@ -204,7 +204,8 @@ fn remember(inner: &Inner, position: Position) -> Result<()> {
 /// Where the store is now.
 pub(super) fn here(inner: &Inner) -> Start {
     let (store, history) = (inner.engine.store_id(), inner.engine.history());
-    Start { store, history, time: inner.engine.position().time }
+    let time = inner.engine.position().time;
+    Start { store, history, time, complete_until: time }
 }
 
 fn stopped(inner: &Inner) -> Error {

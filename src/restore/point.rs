@@ -86,13 +86,22 @@ pub(crate) struct Start {
     pub(crate) history: History,
     /// The time of the last one.
     pub(crate) time: i64,
+    /// No later commit is as old as this, in microseconds since the Unix epoch.
+    pub(crate) complete_until: i64,
 }
 
 /// The way to a point.
 pub(crate) struct Roll<'l> {
     pub(crate) course: Course<'l>,
     point: RestorePoint,
+    /// The commit that it begins with.
+    from: Lsn,
+    /// No commit after that is as old as this, in microseconds since the Unix epoch.
+    complete_until: i64,
 }
+
+/// Times are shown in milliseconds, rounded up: a point of so much later means the same commit.
+const SHOWN_LATER: i64 = 999;
 
 /// What was applied so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,16 +128,21 @@ impl<'l> Roll<'l> {
         for segment in logs.named.iter().flat_map(|log| log.parts()) {
             check_admitted(segment, start.store, &start.history, &known)?;
         }
-        let Roll { course, .. } = Roll::as_far_as_possible(logs, start, point)?;
-        let reached = check_reached(&course, point);
+        let roll = Roll::as_far_as_possible(logs, start, point)?;
+        let reached = check_reached(&roll.course, point);
         match logs.unread.first() {
             // What was not read may be what is missing.
-            Some(unread) if reached.is_err() || !goes_past(&course, point) => {
+            Some(unread) if reached.is_err() || !goes_past(&roll.course, point) => {
                 return Err(unread.clone());
             }
             _ => reached?,
         }
-        Ok(Roll { course, point })
+        Ok(roll)
+    }
+
+    fn new(course: Course<'l>, start: &Start, point: RestorePoint) -> Roll<'l> {
+        let complete_until = start.time.max(start.complete_until);
+        Roll { course, point, from: start.history.last, complete_until }
     }
 
     /// The same where what is missing is no error: the way ends there.
@@ -142,7 +156,7 @@ impl<'l> Roll<'l> {
     ) -> Result<Roll<'l>> {
         let (segments, along) = (logs.segments(), logs.along.as_ref());
         let course = Course::plan(segments, start.store, &start.history, point.last(), along)?;
-        Ok(Roll { course, point })
+        Ok(Roll::new(course, start, point))
     }
 
     /// Applies it to `engine`, which is at the start, and tells `step` after each group.
@@ -204,6 +218,27 @@ impl<'l> Roll<'l> {
         state.restored_to = Some(RestoredTo { lsn: end.lsn, timeline: end.timeline.into() });
         state.save(&*disk, dir)?;
         Ok(rolled)
+    }
+
+    /// The last commit that it leads to. The logs are read for that: a time may lie anywhere in them.
+    ///
+    /// # Errors
+    /// Damage of a log (1413).
+    pub(crate) fn end(&self) -> Result<Lsn> {
+        let mut last = self.from;
+        self.each(&mut |foreign| {
+            last = foreign.last_lsn();
+            Ok(())
+        })?;
+        Ok(last)
+    }
+
+    /// Whether the logs go on until the point. Those of a time may end before it.
+    pub(crate) fn reaches_point(&self) -> bool {
+        let RestorePoint::Time(until) = self.point else { return true };
+        let last = self.course.last_time().unwrap_or(self.complete_until);
+        let known = last.max(self.complete_until).saturating_add(SHOWN_LATER);
+        until <= known || goes_past(&self.course, self.point)
     }
 
     /// Reads all that would be applied, for whoever can do nothing else any more once it has begun.

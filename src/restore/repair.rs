@@ -220,7 +220,7 @@ impl<'i> Repairer<'i> {
                 }
                 Ok(if there { Repaired::Structure } else { Repaired::Nothing })
             }
-            LogAction::Put | LogAction::Delete => {
+            _ => {
                 let known = tables.get(operation.table).cloned();
                 let Some(id) = self.table(operation.table, known, snapshot, local) else {
                     return Ok(Repaired::Skipped);
@@ -327,10 +327,7 @@ impl Local {
 fn told(lsn: Lsn, operation: &LogOperation, tables: &Tables, done: Repaired) -> Repair {
     let described = operation.description.as_ref().or_else(|| tables.get(operation.table));
     let table = described.map_or_else(|| operation.table.to_string(), |table| table.name.clone());
-    let key = match operation.action {
-        LogAction::Put | LogAction::Delete => operation.key_json(),
-        LogAction::DefineTable | LogAction::DropTable => Json::Null,
-    };
+    let key = if operation.is_of_record() { operation.key_json() } else { Json::Null };
     Repair { lsn, action: operation.action, table, key, done }
 }
 

@@ -4,6 +4,7 @@ use super::Store;
 use super::inner::{Around, Inner, Settings};
 use super::papers;
 use crate::disk::{Disk, RealDisk, this_process};
+use crate::engine::tree::max_key_len;
 use crate::engine::{Durability, Engine, EngineOptions, LogCap, LogCapPolicy};
 use crate::lock::StoreMode;
 use crate::{ErrorKind, Result};
@@ -51,6 +52,11 @@ impl StoreBuilder {
     pub fn page_size(mut self, bytes: u32) -> Self {
         self.engine.page_size = bytes;
         self
+    }
+
+    /// The longest encoded key of a store that is made with these options.
+    pub fn max_key_bytes(&self) -> usize {
+        max_key_len(self.engine.page_size as usize)
     }
 
     /// The most bytes that a log segment has. By default 64 MiB. The first one since an opening has 1 MiB,

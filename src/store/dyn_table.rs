@@ -211,6 +211,14 @@ impl<'w> DynWriteTable<'w> {
         stored.map(|stored| self.description.value_type.decode_json(&stored)).transpose()
     }
 
+    /// The stored bytes of the value under the encoded key `key`.
+    ///
+    /// # Errors
+    /// Those of [`WriteTable::get`](crate::WriteTable::get).
+    pub fn get_raw(&self, key: &[u8]) -> Result<Option<Guard<'w>>> {
+        self.handle.get_locked(self.description.id, key, crate::lock::Mode::S)
+    }
+
     /// Writes the value `json` under the key typed as `key`.
     ///
     /// # Errors

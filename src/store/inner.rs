@@ -97,7 +97,7 @@ pub(crate) struct Inner {
     /// What closing stops and waits for.
     pub(crate) running: Arc<Running>,
     disk: Arc<dyn Disk>,
-    max_key_bytes: usize,
+    pub(crate) max_key_bytes: usize,
     closed: AtomicBool,
     /// Whether listeners were, or are about to be, told that the store was closed.
     told_closed: AtomicBool,

@@ -56,8 +56,8 @@ pub use job::Job;
 pub use key::{AsKey, AsPrefix, Key, KeyBuf, KeyReader, KeyType};
 pub(crate) use papers::{ATTACHMENTS, CATALOGUE_FILE, RESTORED_FROM};
 pub use papers::{
-    AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, LogHeader, ParentPaper,
-    ParticipantPaper, SegmentPaper, TablePaper, TimelinePaper, TogetherPaper,
+    AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, LogHeader, LogTable,
+    ParentPaper, ParticipantPaper, SegmentPaper, TablePaper, TimelinePaper, TogetherPaper,
 };
 pub(crate) use participant::Registered;
 pub use participant::{HoldUntil, Participant, ParticipantLimits, ParticipantTerms, Participation};
@@ -254,6 +254,11 @@ impl Store {
     /// loses the newest and is told how many.
     pub fn events(&self) -> Receiver<StoreEvent> {
         self.inner.events.subscribe()
+    }
+
+    /// The longest encoded key that this store takes.
+    pub fn max_key_bytes(&self) -> usize {
+        self.inner.max_key_bytes
     }
 
     /// The newest commit.

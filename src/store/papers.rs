@@ -8,9 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use std::path::{Path, PathBuf};
 
+use super::describe::TableDescription;
 use super::participant::HoldUntil;
 use crate::disk::Disk;
-use crate::engine::{Lsn, StoreId, Timeline};
+use crate::engine::{Lsn, StoreId, TableInfo, Timeline};
 use crate::error::{Error, Result};
 use crate::lock::Access;
 
@@ -279,8 +280,45 @@ pub struct LogHeader {
     pub last_time: i64,
     /// When it was written, in microseconds since the Unix epoch.
     pub written: i64,
+    /// The tables that the store had at the last commit: names and types for whoever reads the log
+    /// without its store.
+    pub tables: Vec<LogTable>,
     /// The segments.
     pub segments: Vec<SegmentPaper>,
+}
+
+/// A table as the header of a log archive lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTable {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// How its keys are encoded.
+    pub key_encoding: String,
+    /// How its values are encoded.
+    pub value_encoding: String,
+}
+
+impl LogTable {
+    pub(crate) fn of(info: &TableInfo) -> LogTable {
+        LogTable {
+            id: info.id,
+            name: info.name.clone(),
+            key_encoding: info.key_encoding.clone(),
+            value_encoding: info.value_encoding.clone(),
+        }
+    }
+
+    /// The table, where its encodings are known.
+    pub(crate) fn description(&self) -> crate::Result<TableDescription> {
+        TableDescription::of(&TableInfo {
+            id: self.id,
+            name: self.name.clone(),
+            key_encoding: self.key_encoding.clone(),
+            value_encoding: self.value_encoding.clone(),
+        })
+    }
 }
 
 /// A segment of the log as the header lists it.

@@ -73,7 +73,7 @@ impl Store {
         };
         let mut operations = 0u64;
         out.write_all(b"[").map_err(full)?;
-        self.log()?.commits(|commit| {
+        self.log()?.telling_creation(None)?.commits(|commit| {
             for object in commit.to_json() {
                 let comma = if operations == 0 { "" } else { "," };
                 write!(out, "{comma}\n{object}").map_err(full)?;

@@ -114,6 +114,8 @@ fn archived(archive: &Arc<ArchiveFile>) -> Result<Vec<Segment>> {
         Error::new(ErrorKind::Unsupported, "the archive is no archive of a log").at(path).because(e)
     })?;
     let ancestry = ancestry_of(archive)?;
+    // What is encoded in ways that are not known here is shown as bytes.
+    let tables = header.tables.iter().filter_map(|paper| paper.description().ok()).collect();
     let mut segments = Vec::new();
     for paper in &header.segments {
         let name = format!("{:016}.log", paper.number);
@@ -131,7 +133,7 @@ fn archived(archive: &Arc<ArchiveFile>) -> Result<Vec<Segment>> {
         if segment.ancestry().is_none() {
             return Err(wrong(format!("segment {name} is not of the archive's ancestry")));
         }
-        segments.push(segment);
+        segments.push(segment.with_tables(&tables));
     }
     Ok(segments)
 }

@@ -30,8 +30,12 @@ pub struct LogCommit {
 /// What an operation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum LogAction {
-    /// A record was added, or got another value.
+    /// A record was added, or got another value: which of both is not known.
     Put,
+    /// A record was added.
+    Create,
+    /// A record that was there got another value.
+    Modify,
     /// A record was removed.
     Delete,
     /// A table was made, or renamed.
@@ -47,12 +51,17 @@ impl LogAction {
             LogAction::Delete => 2,
             LogAction::DefineTable => 3,
             LogAction::DropTable => 4,
+            LogAction::Create => 5,
+            LogAction::Modify => 6,
         }
     }
 
-    fn name(self) -> &'static str {
+    /// What it did, as an exported log names it.
+    pub fn name(self) -> &'static str {
         match self {
             LogAction::Put => "Put record",
+            LogAction::Create => "Create record",
+            LogAction::Modify => "Modify record",
             LogAction::Delete => "Delete record",
             LogAction::DefineTable => "Define table",
             LogAction::DropTable => "Drop table",
@@ -77,6 +86,11 @@ pub struct LogOperation {
 }
 
 impl LogOperation {
+    /// Whether it was done to a record, and not to a table.
+    pub fn is_of_record(&self) -> bool {
+        !matches!(self.action, LogAction::DefineTable | LogAction::DropTable)
+    }
+
     /// The key as JSON, or as a string of hexadecimal digits where the table is not known.
     pub fn key_json(&self) -> Json {
         let known = self.description.as_ref();
@@ -118,7 +132,7 @@ impl LogCommit {
             put("tableName", table.name.clone().into());
         }
         match operation.action {
-            LogAction::Put | LogAction::Delete => {
+            LogAction::Put | LogAction::Create | LogAction::Modify | LogAction::Delete => {
                 put("primaryKey", operation.key_json());
             }
             LogAction::DefineTable => {
@@ -130,7 +144,7 @@ impl LogCommit {
             }
             LogAction::DropTable => {}
         }
-        if operation.action == LogAction::Put {
+        if operation.value.is_some() {
             put("fields", operation.value_json().unwrap_or(Json::Null));
         }
         let extra = self.context.iter().map(|(name, value)| (name.clone(), value.clone().into()));

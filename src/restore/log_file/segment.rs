@@ -14,6 +14,7 @@ use crate::disk::File;
 use crate::engine::log::{Context, Group, LogOp, Malformed, SegmentHeader, SegmentReader, Step};
 use crate::engine::{Ancestry, Batch, Change, Durability, ForeignGroup, History, Lsn, Payload};
 use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::TableDescription;
 
 /// The contexts that a segment has defined so far.
 pub(crate) type Contexts = HashMap<u32, Arc<Context>>;
@@ -33,6 +34,8 @@ pub(crate) struct Segment {
     bytes: u64,
     /// It lies in an archive.
     archived: bool,
+    /// Tables that the archive says its store had.
+    tables: Arc<[TableDescription]>,
 }
 
 impl Segment {
@@ -55,8 +58,29 @@ impl Segment {
         let (last, last_time) = (stated.unwrap_or(span.last), span.last_time);
         let closed = span.closed || stated.is_some();
         let path = path.to_path_buf();
-        let ancestry = None;
-        Ok(Segment { file, path, header, ancestry, last, last_time, closed, bytes, archived })
+        let (ancestry, tables) = (None, Arc::default());
+        Ok(Segment {
+            file,
+            path,
+            header,
+            ancestry,
+            last,
+            last_time,
+            closed,
+            bytes,
+            archived,
+            tables,
+        })
+    }
+
+    /// The same, with tables that the archive it lies in names.
+    pub(super) fn with_tables(self, tables: &Arc<[TableDescription]>) -> Segment {
+        Segment { tables: tables.clone(), ..self }
+    }
+
+    /// Tables that the archive it lies in names.
+    pub(super) fn tables(&self) -> &[TableDescription] {
+        &self.tables
     }
 
     /// The same with its part of `ancestry`, which lies with it, where its header agrees.

@@ -19,6 +19,16 @@ impl Tables {
         Tables { by_id: known.map(|table| (table.id, table)).collect() }
     }
 
+    /// All of them, in no order.
+    pub(super) fn into_all(self) -> impl Iterator<Item = TableDescription> {
+        self.by_id.into_values()
+    }
+
+    /// Takes over `more`, in place of what is known of the same tables.
+    pub(super) fn add(&mut self, more: impl IntoIterator<Item = TableDescription>) {
+        self.by_id.extend(more.into_iter().map(|table| (table.id, table)));
+    }
+
     pub(crate) fn get(&self, id: TableId) -> Option<&TableDescription> {
         self.by_id.get(&id)
     }

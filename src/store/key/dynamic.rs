@@ -94,11 +94,40 @@ impl KeyType {
     /// Appends the number, truth value or character that `json` or the text in it stands for.
     fn append<T: FromStr + AsKey<T>>(&self, json: &Json, out: &mut KeyBuf) -> Result<()> {
         let parsed = match json {
+            // Another spelling of a number would be another key in the text that it comes from.
+            Json::String(text) if !self.is_spelled_so(text) => return Err(self.refuse(json)),
             Json::String(text) => text.parse::<T>(),
             other => other.to_string().parse::<T>(),
         };
         parsed.map_err(|_| self.refuse(json))?.encode_key(out);
         Ok(())
+    }
+
+    /// Whether a number of this kind may be written so: `7`, not `007` or `+7`; a float not with more
+    /// digits than it has in front of the point, nor as a number beyond all floats.
+    fn is_spelled_so(&self, text: &str) -> bool {
+        if matches!(self, KeyType::Bool | KeyType::Char) {
+            return true;
+        }
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_padded = digits.strip_prefix('0').is_some_and(|rest| {
+            rest.starts_with(|c: char| c.is_ascii_digit()) || (rest.is_empty() && text != "0")
+        });
+        let begins_with_digit = digits.starts_with(|c: char| c.is_ascii_digit());
+        match self.is_integer() {
+            true => begins_with_digit && !is_padded,
+            false if begins_with_digit => {
+                let finite = text.parse::<f64>().is_ok_and(f64::is_finite);
+                finite && (!is_padded || text == "-0")
+            }
+            false => matches!(digits, "inf" | "NaN"),
+        }
+    }
+
+    /// Whether these are integers.
+    pub fn is_integer(&self) -> bool {
+        use KeyType::{I8, I16, I32, I64, I128, U8, U16, U32, U64, U128};
+        matches!(self, U8 | U16 | U32 | U64 | U128 | I8 | I16 | I32 | I64 | I128)
     }
 
     fn unhex(&self, json: &Json) -> Result<Vec<u8>> {
