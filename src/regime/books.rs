@@ -214,6 +214,11 @@ impl Books {
         })
     }
 
+    /// Something about backups that is worth knowing.
+    pub(super) fn note(&mut self, message: String) -> Result<()> {
+        self.journal.append(&JournalItem::note(JournalEvent::Backup, message))
+    }
+
     /// Something beside a backup that went wrong.
     pub(super) fn trouble(&mut self, error: &Error) -> Result<()> {
         self.journal.append(&JournalItem::new(JournalEvent::Backup, About::Note).with_error(error))

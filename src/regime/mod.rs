@@ -16,6 +16,7 @@ mod drill;
 mod events;
 mod health;
 mod history;
+mod interrupted;
 mod journal;
 mod keeper;
 mod opening;

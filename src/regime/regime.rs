@@ -425,6 +425,7 @@ impl Core {
                 self.events.tell(RegimeEvent::Restored { archive, aside });
             }
         }
+        self.report_interrupted();
         keeper::count_missed(self);
         self.look_whether_protected();
     }

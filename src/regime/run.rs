@@ -132,6 +132,7 @@ impl Preparation for Prepared {
 
     fn clear(&mut self, number: u32) {
         let (core, plan) = (&self.core, &self.order.plan);
+        core.remember_running(&self.order, number);
         core.books(|books| books.began(&self.order, number));
         if plan.erase_before {
             let room = Prepared::room(core.is_incremental(plan));
@@ -185,6 +186,7 @@ impl Begun {
         let last = self.last_backup(core, Some(report.archive.clone()), status.clone());
         let unprotected = core.is_unprotected();
         core.remember(|state| {
+            state.running = None;
             state.last_backup = Some(last.clone());
             state.unprotected &= unprotected;
             if report.verified {
@@ -217,7 +219,10 @@ impl Begun {
         let verdict = core.judge(self.attempt(Ending::of(&error)), &self.order);
         let error = if verdict.suspend { suspended(core, error) } else { error };
         let last = self.last_backup(core, None, Status::of(Some(&error)));
-        core.remember(|state| state.last_backup = Some(last.clone()));
+        core.remember(|state| {
+            state.running = None;
+            state.last_backup = Some(last.clone());
+        });
         core.books(|books| books.failed(&self.order, last.number, &error));
         core.record(&self.order, &last, None);
         self.tell_failure(core, &error, verdict);

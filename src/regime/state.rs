@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::journal::Origin;
 use super::schedule::SET_BACK;
 use crate::disk::Disk;
 use crate::disk::atomic::{read_whole, write_atomically};
@@ -72,6 +73,17 @@ impl LastBackup {
     pub fn duration(&self) -> Duration {
         Duration::from_micros(self.duration_micros)
     }
+}
+
+/// A backup that is being made, or was when the process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunningBackup {
+    /// When it began, in microseconds since the Unix epoch.
+    pub(crate) started: i64,
+    pub(crate) number: u32,
+    pub(crate) origin: Origin,
+    pub(crate) destination: PathBuf,
+    pub(crate) set: String,
 }
 
 /// What is known of the last automatic restore. Restores that a person made are not counted.
@@ -147,6 +159,8 @@ pub(crate) struct State {
     pub(crate) store: String,
     pub(crate) backups: Attended,
     pub(crate) drills: Attended,
+    /// The backup that runs; `None` once its end is recorded.
+    pub(crate) running: Option<RunningBackup>,
     pub(crate) last_backup: Option<LastBackup>,
     pub(crate) last_restore: Option<RestoreInfo>,
     pub(crate) last_verified: Option<Checked>,

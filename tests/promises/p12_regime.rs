@@ -8,6 +8,7 @@ mod by_hand;
 mod closing;
 mod elsewhere;
 mod failures;
+mod interrupted;
 mod opening;
 mod order;
 mod participants;
