@@ -16,9 +16,9 @@ use stillpoint::{Access, BackupReport, BackupStatus, Compression, Keys, Progress
 use super::exit::{Failure, Outcome};
 use super::keys::LayerArgs;
 use super::show::thermometer::{Reading, Thermometer};
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
-use super::{by_hand, micros, stores};
+use super::{by_hand, micros, size, stores};
 
 /// How often the thermometer and the Stop button are looked at.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -45,8 +45,8 @@ pub(crate) struct Backup {
     /// How hard to pack.
     #[arg(long, value_enum)]
     compression: Option<CompressionName>,
-    /// At most so many bytes a second, so that the disk is left to others.
-    #[arg(long, value_name = "BYTES")]
+    /// At most so much a second, so that the disk is left to others: bytes, or with K, M, G or T.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     throttle: Option<u64>,
     /// Save only what changed since the last archive of this store in the same folder.
     #[arg(long)]
@@ -144,7 +144,11 @@ impl Backup {
         }
         drop(thermometer);
         let report = running.wait()?;
-        output.result(&as_json(&report), as_text(&report))
+        output.result(&as_json(&report), as_text(&report))?;
+        match report.status {
+            BackupStatus::Complete => Ok(()),
+            BackupStatus::Partial => Err(Failure::Partial),
+        }
     }
 }
 
@@ -177,8 +181,14 @@ fn as_json(report: &BackupReport) -> Value {
         "source_bytes": report.source_bytes,
         "archive_bytes": report.archive_bytes,
         "verified": report.verified,
+        "changed_while_read": changed(report).collect::<Vec<_>>(),
         "problems": report.problems.iter().map(|error| error.summary()).collect::<Vec<_>>(),
     })
+}
+
+/// The files that changed while they were read: what is saved of each may be of no single moment.
+fn changed(report: &BackupReport) -> impl Iterator<Item = &str> {
+    report.files.iter().filter(|file| file.changed_while_read).map(|file| &*file.path)
 }
 
 fn as_text(report: &BackupReport) -> String {
@@ -190,7 +200,7 @@ fn as_text(report: &BackupReport) -> String {
     let mut text = format!(
         "backup {} is {state}: {}\n  the store at LSN {}, access {}, {} in {} ({} packed)\n",
         report.number,
-        report.archive.display(),
+        plain::path(&report.archive),
         human::count(report.lsn),
         AccessName::of(report.access),
         human::bytes(report.source_bytes),
@@ -203,6 +213,10 @@ fn as_text(report: &BackupReport) -> String {
         human::duration(report.hold),
         human::duration(report.longest_wait),
     ));
+    for path in changed(report) {
+        let path = plain::line(path);
+        text.push_str(&format!("  changed while it was read, and saved as it was read: {path}\n"));
+    }
     for problem in &report.problems {
         let problem = problem.report().replace('\n', "\n    ");
         text.push_str(&format!("  missing: {problem}\n"));

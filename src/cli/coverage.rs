@@ -8,7 +8,7 @@ use stillpoint::regime::{self, Point, Status};
 
 use super::exit::Outcome;
 use super::keys::KeyArgs;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 use super::stores;
 
@@ -76,7 +76,7 @@ fn as_json(coverage: &regime::Coverage) -> Value {
 
 fn as_text(coverage: &regime::Coverage) -> String {
     let mut lines = vec![
-        format!("archives in      {}", coverage.destination.display()),
+        format!("archives in      {}", plain::path(&coverage.destination)),
         format!("store at         LSN {}", human::count(coverage.lsn)),
         format!("oldest point     {}", point(coverage.oldest)),
         format!("newest point     {} (with the store's own log)", point(coverage.newest)),

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::exit::Outcome;
 use super::keys::KeyArgs;
 use super::show::thermometer::Thermometer;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 use super::{micros, stores};
 
@@ -46,7 +46,7 @@ impl Drill {
         let text = format!(
             "backup {} restores to what was saved: {}\n  LSN {}, {}, {}, {} in {}",
             report.number,
-            report.archive.display(),
+            plain::path(&report.archive),
             human::count(report.lsn),
             human::counted(report.tables as u64, "table"),
             human::counted(report.records, "record"),

@@ -19,6 +19,7 @@ Exit codes:
    2  wrong use: the arguments, or the file that was given
    3  damage found: a store, log or archive is not what was written
    4  not there: the record, table, store or archive that was named
+   5  done in part: the backup is there and lacks an attachment
    6  stopped: Ctrl-C or a polite signal; nothing half-done is left behind
   75  not now: the same command may succeed later (in use, waiting, no room)
  130  Ctrl-C a second time: ended at once";
@@ -32,6 +33,7 @@ pub(crate) enum Exit {
     WrongUse = 2,
     Damage = 3,
     NotThere = 4,
+    Partial = 5,
     Stopped = 6,
     NotNow = 75,
 }
@@ -49,6 +51,8 @@ pub(crate) enum Failure {
     Error(Error),
     /// Whoever read the output has gone (`stillpoint scan … | head`). Nobody is left to tell.
     ReaderGone,
+    /// A backup was made and lacks an attachment; its report was printed.
+    Partial,
 }
 
 /// What a command returns.
@@ -74,6 +78,16 @@ impl Failure {
         }
     }
 
+    /// The same failure, where what the command made could not be removed because of `left`.
+    pub(crate) fn because_left(self, left: &std::io::Error) -> Failure {
+        match self {
+            Failure::Error(error) => {
+                error.hint(format!("What was made could not be removed: {left}.")).into()
+            }
+            other => other,
+        }
+    }
+
     /// The command was stopped by its user; `left` says what state things are in now.
     pub(crate) fn stopped(left: impl Into<String>) -> Failure {
         let error = Error::new(ErrorKind::Stopped, "stopped by the user");
@@ -95,6 +109,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::ReaderGone => Exit::Done,
+            Failure::Partial => Exit::Partial,
             Failure::Error(error) => exit_of(error),
         }
     }
@@ -152,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_in_an_error_is_obeyed_by_a_terminal() {
+        let evil = "x\u{1b}[2J\ny";
+        let cause = std::io::Error::other(evil);
+        let error = Error::new(ErrorKind::Invalid, evil).at(evil).because(cause).hint(evil);
+        let text = as_lines(&error);
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        let object: serde_json::Value = serde_json::from_str(&as_json(&error)).unwrap();
+        assert_eq!(object["error"]["message"], evil);
+    }
+
+    #[test]
     fn each_kind_of_failure_has_its_own_exit_code() {
         let exit = |kind| Failure::from(Error::new(kind, "x")).exit();
         assert_eq!(exit(ErrorKind::Io), Exit::Failed);
@@ -166,7 +193,7 @@ mod tests {
     #[test]
     fn every_exit_code_stands_in_the_table_of_the_help() {
         use Exit::*;
-        for exit in [Done, Failed, WrongUse, Damage, NotThere, Stopped, NotNow] {
+        for exit in [Done, Failed, WrongUse, Damage, NotThere, Partial, Stopped, NotNow] {
             assert!(TABLE.lines().any(|line| line.starts_with(&format!("{:>4}  ", exit as u8))));
         }
     }

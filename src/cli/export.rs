@@ -14,7 +14,7 @@ use stillpoint::{DynTable, Error};
 use super::exit::{Failure, Outcome};
 use super::output_file;
 use super::rows::{self, Columns, Format, Layout, RowWriter};
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 use super::stores;
 
@@ -73,7 +73,7 @@ impl Export {
         })?;
         output.result(
             &json!({"records": records, "file": path.display().to_string(), "lsn": read.lsn()}),
-            format!("exported {} to {}", human::counted(records, "record"), path.display()),
+            format!("exported {} to {}", human::counted(records, "record"), plain::path(path)),
         )
     }
 

@@ -17,7 +17,8 @@ use stillpoint::regime::{
 use super::backup::AccessName;
 use super::exit::Outcome;
 use super::show::table::{Align, Table};
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
+use super::stores;
 
 /// List the backups of a store, and what else was done with them.
 #[derive(Debug, Args)]
@@ -34,6 +35,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn run(&self, output: Output) -> Outcome {
+        stores::require(&self.dir)?;
         let disk = RealDisk::new();
         let mut outline = Outline::of(&*disk, &self.dir)?;
         if let Some(folder) = &self.folder {
@@ -138,10 +140,10 @@ fn deletions(output: Output, outline: &Outline, operations: &[Operation]) -> Out
     let mut text: String = plan
         .deletions
         .iter()
-        .map(|d| format!("would delete {} ({})\n", d.path.display(), human::bytes(d.bytes())))
+        .map(|d| format!("would delete {} ({})\n", plain::path(&d.path), human::bytes(d.bytes())))
         .collect();
     for (path, why) in &plan.left_alone {
-        text.push_str(&format!("left alone: {}: {why}\n", path.display()));
+        text.push_str(&format!("left alone: {}: {why}\n", plain::path(path)));
     }
     if text.is_empty() {
         text.push_str("nothing would be deleted");

@@ -9,7 +9,7 @@ use stillpoint::{Archive, BackupStatus};
 use super::backup::AccessName;
 use super::exit::Outcome;
 use super::keys::KeyArgs;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stores;
 use super::tables::TableList;
 
@@ -53,7 +53,7 @@ impl Info {
         let text = format!(
             "store {}\n  {} in {}\n  newest commit: LSN {}; newest checkpoint: number {}, \
              LSN {}\n  data file: {}, of which {} free\n\n{}",
-            store.path().display(),
+            plain::path(store.path()),
             human::counted(records, "record"),
             human::counted(tables, "table"),
             human::count(read.lsn()),
@@ -91,7 +91,7 @@ impl Info {
         let text = format!(
             "archive {}\n  backup {}, {}, made with access {}{goes_on}\n  the store at LSN {}: {} in \
              {}\n  {} packed to {}, in {}\n\n{}",
-            archive.path().display(),
+            plain::path(archive.path()),
             header.number,
             if results.status == BackupStatus::Complete { "complete" } else { "PARTIAL" },
             AccessName::of(header.access),

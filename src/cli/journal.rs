@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 use serde_json::{Value, json};
 use stillpoint::disk::RealDisk;
 use stillpoint::regime::{JournalEvent, JournalLine, JournalReader, JournalRecord, Origin};
-use stillpoint::{Error, ErrorKind};
 
 use super::exit::Outcome;
+use super::point::moment;
 use super::show::{Output, human};
 use super::stop::Stop;
+use super::stores;
 
 /// How long to wait before looking for more.
 const WAIT: Duration = Duration::from_millis(200);
@@ -51,27 +51,16 @@ fn event(name: &str) -> Result<JournalEvent, String> {
     })
 }
 
-fn since(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    if let Ok(local) = text.parse::<jiff::civil::DateTime>() {
-        return local
-            .to_zoned(TimeZone::system())
-            .map(|at| at.timestamp())
-            .map_err(|e| e.to_string());
-    }
-    let span: Span = text.parse().map_err(|_| "it is no date, time or span".to_owned())?;
+/// A time, or a span back from now.
+pub(super) fn since(text: &str) -> Result<Timestamp, String> {
+    let Ok(span) = text.parse::<Span>() else { return moment(text) };
     let then = Zoned::now().checked_sub(span.abs()).map_err(|e| e.to_string())?;
     Ok(then.timestamp())
 }
 
 impl Journal {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        if !self.dir.is_dir() {
-            let error = Error::new(ErrorKind::NotFound, "there is no such folder").at(&self.dir);
-            return Err(error.into());
-        }
+        stores::require(&self.dir)?;
         let mut reader = JournalReader::open(RealDisk::new(), &self.dir);
         let mut last: VecDeque<JournalLine> = VecDeque::new();
         loop {
@@ -146,7 +135,8 @@ fn as_json(line: &JournalLine) -> Value {
 
 fn as_text(line: &JournalLine) -> String {
     let Some(JournalRecord { time, item }) = &line.record else {
-        return printable(&line.text);
+        // The columns of a line that cannot be read.
+        return line.text.trim_end().replace('\t', "  ");
     };
     let number = item.number.map_or(String::new(), |number| number.to_string());
     let mut text = format!(
@@ -169,12 +159,8 @@ fn as_text(line: &JournalLine) -> String {
     if item.code != 0 && !item.message.contains(&format!("[{}]", item.code)) {
         say(&format!("[{}]", item.code));
     }
-    printable(&text)
-}
-
-/// One line, and nothing in it that a terminal would obey.
-fn printable(text: &str) -> String {
-    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    // One line for each item, whatever its message says.
+    text.trim_end().replace(['\n', '\r', '\t'], " ")
 }
 
 #[cfg(test)]
@@ -190,11 +176,5 @@ mod tests {
         assert!((35..=36).contains(&ago), "{ago}");
         assert!(since("2d").is_ok());
         assert!(since("yesterday evening").is_err());
-    }
-
-    #[test]
-    fn what_a_terminal_would_obey_is_not_printed() {
-        let line = JournalLine { text: "a\u{1b}[31mb\tc".to_owned(), record: None };
-        assert_eq!(as_text(&line), "a [31mb c");
     }
 }

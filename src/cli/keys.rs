@@ -9,6 +9,8 @@ use clap::Args;
 use stillpoint::regime::RegimeBackup;
 use stillpoint::{Archive, Error, ErrorKind, Keys, Level, Recipients, Result, code};
 
+use super::size;
+
 /// The longest file of keys that is read.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -57,7 +59,7 @@ impl ChainArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct LayerArgs {
     /// Cut the archive into segments of this length: bytes, or with K, M or G. `cat` joins them.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     segment_size: Option<u64>,
     /// Write parity beside the archive, which can repair it: none, low, medium or high.
     #[arg(long, value_name = "LEVEL")]
@@ -124,32 +126,4 @@ fn read(path: &Path) -> Result<String> {
         return Err(Error::new(ErrorKind::Limit, "the file is too long for one of keys").at(path));
     }
     Ok(text)
-}
-
-/// A length in bytes: a number, with K, M or G for powers of 1024.
-fn size(text: &str) -> std::result::Result<u64, String> {
-    let (digits, unit) = match text.trim_end_matches(['b', 'B']).char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
-        _ => (text, 1u64),
-    };
-    let number = digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    number.ok_or_else(|| "a length is a number of bytes, or one with K, M or G".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_have_units() {
-        assert_eq!(size("65536"), Ok(65_536));
-        assert_eq!(size("64k"), Ok(65_536));
-        assert_eq!(size("10 MB"), Ok(10 << 20));
-        assert_eq!(size("2G"), Ok(2 << 30));
-        for bad in ["", "x", "M", "-1", "1T", "99999999999G"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -3,6 +3,10 @@
 //! It takes no lock and changes nothing, so the store may be in use. What is committed meanwhile is
 //! left out.
 
+mod base;
+mod select;
+mod show;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -11,7 +15,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use stillpoint::disk::RealDisk;
-use stillpoint::{Error, LogFile, LogSegment, Store};
+use stillpoint::{Error, ErrorKind, LogCommit, LogFile, LogOperation, LogSegment, Store};
+
+use select::Select;
 
 use super::exit::{Failure, Outcome};
 use super::keys::KeyArgs;
@@ -20,6 +26,7 @@ use super::point::shown;
 use super::show::table::{Align, Table};
 use super::show::{Output, human};
 use super::stop::Stop;
+use super::{size, stores};
 
 /// Look into the log of a store, or into a log archive.
 #[derive(Debug, Args)]
@@ -37,7 +44,17 @@ pub(crate) struct Log {
 enum What {
     /// Show the segments, with the commits and times that they hold.
     List,
-    /// Write every operation as JSON: an array with an object a line.
+    /// Show what was done, one operation a line: commit, time, record created, modified or deleted,
+    /// value, user.
+    Show {
+        #[command(flatten)]
+        select: Select,
+        /// The archive that the log follows, where it does not lie where it belongs: it says which
+        /// records were there.
+        #[arg(long, value_name = "ARCHIVE")]
+        base: Option<PathBuf>,
+    },
+    /// Write operations as JSON: an array with an object a line.
     Export(Export),
     /// Read and check every byte, and that the segments follow each other.
     Check,
@@ -50,11 +67,19 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Export {
-    /// The folder to write `JournalExport.json` into; if not given, the standard output.
+    /// The folder to write `JournalExport.json` into, which is made where it is missing; if not given,
+    /// the standard output.
     #[arg(short, long, value_name = "FOLDER")]
     output: Option<PathBuf>,
-    /// Bytes after which another file is begun; 0 for no limit.
-    #[arg(long, value_name = "BYTES", default_value_t = 10 << 20, requires = "output")]
+    /// The archive that the log follows, where it does not lie where it belongs: it says which records
+    /// were there.
+    #[arg(long, value_name = "ARCHIVE")]
+    base: Option<PathBuf>,
+    #[command(flatten)]
+    select: Select,
+    /// The size after which another file is begun, in bytes or with K, M, G or T; 0 for no limit.
+    #[arg(long, value_name = "SIZE", default_value = "10M", value_parser = size::parse)]
+    #[arg(requires = "output")]
     max_bytes: u64,
 }
 
@@ -63,7 +88,18 @@ impl Log {
         match &self.what {
             What::List => list(&self.open()?.segments(), output),
             What::Check => check(&self.open()?, output),
-            What::Export(export) => export.run(&self.open()?, output, stop),
+            What::Show { select, base } => {
+                let log = self.open_telling(base.as_deref())?;
+                let mut out = output.stream();
+                each(&log, select, stop, |commit, operation, object| match output.json {
+                    true => out.line(&object.to_string()),
+                    false => out.line(&show::line(commit, operation)),
+                })?;
+                out.end()
+            }
+            What::Export(export) => {
+                export.run(&self.open_telling(export.base.as_deref())?, output, stop)
+            }
             What::Ship { folder } => {
                 output_file::refuse_in_store(&folder.join("segment"))?;
                 ship(&self.place, folder, output)
@@ -71,12 +107,25 @@ impl Log {
         }
     }
 
+    /// The log, telling creation from modification, with the names of tables that are known.
+    fn open_telling(&self, base: Option<&Path>) -> Outcome<LogFile> {
+        let log = self.open()?;
+        let base = base::of(&log, &self.place, base, &self.keys.keys()?)?;
+        Ok(log.telling_creation(base)?)
+    }
+
     fn open(&self) -> Outcome<LogFile> {
-        let is_store = self.place.join("store.data").exists();
-        Ok(match is_store {
-            true => LogFile::of_store(RealDisk::new(), &self.place)?,
-            false => LogFile::open_with(&self.place, &self.keys.keys()?)?,
-        })
+        if stores::is_store(&self.place) {
+            return Ok(LogFile::of_store(RealDisk::new(), &self.place)?);
+        }
+        let log = LogFile::open_with(&self.place, &self.keys.keys()?)?;
+        if log.segments().is_empty() {
+            let message = "there is neither a store nor a log in the folder";
+            let error = Error::new(ErrorKind::NotFound, message).at(&self.place);
+            let hint = "Name the folder of a store, a log archive, or a folder of log files.";
+            return Err(error.hint(hint).into());
+        }
+        Ok(log)
     }
 }
 
@@ -169,15 +218,23 @@ impl Export {
     fn run(&self, log: &LogFile, output: Output, stop: &Stop) -> Outcome {
         let Some(folder) = &self.output else {
             let mut array = Array::begin(std::io::stdout().lock()).map_err(Failure::output)?;
-            each(log, stop, |object| array.add(object).map_err(Failure::output))?;
+            each(log, &self.select, stop, |_, _, object| {
+                array.add(object).map_err(Failure::output)
+            })?;
             return array.end().map_err(Failure::output).map(drop);
         };
         output_file::refuse_in_store(&folder.join("export"))?;
         let mut files = Files { folder, open: None, paths: Vec::new() };
-        let exported = each(log, stop, |object| files.add(object, self.max_bytes));
+        let made = make_folder(folder)?;
+        let exported =
+            each(log, &self.select, stop, |_, _, object| files.add(object, self.max_bytes));
         let exported = exported.and_then(|operations| files.end().map(|()| operations));
         if exported.is_err() {
             files.take_back();
+            // The innermost first; one that somebody else uses by now stays.
+            for folder in made.iter().rev() {
+                let _in_use = std::fs::remove_dir(folder);
+            }
         }
         let operations = exported?;
         let names: Vec<String> =
@@ -189,14 +246,39 @@ impl Export {
     }
 }
 
-/// Gives each operation to `take`, and tells how many there are.
-fn each(log: &LogFile, stop: &Stop, mut take: impl FnMut(&Value) -> Outcome) -> Outcome<u64> {
+/// Makes the folder with those above it, and tells which of them were missing, the outermost first.
+fn make_folder(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let missing = folder
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && std::fs::metadata(above).is_err());
+    let mut missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
+    missing.reverse();
+    std::fs::create_dir_all(folder)
+        .map_err(|cause| Error::io("create the folder of the export", folder, cause))?;
+    Ok(missing)
+}
+
+/// Gives each operation that `select` wants to `take`, and tells how many there are.
+fn each(
+    log: &LogFile,
+    select: &Select,
+    stop: &Stop,
+    mut take: impl FnMut(&LogCommit, &LogOperation, &Value) -> Outcome,
+) -> Outcome<u64> {
     let mut operations = 0;
     let mut failed = Ok(());
     log.commits(|commit| {
-        for object in commit.to_json() {
-            operations += 1;
-            failed = take(&object);
+        if select.is_past(&commit) {
+            return Ok(ControlFlow::Break(()));
+        }
+        if !select.wants_commit(&commit) {
+            return Ok(stop.flow());
+        }
+        for (operation, object) in commit.operations.iter().zip(commit.to_json()) {
+            failed = select.wants(operation).and_then(|wanted| {
+                operations += u64::from(wanted);
+                if wanted { take(&commit, operation, &object) } else { Ok(()) }
+            });
             if failed.is_err() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -261,7 +343,7 @@ impl Files<'_> {
                 };
                 let path = folder.join(&name);
                 let file = File::create_new(&path).map_err(|cause| {
-                    let advice = "Name a folder that is there and has no such file.";
+                    let advice = "Name a folder that has no such file.";
                     Error::io("create the export", &path, cause).hint(advice)
                 })?;
                 self.paths.push(path);

@@ -32,6 +32,7 @@ mod scan;
 mod schedule;
 mod settings;
 mod show;
+mod size;
 mod stop;
 mod stores;
 mod tables;
@@ -43,7 +44,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use exit::{Exit, Failure, Outcome};
-use show::Output;
+use show::{Output, plain};
 use stop::Stop;
 
 /// An embedded record store whose live backup is consistent, bounded and proven.
@@ -140,6 +141,11 @@ pub(crate) fn main() -> ExitCode {
 fn misused(wrong: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
     if !(json && wrong.use_stderr()) {
+        let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        if wrong.use_stderr() && words.any(|word| plain::line(&word) != word) {
+            eprint!("{}", plain::lines(&wrong.render().to_string()));
+            return Exit::WrongUse.into();
+        }
         wrong.exit();
     }
     let text = wrong.render().to_string();

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
-use stillpoint::{Error, ErrorKind};
+use serde_json::json;
 
 use super::exit::Outcome;
+use super::rows::json;
 use super::show::Output;
 use super::stores;
 
@@ -30,10 +30,9 @@ pub(crate) struct Put {
 
 impl Put {
     pub(crate) fn run(&self, output: Output) -> Outcome {
-        let value: Value = serde_json::from_str(&self.value).map_err(|cause| {
-            Error::new(ErrorKind::Invalid, "the value is no JSON")
-                .because(cause)
-                .hint("Text needs quotes of its own: '\"text\"'.")
+        let value = json::parse(self.value.as_bytes()).map_err(|error| match error.advice() {
+            Some(_) => error,
+            None => error.hint("Text needs quotes of its own: '\"text\"'."),
         })?;
         let write = stores::open(&self.store)?.begin_write()?;
         let table = stores::table_to_write(&write, &self.table)?;

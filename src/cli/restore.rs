@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stillpoint::disk::RealDisk;
 use stillpoint::regime::SettingsFile;
-use stillpoint::{Archive, RestoreBuilder, RestorePlan, RestoreReport};
+use stillpoint::{Archive, Lsn, RestoreBuilder, RestorePlan, RestoreReport};
 
 use super::by_hand;
 use super::exit::Outcome;
@@ -14,7 +14,7 @@ use super::keys::{ChainArgs, KeyArgs};
 use super::output_file;
 use super::point::Point;
 use super::show::thermometer::Thermometer;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 
 /// Make a new store from an archive.
@@ -59,10 +59,13 @@ impl Restore {
         let archive = self.chain.apply(archive);
         let builder = self.builder(&archive);
         output_file::refuse_in_store(&self.store)?;
-        if self.dry_run {
-            return planned(&builder.plan()?, output);
-        }
         let thermometer = Thermometer::new(output.json);
+        if self.dry_run {
+            let plan = builder.plan()?;
+            verify(&archive, &thermometer, stop)?;
+            drop(thermometer);
+            return planned(&plan, output);
+        }
         let act = by_hand::begin(&self.store);
         let result = builder
             .on_progress(|progress| {
@@ -98,6 +101,7 @@ fn planned(plan: &RestorePlan, output: Output) -> Outcome {
         "store": plan.dir.display().to_string(),
         "archive_lsn": plan.archive_lsn,
         "lsn": plan.lsn,
+        "reaches_point": plan.reaches_point,
         "logs": logs.collect::<Vec<_>>(),
         "bytes_needed": plan.bytes_needed,
         "bytes_free": plan.bytes_free,
@@ -105,16 +109,19 @@ fn planned(plan: &RestorePlan, output: Output) -> Outcome {
     });
     let mut text = format!(
         "would restore {} at LSN {} (needs {}, {} free)\n",
-        plan.dir.display(),
+        plain::path(&plan.dir),
         human::count(plan.archive_lsn),
         human::bytes(plan.bytes_needed),
         human::bytes(plan.bytes_free),
     );
     for log in &plan.logs {
         let (first, last) = (human::count(log.after + 1), human::count(log.last));
-        text.push_str(&format!("then LSN {first} to {last} of {}\n", log.path.display()));
+        text.push_str(&format!("then LSN {first} to {last} of {}\n", plain::path(&log.path)));
     }
     text.push_str(&format!("up to LSN {}; nothing was written", human::count(plan.lsn)));
+    if !plan.reaches_point {
+        text.push_str(&ends_before(plan.lsn));
+    }
     output.result(&object, text)
 }
 
@@ -122,6 +129,7 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
     let object = json!({
         "store": report.dir.display().to_string(),
         "lsn": report.lsn,
+        "reaches_point": report.reached_point,
         "archive_lsn": report.archive_lsn,
         "commits": report.commits,
         "operations": report.operations,
@@ -132,7 +140,7 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
     });
     let mut text = format!(
         "restored {} to LSN {}: {} in {}",
-        report.dir.display(),
+        plain::path(&report.dir),
         human::count(report.lsn),
         human::bytes(report.bytes),
         human::duration(report.duration),
@@ -141,6 +149,9 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
         let commits = human::counted(report.commits, "commit");
         text.push_str(&format!(", with {commits} from the log"));
     }
+    if !report.reached_point {
+        text.push_str(&ends_before(report.lsn));
+    }
     if without_settings(&report.dir) {
         text.push_str(
             "\n  settings: all by default, for archives hold none; \
@@ -148,6 +159,28 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
         );
     }
     output.result(&object, text)
+}
+
+/// What a person must know where the logs do not lead to the time that was asked for.
+pub(super) fn ends_before(lsn: Lsn) -> String {
+    format!(
+        "\n  the logs end before the point, with LSN {}: commits between it and the point are not in \
+         them. Name the logs that hold the later commits, if there are any",
+        human::count(lsn),
+    )
+}
+
+/// Reads the archive, with all that it goes on from, and checks every byte.
+fn verify(archive: &Archive, thermometer: &Thermometer, stop: &Stop) -> Outcome {
+    let step = |done, total| {
+        thermometer.show_bytes("verifying", done, total);
+        stop.flow()
+    };
+    archive.verify_with(|progress| step(progress.done, progress.total))?;
+    if archive.header().parent.is_some() {
+        archive.verify_chain_with(|progress| step(progress.done, progress.total))?;
+    }
+    Ok(())
 }
 
 /// Whether no settings hold for the store in `folder`. A file that cannot be read is told by those who

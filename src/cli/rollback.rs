@@ -10,7 +10,8 @@ use super::by_hand;
 use super::exit::{Failure, Outcome};
 use super::keys::KeyArgs;
 use super::point::Point;
-use super::show::{Output, human};
+use super::restore::ends_before;
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 
 /// Bring a store back to an earlier commit of its own history.
@@ -52,17 +53,21 @@ impl Rollback {
         let object = json!({
             "store": report.restored.dir.display().to_string(),
             "lsn": report.restored.lsn,
+            "reaches_point": report.restored.reached_point,
             "archive": report.archive.display().to_string(),
             "old": report.old.display().to_string(),
         });
-        let text = format!(
+        let mut text = format!(
             "{} is back at LSN {}, from {}\nthe store as it was is {}\n\
              make a backup next: the log of the new history is kept from that on",
-            report.restored.dir.display(),
+            plain::path(&report.restored.dir),
             human::count(report.restored.lsn),
-            report.archive.display(),
-            report.old.display(),
+            plain::path(&report.archive),
+            plain::path(&report.old),
         );
+        if !report.restored.reached_point {
+            text.push_str(&ends_before(report.restored.lsn));
+        }
         output.result(&object, text)
     }
 }

@@ -56,7 +56,7 @@ impl Scan {
                     out.line(&json!({"key": key, "value": value}).to_string())
                 })?,
                 false if page.is_empty() => {}
-                false => out.text(&as_table(&page))?,
+                false => out.lines(as_table(&page).trim_end_matches('\n'))?,
             }
             if (page.len() as u64) < batch {
                 break;

@@ -13,6 +13,7 @@ use stillpoint::regime::{self, Outline, next_after};
 
 use super::exit::Outcome;
 use super::show::Output;
+use super::stores;
 
 /// Tell when automatic backups of a store are due.
 #[derive(Debug, Args)]
@@ -35,6 +36,7 @@ enum What {
 
 impl Schedule {
     pub(crate) fn run(&self, output: Output) -> Outcome {
+        stores::require(&self.dir)?;
         let outline = Outline::of(&*RealDisk::new(), &self.dir)?;
         let What::Next { count } = self.what;
         let mut slots = Vec::new();

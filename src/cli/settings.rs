@@ -13,6 +13,7 @@ use stillpoint::{Error, ErrorKind, code};
 use super::exit::Outcome;
 use super::show::table::{Align, Table};
 use super::show::{Output, human};
+use super::stores;
 
 /// Show, check or change how backups go.
 #[derive(Debug, Args)]
@@ -55,6 +56,7 @@ enum What {
 
 impl Settings {
     pub(crate) fn run(&self, output: Output) -> Outcome {
+        stores::require(&self.store)?;
         match &self.what {
             What::Show => show(&self.open()?, output),
             What::Get { key } => get(&self.open()?, SettingKey::find(key)?, output),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stillpoint::regime::Regime;
+use stillpoint::regime::{Regime, SETTINGS_FILE, SETTINGS_FOLDER};
 use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, Keys, ReadHandle, Store, WriteHandle};
 
 use super::exit::{Failure, Outcome};
@@ -13,6 +13,28 @@ const DATA_FILE: &str = "store.data";
 /// Whether the folder is that of a store, be it whole or about to be restored.
 pub(crate) fn is_store(folder: &Path) -> bool {
     ["", ".restoring"].iter().any(|end| folder.join(format!("{DATA_FILE}{end}")).exists())
+}
+
+/// Sees that `folder` is that of a store, which may be open elsewhere, or damaged; or that its settings
+/// or its journal are left of one.
+pub(crate) fn require(folder: &Path) -> Outcome {
+    let settings = folder.join(SETTINGS_FOLDER).join(SETTINGS_FILE);
+    if is_store(folder) || settings.exists() || has_journal(folder) {
+        return Ok(());
+    }
+    let message = match folder.is_dir() {
+        true => "there is no store in this folder",
+        false => "there is no such folder",
+    };
+    let error = Error::new(ErrorKind::NotFound, message).at(folder);
+    Err(error.hint("Name the folder of a store: the one with the file store.data.").into())
+}
+
+fn has_journal(folder: &Path) -> bool {
+    let Ok(mut entries) = std::fs::read_dir(folder.join("Logs")) else { return false };
+    entries.any(|entry| {
+        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("Backup Journal["))
+    })
 }
 
 /// Opens the store in `folder`, which must be there.

@@ -9,7 +9,7 @@ use stillpoint::{Archive, ArchiveRepair, Error, ErrorKind, verify_store_with};
 use super::exit::Outcome;
 use super::keys::{ChainArgs, KeyArgs};
 use super::show::thermometer::Thermometer;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 
 /// Check every byte of an archive, or every page and every log record of a store.
@@ -137,7 +137,7 @@ fn said(repaired: &ArchiveRepair) -> String {
         return format!("nothing to repair in {}", human::counted(repaired.blocks, "block"));
     }
     let files: Vec<String> =
-        repaired.files.iter().map(|path| format!("\n  {}", path.display())).collect();
+        repaired.files.iter().map(|path| format!("\n  {}", plain::path(path))).collect();
     format!(
         "repaired {} of {}; written to:{}",
         human::count(repaired.repaired),

@@ -2,7 +2,7 @@
 //!
 //! Nobody was left to report it. So the state of the regime names the backup that runs, from before it
 //! begins until its end is recorded; whoever opens the store and finds one there reports that it failed
-//! (2020), in journal, history and as the last backup. An archive that had its name already is whole: then
+//! (2030), in journal, history and as the last backup. An archive that had its name already is whole: then
 //! only its record is missing, which the journal says.
 
 use std::sync::Arc;

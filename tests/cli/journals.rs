@@ -53,7 +53,7 @@ fn lines_are_shown_and_chosen_by_event_error_time_and_number() {
 fn a_store_without_a_journal_has_no_lines_and_a_wrong_word_is_told() {
     let shop = Shop::new();
     shop.fails(4, &["journal", "s"]);
-    std::fs::create_dir(shop.path("s")).unwrap();
+    shop.done(&["import", "s", "t", shop.file("a.csv", "id\n1\n"), "--key", "id"]);
     assert_eq!(shop.done(&["journal", "s"]), "");
     assert_eq!(shop.run(&["journal", "s", "--event", "party"]).code, 2);
     assert_eq!(shop.run(&["journal", "s", "--since", "once"]).code, 2);

@@ -3,9 +3,11 @@
 mod backups;
 mod corners;
 mod demo;
+mod exits;
 mod guide;
 mod journals;
 mod layers;
+mod logs;
 mod outputs;
 mod owners;
 mod places;
@@ -13,8 +15,11 @@ mod points;
 mod records;
 mod regime;
 mod rows;
+mod rows_exact;
+mod safe_text;
 mod settings;
 mod stopping;
+mod time_points;
 mod tools;
 mod wrong;
 

@@ -47,7 +47,10 @@ fn a_log_is_listed_checked_and_exported() {
     assert_eq!(checked["commits"], json!(2));
     let exported: Value = serde_json::from_str(&shop.done(&["log", "s", "export"])).unwrap();
     let last = exported.as_array().unwrap().last().unwrap().clone();
-    assert_eq!((&last["operationName"], &last["tableName"]), (&json!("Put record"), &json!("t")));
+    assert_eq!(
+        (&last["operationName"], &last["tableName"]),
+        (&json!("Modify record"), &json!("t"))
+    );
     assert_eq!((&last["primaryKey"], &last["fields"]["name"]), (&json!("k00001"), &json!("three")));
     std::fs::create_dir(shop.path("out")).unwrap();
     let told = shop.json(&["log", LOG, "export", "--output", "out", "--max-bytes", "100"]);

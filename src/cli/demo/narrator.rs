@@ -1,5 +1,7 @@
 //! What the demo says while it goes on. A program that reads its JSON hears nothing.
 
+use crate::cli::show::plain;
+
 /// Says things on the standard output, or keeps silent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Narrator {
@@ -11,7 +13,7 @@ impl Narrator {
     pub(crate) fn say(self, line: &str) {
         use std::io::Write;
         if !self.silent {
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
+            let _ = writeln!(std::io::stdout().lock(), "{}", plain::lines(line));
         }
     }
 }

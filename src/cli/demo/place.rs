@@ -6,6 +6,7 @@ use stillpoint::{Error, ErrorKind};
 
 use crate::cli::exit::Outcome;
 use crate::cli::output_file;
+use crate::cli::show::plain;
 
 /// A folder that did not exist before. It goes when this is dropped, unless it is kept.
 pub(crate) struct Place {
@@ -63,7 +64,7 @@ impl Drop for Place {
             return;
         }
         if let Err(cause) = std::fs::remove_dir_all(&self.folder) {
-            eprintln!("note: cannot remove {}: {cause}", self.folder.display());
+            eprintln!("note: cannot remove {}: {cause}", plain::path(&self.folder));
         }
     }
 }

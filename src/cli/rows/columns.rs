@@ -5,7 +5,8 @@
 //! column; if there is none, the key gets a column of its own before the others. So every record
 //! can be read back with its key, and nothing is written that is not in the store.
 //!
-//! A value that is no object is one field named `value`.
+//! Where a value is no object, all records have two columns, the key's own and `value`, which holds the
+//! value whole: `7` is `7` there and `{"value":7}` is `{"value":7}`.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 use super::as_text;
 use crate::cli::exit::{Failure, Outcome};
 
-/// The name of the field that a value which is no object becomes.
+/// The name of the column of whole values.
 const VALUE: &str = "value";
 /// The name of the key's own column, where none is asked for.
 const KEY: &str = "key";
@@ -23,6 +24,8 @@ const KEY: &str = "key";
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
     records: u64,
+    /// Whether a value is no object.
+    plain: bool,
     names: Vec<String>,
     /// For each name: its place in `names`, and in how many records it said the key.
     places: HashMap<String, (usize, u64)>,
@@ -36,7 +39,7 @@ impl Columns {
             Value::Object(fields) => {
                 fields.iter().for_each(|(name, field)| self.see_field(name, says(field, key)));
             }
-            other => self.see_field(VALUE, says(other, key)),
+            _ => self.plain = true,
         }
     }
 
@@ -51,7 +54,11 @@ impl Columns {
     }
 
     /// The columns, with the key in the one named `asked`, or where it is found.
-    pub(crate) fn layout(self, asked: Option<&str>) -> Outcome<Layout> {
+    pub(crate) fn layout(mut self, asked: Option<&str>) -> Outcome<Layout> {
+        if self.plain {
+            self.names = vec![VALUE.to_owned()];
+            self.places = HashMap::from([(VALUE.to_owned(), (0, u64::MAX))]);
+        }
         let is_key = |name: &str| self.places.get(name).is_some_and(|at| at.1 == self.records);
         let found = match asked {
             None => self.names.iter().find(|name| is_key(name)).cloned(),
@@ -64,11 +71,15 @@ impl Columns {
             }
             Some(_) => None,
         };
-        let own_key = match found {
-            Some(_) => None,
-            None => Some(asked.map_or_else(|| self.free_name(), str::to_owned)),
+        let (own_key, keys) = match found {
+            // Each of these may be named as the key by whoever imports it.
+            Some(_) => {
+                let keys = self.names.iter().enumerate().filter(|(_, name)| is_key(name));
+                (None, keys.map(|(at, _)| at).collect())
+            }
+            None => (Some(asked.map_or_else(|| self.free_name(), str::to_owned)), vec![0]),
         };
-        Ok(Layout { own_key, names: self.names })
+        Ok(Layout { own_key, keys, plain: self.plain, names: self.names })
     }
 
     /// `key`, or that with as many `_` before it as make it different from every field.
@@ -90,6 +101,10 @@ fn says(field: &Value, key: &Value) -> bool {
 pub(crate) struct Layout {
     /// The name of the key's own column, if no field says it.
     own_key: Option<String>,
+    /// The columns that say the key.
+    keys: Vec<usize>,
+    /// Whether the values stand whole in one column.
+    plain: bool,
     names: Vec<String>,
 }
 
@@ -99,13 +114,17 @@ impl Layout {
         self.own_key.iter().chain(&self.names).map(String::as_str)
     }
 
+    /// The columns that say the key, counted from 0.
+    pub(crate) fn keys(&self) -> &[usize] {
+        &self.keys
+    }
+
     /// The cells of one record, in the order of the header.
     pub(crate) fn cells(&self, key: &Value, value: &Value) -> Vec<String> {
         let key = self.own_key.iter().map(|_| as_text(key));
         let fields = self.names.iter().map(|name| match value {
-            Value::Object(fields) => fields.get(name).map(as_text).unwrap_or_default(),
-            other if name == VALUE => as_text(other),
-            _ => String::new(),
+            whole if self.plain => as_text(whole),
+            value => value.get(name).map(as_text).unwrap_or_default(),
         });
         key.chain(fields).collect()
     }
@@ -115,8 +134,8 @@ impl Layout {
         let mut object: Map<String, Value> =
             self.own_key.iter().map(|name| (name.clone(), key.clone())).collect();
         match value {
-            Value::Object(fields) => object.extend(fields),
-            other => object.extend([(VALUE.to_owned(), other)]),
+            Value::Object(fields) if !self.plain => object.extend(fields),
+            whole => object.extend([(VALUE.to_owned(), whole)]),
         }
         Value::Object(object)
     }
@@ -172,6 +191,19 @@ mod tests {
         assert_eq!(layout.header().collect::<Vec<_>>(), ["key", "value"]);
         assert_eq!(layout.cells(&plain[1].0, &plain[1].1), ["b", "[1]"]);
         assert_eq!(layout.object(&json!("a"), json!("t")), json!({"key": "a", "value": "t"}));
+    }
+
+    #[test]
+    fn an_object_with_one_field_differs_from_the_value_in_it() {
+        let mixed = [(json!("a"), json!(7)), (json!("b"), json!({"value": 7}))];
+        let layout = layout(&mixed, None).unwrap();
+        assert_eq!(layout.cells(&mixed[0].0, &mixed[0].1), ["a", "7"]);
+        assert_eq!(layout.cells(&mixed[1].0, &mixed[1].1), ["b", "{\"value\":7}"]);
+        let objects = mixed.map(|(key, value)| layout.object(&key, value));
+        assert_eq!(objects[0], json!({"key": "a", "value": 7}));
+        assert_eq!(objects[1], json!({"key": "b", "value": {"value": 7}}));
+        assert_eq!(header(&[(json!("a"), json!("a"))], None).unwrap(), ["key", "value"]);
+        assert_eq!(header(&[(json!("a"), json!("a"))], Some("value")), None);
     }
 
     #[test]

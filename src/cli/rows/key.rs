@@ -4,10 +4,12 @@
 //! An integer of a CSV file is a cell that is written exactly as its number would be (`42`, `-7`;
 //! not `007`, `+1` or ` 1`), so that no key changes on its way in and out. In JSON a number is an
 //! integer and `"42"` is text. Integers that fit are signed (`i64`); a column that needs more is
-//! unsigned.
+//! unsigned; integers that fit neither together are refused, since text would sort them otherwise.
+//! `--keys` says the type where the rule is not what is wanted.
 
+use clap::ValueEnum;
 use serde_json::{Map, Value};
-use stillpoint::{Error, ErrorKind};
+use stillpoint::{Error, ErrorKind, KeyBuf, KeyType};
 
 use super::{Format, Row};
 use crate::cli::exit::{Failure, Outcome};
@@ -20,54 +22,80 @@ pub(crate) enum KeyKind {
     Text,
 }
 
+/// The type that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AskedKeys {
+    /// Text, whatever it looks like.
+    Text,
+    /// Integers, also where JSON has them as text.
+    Integer,
+}
+
 /// The key of one row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum KeyCell {
-    Integer(i128),
+    /// An integer as it is written, and its value, at most that of 128 bits.
+    Integer(String, i128),
     Text(String),
+    /// A JSON value that is a key of some tables, but chooses no type.
+    Other(Value),
 }
 
 impl KeyCell {
-    /// The key as it stands in the file.
-    pub(crate) fn into_text(self) -> String {
+    /// The encoded key of a table with keys of type `keys`.
+    pub(crate) fn encode(&self, keys: &KeyType) -> stillpoint::Result<KeyBuf> {
         match self {
-            KeyCell::Integer(number) => number.to_string(),
-            KeyCell::Text(text) => text,
+            KeyCell::Integer(text, _) | KeyCell::Text(text) => keys.encode_text(text),
+            KeyCell::Other(value) => keys.encode_json(value),
+        }
+    }
+
+    /// The same key, as the type that is `asked` for has it.
+    pub(crate) fn asked(self, asked: Option<AskedKeys>) -> KeyCell {
+        match (self, asked) {
+            (KeyCell::Integer(text, _), Some(AskedKeys::Text)) => KeyCell::Text(text),
+            (KeyCell::Text(text), Some(AskedKeys::Integer)) => cell_of_text(&text),
+            (cell, _) => cell,
         }
     }
 }
 
 /// The key of `row`, which is in its field `column`.
 pub(crate) fn key_cell(row: &Row, column: &str, format: Format) -> Outcome<KeyCell> {
-    let told = |what: &str, hint: String| {
-        let message = format!("line {}: {what}", row.line);
-        Failure::from(Error::new(ErrorKind::Invalid, message).hint(hint))
-    };
     match (row.fields.get(column), format) {
-        (Some(Value::String(text)), _) if text.is_empty() => {
-            Err(told("the key is empty", format!("Every row needs a \"{column}\".")))
+        (Some(Value::String(text)), Format::Csv) if text.is_empty() => {
+            if row.quoted_empty.iter().any(|name| name == column) {
+                return Ok(KeyCell::Text(String::new()));
+            }
+            let hint = format!("Every row needs a \"{column}\"; \"\" in quotes is an empty key.");
+            Err(told(row.line, "the key is empty", hint))
         }
         (Some(Value::String(text)), Format::Csv) => Ok(cell_of_text(text)),
         (Some(Value::String(text)), Format::Jsonl) => Ok(KeyCell::Text(text.clone())),
-        (Some(Value::Number(number)), _) if !number.is_f64() => match number.as_i128() {
-            Some(number) => Ok(KeyCell::Integer(number)),
-            None => Err(told("the key is too large", "Write it as text.".to_owned())),
-        },
-        (Some(_), _) => Err(told(
-            &format!("the key \"{column}\" is neither text nor an integer"),
-            "Choose another column with --key.".to_owned(),
-        )),
+        (Some(Value::Number(number)), _) if !number.is_f64() => {
+            Ok(cell_of_text(&number.to_string()))
+        }
+        (Some(other), _) => Ok(KeyCell::Other(other.clone())),
         (None, _) => Err(told(
+            row.line,
             &format!("there is no column \"{column}\""),
             format!("The columns are: {}.", names(&row.fields)),
         )),
     }
 }
 
+fn told(line: u64, what: &str, hint: String) -> Failure {
+    Error::new(ErrorKind::Invalid, format!("line {line}: {what}")).hint(hint).into()
+}
+
 fn cell_of_text(text: &str) -> KeyCell {
-    match text.parse::<i128>() {
-        Ok(number) if number.to_string() == text => KeyCell::Integer(number),
-        _ => KeyCell::Text(text.to_owned()),
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_own_spelling = digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits.bytes().next().is_some_and(|first| first != b'0') || text == "0");
+    let beyond = if text.starts_with('-') { i128::MIN } else { i128::MAX };
+    match is_own_spelling {
+        true => KeyCell::Integer(text.to_owned(), text.parse().unwrap_or(beyond)),
+        false => KeyCell::Text(text.to_owned()),
     }
 }
 
@@ -76,42 +104,81 @@ fn names(fields: &Map<String, Value>) -> String {
 }
 
 /// Looks at every key of a file and tells the type that fits all.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct KeyScout {
-    integers: bool,
-    lowest: i128,
-    highest: i128,
+    asked: Option<AskedKeys>,
+    has_text: bool,
+    lowest: Option<Seen>,
+    highest: Option<Seen>,
+}
+
+/// An integer key and its line.
+#[derive(Clone, Debug)]
+struct Seen {
+    number: i128,
+    text: String,
+    line: u64,
 }
 
 impl KeyScout {
-    pub(crate) fn new() -> KeyScout {
-        KeyScout { integers: true, lowest: 0, highest: 0 }
+    /// A scout for a table whose keys are to be as `asked`.
+    pub(crate) fn new(asked: Option<AskedKeys>) -> KeyScout {
+        KeyScout { asked, ..KeyScout::default() }
     }
 
-    /// Takes note of one key.
-    pub(crate) fn see(&mut self, key: &KeyCell) {
-        match key {
-            KeyCell::Integer(number) => {
-                self.lowest = self.lowest.min(*number);
-                self.highest = self.highest.max(*number);
+    /// Takes note of the key in `line`, which must be one that can choose a type.
+    pub(crate) fn see(&mut self, key: &KeyCell, line: u64) -> Outcome {
+        match (key, self.asked) {
+            (KeyCell::Other(_), _) => {
+                let hint = "Choose another column with --key.".to_owned();
+                return Err(told(line, "the key is neither text nor an integer", hint));
             }
-            KeyCell::Text(_) => self.integers = false,
+            (KeyCell::Text(text), Some(AskedKeys::Integer)) => {
+                let what = format!("the key \"{text}\" is no integer");
+                return Err(told(line, &what, "Leave out --keys, or correct the line.".to_owned()));
+            }
+            (KeyCell::Text(_), _) => self.has_text = true,
+            (KeyCell::Integer(text, number), _) => {
+                let seen = || Some(Seen { number: *number, text: text.clone(), line });
+                if self.lowest.as_ref().is_none_or(|lowest| *number < lowest.number) {
+                    self.lowest = seen();
+                }
+                if self.highest.as_ref().is_none_or(|highest| *number > highest.number) {
+                    self.highest = seen();
+                }
+            }
         }
+        Ok(())
     }
 
     /// The type for a table of these keys.
-    pub(crate) fn kind(&self) -> KeyKind {
-        let signed = i128::from(i64::MIN)..=i128::from(i64::MAX);
-        let unsigned = 0..=i128::from(u64::MAX);
-        match self.integers {
-            true if signed.contains(&self.lowest) && signed.contains(&self.highest) => {
-                KeyKind::Signed
-            }
-            true if unsigned.contains(&self.lowest) && unsigned.contains(&self.highest) => {
-                KeyKind::Unsigned
-            }
-            _ => KeyKind::Text,
+    pub(crate) fn kind(&self) -> Outcome<KeyKind> {
+        let (lowest, highest) = match (&self.lowest, &self.highest) {
+            _ if self.has_text || self.asked == Some(AskedKeys::Text) => return Ok(KeyKind::Text),
+            (Some(lowest), Some(highest)) => (lowest, highest),
+            _ => return Ok(KeyKind::Signed),
+        };
+        let both = [lowest.number, highest.number];
+        if both.iter().all(|number| i64::try_from(*number).is_ok()) {
+            return Ok(KeyKind::Signed);
         }
+        if both.iter().all(|number| u64::try_from(*number).is_ok()) {
+            return Ok(KeyKind::Unsigned);
+        }
+        let shown = |seen: &Seen| {
+            let text: String = seen.text.chars().take(40).collect();
+            format!("{text} (line {})", seen.line)
+        };
+        let what = match lowest.line == highest.line {
+            true => format!("the key {} fits no integer type of 64 bits", shown(lowest)),
+            false => format!(
+                "the keys {} and {} fit no integer type of 64 bits together",
+                shown(lowest),
+                shown(highest)
+            ),
+        };
+        let hint = "Correct the lines, or import with --keys text: such keys sort as text.";
+        Err(Failure::wrong_use(what, hint))
     }
 }
 
@@ -132,55 +199,95 @@ mod tests {
 
     fn cell(value: Value, format: Format) -> Result<KeyCell, String> {
         let fields = json!({ "id": value }).as_object().unwrap().clone();
-        key_cell(&Row { line: 7, fields }, "id", format).map_err(|failure| match failure {
-            Failure::Error(error) => error.message().to_owned(),
-            Failure::ReaderGone => unreachable!("nothing is written"),
-        })
+        key_cell(&Row { fields, ..Row::new(7) }, "id", format).map_err(message)
     }
 
-    fn kind(cells: &[&str]) -> KeyKind {
-        let mut scout = KeyScout::new();
-        cells.iter().for_each(|text| scout.see(&cell_of_text(text)));
-        scout.kind()
+    fn message(failure: Failure) -> String {
+        match failure {
+            Failure::Error(error) => error.message().to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn kind(cells: &[&str], asked: Option<AskedKeys>) -> Result<KeyKind, String> {
+        let mut scout = KeyScout::new(asked);
+        for (line, text) in (2..).zip(cells) {
+            scout.see(&cell_of_text(text).asked(asked), line).map_err(message)?;
+        }
+        scout.kind().map_err(message)
+    }
+
+    fn integer(number: i128) -> KeyCell {
+        KeyCell::Integer(number.to_string(), number)
     }
 
     #[test]
     fn only_an_integer_written_as_itself_is_one() {
-        assert_eq!(cell_of_text("42"), KeyCell::Integer(42));
-        assert_eq!(cell_of_text("-7"), KeyCell::Integer(-7));
-        for text in ["007", "+1", " 1", "1 ", "-0", "1.0", "1e3", "x", "٣"] {
+        for number in [0, 42, -7, i128::MIN] {
+            assert_eq!(cell_of_text(&number.to_string()), integer(number));
+        }
+        for text in ["007", "+1", " 1", "1 ", "-0", "-", "", "-01", "1.0", "1e3", "x", "٣"] {
             assert_eq!(cell_of_text(text), KeyCell::Text(text.to_owned()));
         }
     }
 
     #[test]
     fn all_keys_decide_the_type_together() {
-        assert_eq!(kind(&["1", "-2", "9223372036854775807"]), KeyKind::Signed);
-        assert_eq!(kind(&["1", "18446744073709551615"]), KeyKind::Unsigned);
-        assert_eq!(kind(&["-1", "18446744073709551615"]), KeyKind::Text);
-        assert_eq!(kind(&["18446744073709551616"]), KeyKind::Text);
-        assert_eq!(kind(&["1", "007"]), KeyKind::Text);
-        assert_eq!(kind(&[]), KeyKind::Signed);
+        let free = |cells: &[&str]| kind(cells, None);
+        assert_eq!(free(&["1", "-2", "9223372036854775807"]), Ok(KeyKind::Signed));
+        assert_eq!(free(&["1", "18446744073709551615"]), Ok(KeyKind::Unsigned));
+        assert_eq!(free(&["1", "007"]), Ok(KeyKind::Text));
+        assert_eq!(free(&["-1", "18446744073709551615", "x"]), Ok(KeyKind::Text));
+        assert_eq!(free(&[]), Ok(KeyKind::Signed));
+    }
+
+    #[test]
+    fn integers_that_fit_no_type_together_are_told_with_their_lines() {
+        let long = "9".repeat(60);
+        for (cells, lines) in [
+            (["5", "-1", "9223372036854775808"], ["-1 (line 3)", "9223372036854775808 (line 4)"]),
+            (["18446744073709551616", "1", "2"], ["1 (line 3)", "18446744073709551616 (line 2)"]),
+            (["-9223372036854775809", "1", "2"], ["-9223372036854775809 (line 2)", "2 (line 4)"]),
+            (["0", &long, "2"], ["0 (line 2)", "(line 3)"]),
+        ] {
+            let told = kind(&cells, None).unwrap_err();
+            assert!(lines.iter().all(|line| told.contains(line)), "{told}");
+            assert_eq!(kind(&cells, Some(AskedKeys::Text)), Ok(KeyKind::Text));
+        }
+        assert!(kind(&["18446744073709551616"], None).unwrap_err().contains("(line 2)"));
+    }
+
+    #[test]
+    fn the_type_may_be_asked_for() {
+        assert_eq!(kind(&["1", "2"], Some(AskedKeys::Text)), Ok(KeyKind::Text));
+        let integer = Some(AskedKeys::Integer);
+        assert_eq!(kind(&["1", "2"], integer), Ok(KeyKind::Signed));
+        assert_eq!(kind(&["1", "x"], integer).unwrap_err(), "line 3: the key \"x\" is no integer");
+        let text = KeyCell::Text("42".to_owned());
+        assert_eq!(text.asked(integer), super::tests::integer(42));
     }
 
     #[test]
     fn json_text_is_text_and_a_json_number_an_integer() {
-        assert_eq!(cell(json!("42"), Format::Jsonl), Ok(KeyCell::Text("42".to_owned())));
-        assert_eq!(cell(json!(42), Format::Jsonl), Ok(KeyCell::Integer(42)));
-        assert_eq!(cell(json!(u64::MAX), Format::Jsonl), Ok(KeyCell::Integer(u64::MAX.into())));
+        let text = |text: &str| Ok(KeyCell::Text(text.to_owned()));
+        assert_eq!(cell(json!("42"), Format::Jsonl), text("42"));
+        assert_eq!(cell(json!(42), Format::Jsonl), Ok(integer(42)));
+        assert_eq!(cell(json!(u64::MAX), Format::Jsonl), Ok(integer(u64::MAX.into())));
+        assert_eq!(cell(json!(""), Format::Jsonl), text(""));
+        for other in [json!(1.5), json!(null), json!([1]), json!(true)] {
+            let cell = cell(other, Format::Jsonl).unwrap();
+            let told = message(KeyScout::new(None).see(&cell, 7).unwrap_err());
+            assert_eq!(told, "line 7: the key is neither text nor an integer");
+        }
     }
 
     #[test]
-    fn a_row_without_a_usable_key_is_told_with_its_line() {
-        for (value, told) in [
-            (json!(""), "line 7: the key is empty"),
-            (json!(1.5), "line 7: the key \"id\" is neither text nor an integer"),
-            (json!(null), "line 7: the key \"id\" is neither text nor an integer"),
-        ] {
-            assert_eq!(cell(value, Format::Jsonl).unwrap_err(), told);
-        }
-        let row = Row { line: 2, fields: Map::new() };
-        assert!(key_cell(&row, "id", Format::Csv).is_err());
+    fn a_bare_empty_cell_is_no_key_and_one_in_quotes_is() {
+        assert_eq!(cell(json!(""), Format::Csv).unwrap_err(), "line 7: the key is empty");
+        let fields = json!({ "id": "" }).as_object().unwrap().clone();
+        let row = Row { line: 2, fields, quoted_empty: vec!["id".to_owned()] };
+        assert_eq!(key_cell(&row, "id", Format::Csv).ok(), Some(KeyCell::Text(String::new())));
+        assert!(key_cell(&Row::new(2), "id", Format::Csv).is_err());
     }
 
     #[test]

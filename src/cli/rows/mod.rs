@@ -8,6 +8,8 @@
 //! A file that ends in `.zst` is unpacked as it is read and packed as it is written.
 
 mod columns;
+mod csv;
+pub(crate) mod json;
 mod key;
 mod read;
 mod write;
@@ -18,7 +20,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 pub(crate) use columns::{Columns, Layout};
-pub(crate) use key::{KeyKind, KeyScout, as_text, key_cell};
+pub(crate) use key::{AskedKeys, KeyKind, KeyScout, as_text, key_cell};
 pub(crate) use read::{Bytes, Rows, read_from};
 pub(crate) use write::RowWriter;
 
@@ -40,6 +42,16 @@ pub(crate) struct Row {
     pub(crate) line: u64,
     /// Its fields.
     pub(crate) fields: Map<String, Value>,
+    /// The columns of a CSV whose cell is empty and in quotes: empty text, where a bare one may be
+    /// nothing at all.
+    pub(crate) quoted_empty: Vec<String>,
+}
+
+impl Row {
+    /// A row without fields that begins on `line`.
+    pub(crate) fn new(line: u64) -> Row {
+        Row { line, fields: Map::new(), quoted_empty: Vec::new() }
+    }
 }
 
 /// Whether the name of a file says that it is packed with zstd.

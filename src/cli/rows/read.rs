@@ -1,8 +1,7 @@
 //! Reading a file of rows.
 //!
 //! A reader goes forward only, holds one row, and names the line of anything that is not right.
-//! What a row may take is bounded by the bytes of the file itself and, for JSON lines, by
-//! [`LINE_LIMIT`].
+//! What a row may take is bounded: by [`LINE_LIMIT`] for JSON lines, by [`csv`] for the rest.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use stillpoint::{Error, ErrorKind};
 
-use super::{Format, Row, is_packed};
+use super::csv::{self, Fault};
+use super::{Format, Row, is_packed, json};
 use crate::cli::exit::{Failure, Outcome};
 
 /// The longest line of JSON that is read: more than any value of a store may have.
@@ -51,7 +51,7 @@ pub(crate) struct Rows {
 }
 
 enum Source {
-    Csv { reader: csv::Reader<Box<dyn BufRead>>, names: Vec<String>, record: csv::StringRecord },
+    Csv { reader: csv::Reader<Box<dyn BufRead>>, names: Vec<String> },
     Jsonl { reader: Box<dyn BufRead>, line: u64, text: Vec<u8> },
     Ended,
 }
@@ -88,28 +88,35 @@ pub(crate) fn read_from(
     path: &Path,
     format: Format,
 ) -> Outcome<Rows> {
-    skip_byte_order_mark(&mut reader).map_err(|cause| Error::io("read the file", path, cause))?;
+    skip_byte_order_mark(&mut reader, path)?;
     let source = match format {
         Format::Csv => {
-            let mut reader = csv::Reader::from_reader(reader);
-            let header = reader.headers().map_err(|error| csv_failure(path, error))?;
-            let names: Vec<String> = header.iter().map(str::to_owned).collect();
-            check_names(path, &names)?;
-            Source::Csv { reader, names, record: csv::StringRecord::new() }
+            let mut reader = csv::Reader::new(reader);
+            let told = |fault| csv_failure(path, fault);
+            reader.read().map_err(told)?;
+            let names: Result<Vec<String>, Fault> =
+                reader.cells().map(|cell| cell.map(|cell| cell.text.to_owned())).collect();
+            let names = names.map_err(told)?;
+            check_names(path, reader.row_line(), &names)?;
+            Source::Csv { reader, names }
         }
         Format::Jsonl => Source::Jsonl { reader, line: 0, text: Vec::new() },
     };
     Ok(Rows { path: path.to_path_buf(), source })
 }
 
-fn skip_byte_order_mark(reader: &mut dyn BufRead) -> std::io::Result<()> {
-    if reader.fill_buf()?.starts_with(b"\xEF\xBB\xBF") {
+fn skip_byte_order_mark(reader: &mut dyn BufRead, path: &Path) -> Outcome {
+    let start = reader.fill_buf().map_err(|cause| Error::io("read the file", path, cause))?;
+    if start.starts_with(b"\xFF\xFE") || start.starts_with(b"\xFE\xFF") {
+        return Err(bad(path, 1, "the file is UTF-16", "Convert the file to UTF-8 first."));
+    }
+    if start.starts_with(b"\xEF\xBB\xBF") {
         reader.consume(3);
     }
     Ok(())
 }
 
-fn check_names(path: &Path, names: &[String]) -> Outcome {
+fn check_names(path: &Path, line: u64, names: &[String]) -> Outcome {
     if names.is_empty() {
         return Err(bad(path, 1, "there is no header line", "The first line names the columns."));
     }
@@ -118,7 +125,7 @@ fn check_names(path: &Path, names: &[String]) -> Outcome {
         None => Ok(()),
         Some(name) => Err(bad(
             path,
-            1,
+            line,
             &format!("the header names the column \"{name}\" twice"),
             "Give each column a name of its own.",
         )),
@@ -130,7 +137,7 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Outcome<Row>> {
         let next = match &mut self.source {
-            Source::Csv { reader, names, record } => next_csv(&self.path, reader, names, record),
+            Source::Csv { reader, names } => next_csv(&self.path, reader, names),
             Source::Jsonl { reader, line, text } => next_jsonl(&self.path, reader, line, text),
             Source::Ended => None,
         };
@@ -145,37 +152,35 @@ fn next_csv(
     path: &Path,
     reader: &mut csv::Reader<Box<dyn BufRead>>,
     names: &[String],
-    record: &mut csv::StringRecord,
 ) -> Option<Outcome<Row>> {
-    match reader.read_record(record) {
+    match reader.read() {
         Ok(false) => None,
-        Ok(true) => {
-            let cells = record.iter().map(|cell| Value::String(cell.to_owned()));
-            let fields = names.iter().cloned().zip(cells).collect();
-            let line = record.position().map_or(0, csv::Position::line);
-            Some(Ok(Row { line, fields }))
-        }
-        Err(error) => Some(Err(csv_failure(path, error))),
+        Ok(true) => Some(csv_row(path, reader, names)),
+        Err(fault) => Some(Err(csv_failure(path, fault))),
     }
 }
 
-fn csv_failure(path: &Path, error: csv::Error) -> Failure {
-    let line = error.position().map_or(1, csv::Position::line);
-    match error.into_kind() {
-        csv::ErrorKind::Io(cause) => Error::io("read the file", path, cause).into(),
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => bad(
-            path,
-            line,
-            &format!("the row has {len} cells and the header {expected_len}"),
-            "Every row has as many cells as the header; a comma inside a cell needs quotes.",
-        ),
-        csv::ErrorKind::Utf8 { err, .. } => bad(
-            path,
-            line,
-            &format!("cell {} of the row is not UTF-8", err.field() + 1),
-            "Convert the file to UTF-8 first.",
-        ),
-        _ => bad(path, line, "this is no CSV", "Look at the line."),
+fn csv_row(path: &Path, reader: &csv::Reader<Box<dyn BufRead>>, names: &[String]) -> Outcome<Row> {
+    let mut row = Row::new(reader.row_line());
+    if reader.len() != names.len() {
+        let what = format!("the row has {} cells and the header {}", reader.len(), names.len());
+        let hint = "Every row has as many cells as the header; a comma inside a cell needs quotes.";
+        return Err(bad(path, row.line, &what, hint));
+    }
+    for (name, cell) in names.iter().zip(reader.cells()) {
+        let cell = cell.map_err(|fault| csv_failure(path, fault))?;
+        if cell.quoted && cell.text.is_empty() {
+            row.quoted_empty.push(name.clone());
+        }
+        row.fields.insert(name.clone(), Value::String(cell.text.to_owned()));
+    }
+    Ok(row)
+}
+
+fn csv_failure(path: &Path, fault: Fault) -> Failure {
+    match fault {
+        Fault::Io(cause) => Error::io("read the file", path, cause).into(),
+        Fault::Bad { line, what, hint } => bad(path, line, &what, hint),
     }
 }
 
@@ -201,15 +206,19 @@ fn next_jsonl(
 }
 
 fn json_row(path: &Path, line: u64, text: &[u8]) -> Outcome<Row> {
-    match serde_json::from_slice::<Map<String, Value>>(text) {
-        Ok(fields) => Ok(Row { line, fields }),
-        Err(cause) => {
-            Err(Error::new(ErrorKind::Invalid, format!("line {line} is not one JSON object"))
-                .at(path)
-                .because(cause)
-                .hint("JSON lines have one whole object on each line.")
-                .into())
+    let message = format!("line {line} is not one JSON object");
+    let refuse = |message: String| Error::new(ErrorKind::Invalid, message).at(path);
+    match json::parse(text) {
+        Ok(Value::Object(fields)) => Ok(Row { fields, ..Row::new(line) }),
+        Ok(_) => Err(refuse(message).hint("JSON lines have one whole object on each line.").into()),
+        // What has advice of its own is JSON, but none that can be kept.
+        Err(error) => Err(match error.advice() {
+            Some(advice) => refuse(format!("line {line}: {}", error.message())).hint(advice),
+            None => refuse(message)
+                .because(error)
+                .hint("JSON lines have one whole object on each line."),
         }
+        .into()),
     }
 }
 
@@ -221,7 +230,7 @@ fn bad(path: &Path, line: u64, message: &str, hint: &str) -> Failure {
 mod tests {
     use std::io::Cursor;
 
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
     use crate::cli::exit::Exit;
@@ -230,7 +239,7 @@ mod tests {
         let reader = Box::new(Cursor::new(text.into()));
         let told = |failure| match failure {
             Failure::Error(error) => error.message().to_owned(),
-            Failure::ReaderGone => unreachable!("nothing is written"),
+            other => panic!("{other:?}"),
         };
         let rows = read_from(reader, Path::new("rows"), format).map_err(told)?;
         rows.collect::<Outcome<Vec<Row>>>().map_err(told)
@@ -244,7 +253,7 @@ mod tests {
     fn csv_cells_stay_text_whatever_they_look_like() {
         let rows = rows("zip,n,t\n007,1e5,TRUE\n\"a,\"\"b\n\",,x\n", Format::Csv).unwrap();
         let first = object(json!({"zip": "007", "n": "1e5", "t": "TRUE"}));
-        assert_eq!(rows[0], Row { line: 2, fields: first });
+        assert_eq!(rows[0], Row { fields: first, ..Row::new(2) });
         assert_eq!(rows[1].fields, object(json!({"zip": "a,\"b\n", "n": "", "t": "x"})));
         assert_eq!(rows.len(), 2);
     }
@@ -255,7 +264,7 @@ mod tests {
         let rows = rows(text, Format::Jsonl).unwrap();
         assert_eq!(rows[0].fields.keys().collect::<Vec<_>>(), ["z", "a", "m"]);
         assert_eq!(rows[0].fields["m"], json!("007"));
-        assert_eq!(rows[1], Row { line: 4, fields: object(json!({"k": true})) });
+        assert_eq!(rows[1], Row { fields: object(json!({"k": true})), ..Row::new(4) });
     }
 
     #[test]
@@ -276,12 +285,22 @@ mod tests {
         assert_eq!(told(b"", Format::Csv), "line 1: there is no header line");
         assert_eq!(told(b"{}\n[1]\n", Format::Jsonl), "line 2 is not one JSON object");
         assert_eq!(told(b"{\"a\":1", Format::Jsonl), "line 1 is not one JSON object");
+        assert_eq!(
+            told(b"{\"a\":1}\n{\"a\":1,\"a\":2}\n", Format::Jsonl),
+            "line 2: the name \"a\" stands twice in one object"
+        );
+        assert_eq!(told(b"\xff\xfei\0", Format::Csv), "line 1: the file is UTF-16");
+        assert_eq!(
+            told(b"a,b\n1,\"x\n", Format::Csv),
+            "line 2: the quote that opens cell 2 is never closed"
+        );
     }
 
     #[test]
     fn deep_json_is_refused_and_does_not_exhaust_the_stack() {
         let deep = format!("{{\"a\":{}", "[".repeat(1_000_000));
-        assert_eq!(rows(deep, Format::Jsonl).unwrap_err(), "line 1 is not one JSON object");
+        let told = "line 1: the value nests deeper than 127 levels";
+        assert_eq!(rows(deep, Format::Jsonl).unwrap_err(), told);
     }
 
     #[test]

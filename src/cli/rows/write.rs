@@ -4,12 +4,15 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use super::Format;
 use super::columns::Layout;
+use super::{Format, csv};
+
+/// What a file in UTF-8 may begin with. A reader drops the first one.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// Writes records to `W` in one of the formats.
 pub(crate) enum RowWriter<W: Write> {
-    Csv(Box<csv::Writer<W>>, Layout),
+    Csv(W, Layout),
     Jsonl(W, Layout),
 }
 
@@ -18,13 +21,20 @@ impl<W: Write> RowWriter<W> {
     ///
     /// # Errors
     /// What `out` reports.
-    pub(crate) fn begin(out: W, format: Format, layout: Layout) -> std::io::Result<RowWriter<W>> {
+    pub(crate) fn begin(
+        mut out: W,
+        format: Format,
+        layout: Layout,
+    ) -> std::io::Result<RowWriter<W>> {
         match format {
             Format::Jsonl => Ok(RowWriter::Jsonl(out, layout)),
             Format::Csv => {
-                let mut writer = csv::Writer::from_writer(out);
-                writer.write_record(layout.header()).map_err(io_error)?;
-                Ok(RowWriter::Csv(Box::new(writer), layout))
+                if layout.header().next().is_some_and(|name| name.starts_with(BYTE_ORDER_MARK)) {
+                    out.write_all(BYTE_ORDER_MARK.as_bytes())?;
+                }
+                // A header of one name that is empty is a line all the same.
+                csv::write_row(&mut out, layout.header(), &[0])?;
+                Ok(RowWriter::Csv(out, layout))
             }
         }
     }
@@ -35,8 +45,9 @@ impl<W: Write> RowWriter<W> {
     /// What `out` reports.
     pub(crate) fn write(&mut self, key: &Value, value: Value) -> std::io::Result<()> {
         match self {
-            RowWriter::Csv(writer, layout) => {
-                writer.write_record(layout.cells(key, &value)).map_err(io_error)
+            RowWriter::Csv(out, layout) => {
+                let cells = layout.cells(key, &value);
+                csv::write_row(out, cells.iter().map(String::as_str), layout.keys())
             }
             RowWriter::Jsonl(out, layout) => {
                 serde_json::to_writer(&mut *out, &layout.object(key, value))?;
@@ -50,17 +61,8 @@ impl<W: Write> RowWriter<W> {
     /// # Errors
     /// What `out` reports.
     pub(crate) fn end(self) -> std::io::Result<W> {
-        match self {
-            RowWriter::Csv(writer, _) => writer.into_inner().map_err(|error| error.into_error()),
-            RowWriter::Jsonl(mut out, _) => out.flush().map(|()| out),
-        }
-    }
-}
-
-fn io_error(error: csv::Error) -> std::io::Error {
-    match error.into_kind() {
-        csv::ErrorKind::Io(cause) => cause,
-        other => std::io::Error::other(format!("{other:?}")),
+        let (RowWriter::Csv(mut out, _) | RowWriter::Jsonl(mut out, _)) = self;
+        out.flush().map(|()| out)
     }
 }
 
@@ -96,6 +98,13 @@ mod tests {
         let records = [(json!("a,b"), json!({"id": "a,b", "t": "say \"x\"\nnow", "n": 1}))];
         let text = String::from_utf8(written(&records, Format::Csv)).unwrap();
         assert_eq!(text, "id,t,n\n\"a,b\",\"say \"\"x\"\"\nnow\",1\n");
+    }
+
+    #[test]
+    fn a_first_column_that_begins_with_a_byte_order_mark_keeps_its_name() {
+        let records = [(json!("a"), json!({"\u{feff}x": "1", "id": "a"}))];
+        let back = read(written(&records, Format::Csv), Format::Csv);
+        assert_eq!(Value::Object(back[0].fields.clone()), records[0].1);
     }
 
     fn rows_of_text() -> impl Strategy<Value = Vec<Vec<String>>> {

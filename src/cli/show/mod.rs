@@ -2,9 +2,11 @@
 //!
 //! Results go to the standard output and nothing else does; progress and errors go to the standard
 //! error. Every write is checked: a full disk behind a redirection is an error, a reader that has
-//! gone ends the command quietly.
+//! gone ends the command quietly. Text for a person goes through [`plain`], so that nothing from
+//! outside is obeyed by a terminal; what a program reads is exact.
 
 pub(crate) mod human;
+pub(crate) mod plain;
 pub(crate) mod table;
 pub(crate) mod thermometer;
 
@@ -27,34 +29,45 @@ impl Output {
         let mut out = self.stream();
         match self.json {
             true => out.line(&object.to_string())?,
-            false => out.line(text.as_ref().trim_end_matches('\n'))?,
+            false => out.lines(text.as_ref().trim_end_matches('\n'))?,
         }
         out.end()
     }
 
     /// The standard output for results that come one after another, buffered.
     pub(crate) fn stream(self) -> Stream {
-        Stream(BufWriter::new(std::io::stdout().lock()))
+        Stream { out: BufWriter::new(std::io::stdout().lock()), json: self.json }
     }
 }
 
 /// The standard output, held for one command. What is not flushed by [`Stream::end`] may be lost.
-pub(crate) struct Stream(BufWriter<StdoutLock<'static>>);
+pub(crate) struct Stream {
+    out: BufWriter<StdoutLock<'static>>,
+    json: bool,
+}
 
 impl Stream {
     /// Writes `line` and a line feed.
     pub(crate) fn line(&mut self, line: &str) -> Outcome {
-        self.text(line)?;
-        self.text("\n")
+        match self.json {
+            true => self.exact(line)?,
+            false => self.exact(&plain::line(line))?,
+        }
+        self.exact("\n")
     }
 
-    /// Writes `text` as it is.
-    pub(crate) fn text(&mut self, text: &str) -> Outcome {
-        self.0.write_all(text.as_bytes()).map_err(Failure::output)
+    /// Writes lines for a person, and a line feed.
+    pub(crate) fn lines(&mut self, text: &str) -> Outcome {
+        self.exact(&plain::lines(text))?;
+        self.exact("\n")
+    }
+
+    fn exact(&mut self, text: &str) -> Outcome {
+        self.out.write_all(text.as_bytes()).map_err(Failure::output)
     }
 
     /// Flushes; the end of the results.
     pub(crate) fn end(mut self) -> Outcome {
-        self.0.flush().map_err(Failure::output)
+        self.out.flush().map_err(Failure::output)
     }
 }

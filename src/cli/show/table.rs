@@ -3,6 +3,8 @@
 //! It knows nothing of what it shows. Width is counted in characters: close enough for names of
 //! places in any script but the wide ones, where a column may look ragged.
 
+use super::plain;
+
 /// Where the text of a column stands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -72,13 +74,13 @@ impl Table {
         text.push('\n');
     }
 
-    /// A cell on one line, no control characters in it, cut to the widest allowed.
+    /// A cell on one line, cut to the widest allowed.
     fn fit(&self, cell: &str) -> String {
-        let printable = |c: char| if c.is_control() { ' ' } else { c };
-        if width(cell) <= self.widest {
-            return cell.chars().map(printable).collect();
+        let cell = plain::line(cell);
+        if width(&cell) <= self.widest {
+            return cell.into_owned();
         }
-        cell.chars().take(self.widest - 1).map(printable).chain(['…']).collect()
+        cell.chars().take(self.widest - 1).chain(['…']).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::human;
+use super::{human, plain};
 
 /// What the thermometer shows at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,7 +39,7 @@ impl Reading {
 
     /// One line for a person. What matters least comes last: a narrow terminal cuts it off.
     pub(crate) fn line(&self) -> String {
-        let mut parts = vec![self.stage.clone()];
+        let mut parts = vec![plain::line(&self.stage).into_owned()];
         if let (Some(share), Some(total)) = (self.share(), self.total) {
             parts.push(format!("[{}] {:>3} %", bar(share), (share * 100.0).floor()));
             parts.push(format!("{} of {}", human::bytes(self.done), human::bytes(total)));

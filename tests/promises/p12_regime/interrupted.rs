@@ -45,14 +45,14 @@ fn a_backup_whose_process_was_killed_is_reported_at_the_next_opening() {
     assert_eq!(coverage.last_backup.unwrap().status.code, code::INTERRUPTED);
     assert_eq!(history(&shop.sim), [(OperationStatus::Failed, code::INTERRUPTED)]);
     let journal = shop.journal();
-    let line = journal.lines().find(|line| line.contains("2020")).expect("the journal has it");
+    let line = journal.lines().find(|line| line.contains("2030")).expect("the journal has it");
     assert!(line.contains(Origin::Manual.name()) && line.contains(TO), "{line}");
     // Once, and the next backup goes as ever.
     let shop = shop.again();
     assert_eq!((shop.heard().len(), history(&shop.sim).len()), (0, 1));
     assert_eq!(shop.regime.backup().run().unwrap().number, 1);
     let shop = shop.again();
-    let told = shop.journal().lines().filter(|line| line.contains("2020")).count();
+    let told = shop.journal().lines().filter(|line| line.contains("2030")).count();
     assert_eq!((shop.status(), told), (0, 1));
 }
 
@@ -83,5 +83,5 @@ fn a_backup_that_failed_is_reported_once_only() {
     let before = history(&shop.sim);
     let shop = shop.again();
     assert_eq!(history(&shop.sim), before);
-    assert!(!shop.journal().contains("2020"));
+    assert!(!shop.journal().contains("2030"));
 }
