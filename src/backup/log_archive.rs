@@ -135,6 +135,7 @@ impl LogPlan {
             bytes: finished.bytes,
             segments: header.segments.len(),
             seal: finished.seal.to_string(),
+            follows: header.follows,
         };
         Ok(Some(LogArchive { finished, place: target.place, replaces: target.replaces, report }))
     }

@@ -40,6 +40,8 @@ pub struct LogArchiveReport {
     pub segments: usize,
     /// The digest in its seal, in hexadecimal.
     pub seal: String,
+    /// That of the archive that the log follows, where the store still knew that.
+    pub follows: Option<String>,
 }
 
 /// What a successful backup did.

@@ -43,7 +43,7 @@ impl History {
         }
         let operations = Book::list(&*disk, &outline.destination, &outline.set)?;
         if self.dry_run {
-            return deletions(output, &outline, &operations);
+            return self.deletions(output, &outline, &operations);
         }
         let object = json!({
             "path": outline.destination.join(stillpoint::regime::HISTORY_FILE).display().to_string(),
@@ -51,6 +51,44 @@ impl History {
             "operations": operations,
         });
         output.result(&object, as_table(&operations))
+    }
+
+    /// What retention would do, with room for a set if it comes before the backup.
+    fn deletions(&self, output: Output, outline: &Outline, operations: &[Operation]) -> Outcome {
+        let plan = match (outline.keep, operations.last()) {
+            (Some(keep), Some(last)) => {
+                let room = u32::from(outline.erase_before);
+                let rule = RetentionRule { keep, room, timeline: None, at: None };
+                let book =
+                    Book::at(RealDisk::new(), &outline.destination, &outline.set, last.store_id);
+                book.with_store(&self.dir).plan(&rule)?
+            }
+            _ => RetentionPlan::default(),
+        };
+        let told: Vec<Value> = plan
+            .deletions
+            .iter()
+            .map(|d| json!({"path": d.path.display().to_string(), "bytes": d.bytes()}))
+            .collect();
+        let alone: Vec<Value> = plan
+            .left_alone
+            .iter()
+            .map(|(path, why)| json!({"path": path.display().to_string(), "reason": why}))
+            .collect();
+        let mut text: String = plan
+            .deletions
+            .iter()
+            .map(|d| {
+                format!("would delete {} ({})\n", plain::path(&d.path), human::bytes(d.bytes()))
+            })
+            .collect();
+        for (path, why) in &plan.left_alone {
+            text.push_str(&format!("left alone: {}: {why}\n", plain::path(path)));
+        }
+        if text.is_empty() {
+            text.push_str("nothing would be deleted");
+        }
+        output.result(&json!({"deletions": told, "left_alone": alone}), text)
     }
 }
 
@@ -114,39 +152,4 @@ fn status(operation: &Operation) -> String {
         OperationStatus::Partial => format!("PARTIAL [{}]", operation.code),
         OperationStatus::Failed => format!("FAILED [{}]", operation.code),
     }
-}
-
-/// What retention would do, with room for a set if it comes before the backup.
-fn deletions(output: Output, outline: &Outline, operations: &[Operation]) -> Outcome {
-    let plan = match (outline.keep, operations.last()) {
-        (Some(keep), Some(last)) => {
-            let room = u32::from(outline.erase_before);
-            let rule = RetentionRule { keep, room, timeline: None, at: None };
-            let book = Book::at(RealDisk::new(), &outline.destination, &outline.set, last.store_id);
-            book.plan(&rule)?
-        }
-        _ => RetentionPlan::default(),
-    };
-    let told: Vec<Value> = plan
-        .deletions
-        .iter()
-        .map(|d| json!({"path": d.path.display().to_string(), "bytes": d.bytes()}))
-        .collect();
-    let alone: Vec<Value> = plan
-        .left_alone
-        .iter()
-        .map(|(path, why)| json!({"path": path.display().to_string(), "reason": why}))
-        .collect();
-    let mut text: String = plan
-        .deletions
-        .iter()
-        .map(|d| format!("would delete {} ({})\n", plain::path(&d.path), human::bytes(d.bytes())))
-        .collect();
-    for (path, why) in &plan.left_alone {
-        text.push_str(&format!("left alone: {}: {why}\n", plain::path(path)));
-    }
-    if text.is_empty() {
-        text.push_str("nothing would be deleted");
-    }
-    output.result(&json!({"deletions": told, "left_alone": alone}), text)
 }

@@ -1,7 +1,7 @@
 //! What one look at a destination found.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::storage::{Folder, Object, Storage};
@@ -55,8 +55,13 @@ impl Catalogue {
         let archives = group(objects.iter().filter_map(named).collect()).into_iter();
         let archives = archives.map(|listed| {
             let parity = listed.name.parity();
-            let parity = lengths.get(parity.as_str()).map(|bytes| (path(&parity), *bytes));
-            StoredArchive::new(&storage, keys, listed, parity)
+            let parity = lengths.contains_key(parity.as_str()).then(|| path(&parity));
+            let length = |path: &PathBuf| {
+                let name = path.file_name().and_then(|name| name.to_str())?;
+                Some((path.clone(), *lengths.get(name)?))
+            };
+            let parts = parity.iter().chain(&listed.files).filter_map(length).collect();
+            StoredArchive::new(&storage, keys, listed, parity, parts)
         });
         let archives = archives.collect();
         Ok(Catalogue { archives, taken, storage, keys: keys.clone() })

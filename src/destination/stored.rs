@@ -14,8 +14,10 @@ pub(crate) struct StoredArchive {
     storage: Arc<dyn Storage>,
     keys: Keys,
     listed: Listed,
-    /// Its parity, with the length of that file.
-    parity: Option<(PathBuf, u64)>,
+    /// Its parity, where that is there.
+    parity: Option<PathBuf>,
+    /// All of its files with their lengths, the parity first.
+    parts: Vec<(PathBuf, u64)>,
     /// What it says of itself; read when it is first asked for.
     described: OnceLock<Result<Described>>,
 }
@@ -48,10 +50,12 @@ impl StoredArchive {
         storage: &Arc<dyn Storage>,
         keys: &Keys,
         listed: Listed,
-        parity: Option<(PathBuf, u64)>,
+        parity: Option<PathBuf>,
+        parts: Vec<(PathBuf, u64)>,
     ) -> StoredArchive {
         let (storage, keys) = (storage.clone(), keys.clone());
-        StoredArchive { storage, keys, listed, parity, described: OnceLock::new() }
+        let described = OnceLock::new();
+        StoredArchive { storage, keys, listed, parity, parts, described }
     }
 
     /// Its name; where it is in segments, that of the whole.
@@ -64,15 +68,14 @@ impl StoredArchive {
         self.listed.path()
     }
 
-    /// All of its files, the parity first.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
-        let parity = self.parity.iter().map(|(path, _)| path.clone());
-        parity.chain(self.listed.files.iter().cloned()).collect()
+    /// All of its files with their lengths, the parity first.
+    pub(crate) fn parts(&self) -> &[(PathBuf, u64)] {
+        &self.parts
     }
 
     /// Length of all of its files in bytes.
     pub(crate) fn all_bytes(&self) -> u64 {
-        self.listed.bytes + self.parity.as_ref().map_or(0, |(_, bytes)| *bytes)
+        self.parts.iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// Whether its name is that of a log archive.
@@ -85,8 +88,7 @@ impl StoredArchive {
     /// # Errors
     /// As [`ArchiveFile::open`].
     pub(crate) fn open(&self) -> Result<Arc<ArchiveFile>> {
-        let parity = self.parity.as_ref().map(|(path, _)| path.clone());
-        let files = Files::listed(&self.listed, parity);
+        let files = Files::listed(&self.listed, self.parity.clone());
         let opened = ArchiveFile::open_files(&*self.storage, &files, &self.keys);
         self.described.get_or_init(|| {
             let file = opened.clone()?;

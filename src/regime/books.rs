@@ -21,8 +21,9 @@ use super::run::Order;
 use super::state::LastBackup;
 use crate::backup::BackupReport;
 use crate::disk::Disk;
-use crate::engine::{Lsn, StoreId};
+use crate::engine::StoreId;
 use crate::error::{Error, Result, code};
+use crate::store::ArchiveRef;
 
 /// What there is to write into.
 pub(crate) struct Books {
@@ -261,18 +262,17 @@ impl Books {
         (number, self.pass_on(&history))
     }
 
-    /// Deletes the sets that are too many, so that with `room` more there are as many as are kept;
-    /// and whether the journal could be told of it.
+    /// Deletes the sets that are too many by `rule`, and whether the journal could be told of it. `made`
+    /// is what the store remembers of its archives, `spared` what was just written.
     pub(super) fn retire(
         &mut self,
         plan: &Plan,
-        room: u32,
-        timeline: u128,
-        at: Option<(u128, Lsn)>,
+        rule: &RetentionRule,
+        made: Vec<ArchiveRef>,
+        spared: Vec<PathBuf>,
     ) -> (Result<()>, Result<()>) {
-        let Some(rule) = rule(plan, room, timeline, at) else { return (Ok(()), Ok(())) };
-        let history = self.history(plan);
-        let lines = history.retire(&rule);
+        let history = self.history(plan).with_made(made).sparing(spared);
+        let lines = history.retire(rule);
         let told = self.pass_on(&history);
         match lines {
             Ok(lines) => (Ok(()), told.and(self.journal.append_all(&lines))),
@@ -284,12 +284,10 @@ impl Books {
     pub(super) fn will_retire(
         &self,
         plan: &Plan,
-        room: u32,
-        timeline: u128,
-        at: Option<(u128, Lsn)>,
+        rule: &RetentionRule,
+        made: Vec<ArchiveRef>,
     ) -> u64 {
-        let Some(rule) = rule(plan, room, timeline, at) else { return 0 };
-        let planned = self.history(plan).plan(&rule).unwrap_or_default();
+        let planned = self.history(plan).with_made(made).plan(rule).unwrap_or_default();
         planned.deletions.iter().map(Deletion::bytes).sum()
     }
 
@@ -302,12 +300,6 @@ impl Books {
     fn pass_on(&self, history: &History) -> Result<()> {
         self.journal.append_all(&history.take_remarks())
     }
-}
-
-/// What is kept by `plan`; `None` where everything is.
-fn rule(plan: &Plan, room: u32, timeline: u128, at: Option<(u128, Lsn)>) -> Option<RetentionRule> {
-    let keep = plan.keep?.max(1);
-    Some(RetentionRule { keep, room, timeline: Some(timeline), at })
 }
 
 /// Says whose backup a line is about.

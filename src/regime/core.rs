@@ -15,13 +15,14 @@ use super::books::Books;
 use super::events::{Events, RegimeEvent};
 use super::plan::Plan;
 use super::policy::Policy;
+use super::retention::RetentionRule;
 use super::run::Order;
 use super::settings::{Settings, SettingsFile};
 use super::state::{LastBackup, State};
 use crate::archive::{Keys, Recipients};
 use crate::backup::{BackupReport, BackupStart, foreign, within_store};
 use crate::disk::Disk;
-use crate::engine::{LogCap, Lsn};
+use crate::engine::LogCap;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::Store;
 
@@ -227,27 +228,42 @@ impl Core {
         })
     }
 
-    /// Deletes the sets that are too many, so that `room` more are not.
-    pub(super) fn retire(&self, plan: &Plan, room: u32) -> Result<()> {
-        let (timeline, at) = self.newest_saved();
-        let (retired, told) = self.books.lock().retire(plan, room, timeline, at);
+    /// Deletes the sets that are too many, so that `room` more are not, and nothing of what `written`
+    /// has just written.
+    pub(super) fn retire(
+        &self,
+        plan: &Plan,
+        room: u32,
+        written: Option<&BackupReport>,
+    ) -> Result<()> {
+        let Some(rule) = self.retention_rule(plan, room) else { return Ok(()) };
+        let made = self.store.inner().backup_state().made();
+        let spared = written.map(|report| {
+            let log = report.log_archive.iter().flat_map(|log| &log.files);
+            report.archive_files.iter().chain(log).cloned().collect()
+        });
+        let (retired, told) =
+            self.books.lock().retire(plan, &rule, made, spared.unwrap_or_default());
         self.unless_told(told);
         retired
     }
 
     /// Bytes that [`Core::retire`] will free; 0 where that cannot be told.
     pub(super) fn will_retire(&self, plan: &Plan, room: u32) -> u64 {
-        let (timeline, at) = self.newest_saved();
-        self.books.lock().will_retire(plan, room, timeline, at)
+        let Some(rule) = self.retention_rule(plan, room) else { return 0 };
+        let made = self.store.inner().backup_state().made();
+        self.books.lock().will_retire(plan, &rule, made)
     }
 
-    /// The timeline that the store is on, and the commit that was saved last on its way.
-    fn newest_saved(&self) -> (u128, Option<(u128, Lsn)>) {
+    /// What is kept by `plan`; `None` where everything is.
+    fn retention_rule(&self, plan: &Plan, room: u32) -> Option<RetentionRule> {
+        let keep = plan.keep?.max(1);
         let inner = self.store.inner();
+        let timeline = Some(inner.engine.position().timeline.id);
         let state = inner.backup_state();
         let backed_up = state.base.map(|base| (base.timeline.id, base.lsn));
         let at = backed_up.or(state.restored_to.map(|to| (to.timeline.id, to.lsn)));
-        (inner.engine.position().timeline.id, at)
+        Some(RetentionRule { keep, room, timeline, at })
     }
 
     /// A journal that cannot be written fails nothing.

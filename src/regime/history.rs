@@ -22,14 +22,17 @@ use parking_lot::Mutex;
 
 use self::document::{Document, Found};
 use super::journal::{JournalEvent, JournalItem};
-use super::retention::{self, RetentionPlan, RetentionRule};
+use super::retention::{self, Judged, RetentionPlan, RetentionRule, Witnesses};
 use crate::archive::Keys;
 use crate::destination::Catalogue;
 use crate::disk::{Disk, FileLock, atomic};
 use crate::engine::StoreId;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::{ArchiveRef, BackupState};
 
+pub(super) use operation::archive_name;
 pub use operation::{ArchivePart, Operation, OperationKind, OperationStatus};
+pub(super) use rebuild::{facts, parts};
 
 /// The file in the destination.
 pub const HISTORY_FILE: &str = "backupHistory.json";
@@ -47,6 +50,10 @@ pub struct History {
     set: String,
     store: StoreId,
     keys: Keys,
+    /// The archives that the store itself remembers to have made, where it was asked.
+    made: Option<Vec<ArchiveRef>>,
+    /// What the backup that runs has written.
+    spared: Vec<PathBuf>,
     remarks: Mutex<Vec<JournalItem>>,
 }
 
@@ -57,13 +64,42 @@ impl History {
         // One that is not there is told by whoever looks into it.
         let folder = disk.canonical(destination).unwrap_or_else(|_| destination.to_path_buf());
         let set = set.to_owned();
-        History { disk, folder, set, store, keys: Keys::none(), remarks: Mutex::default() }
+        History {
+            disk,
+            folder,
+            set,
+            store,
+            keys: Keys::none(),
+            made: None,
+            spared: Vec::new(),
+            remarks: Mutex::default(),
+        }
     }
 
     /// The same with keys for archives that are encrypted: without them, the ones that the file does
     /// not list stay unlisted.
     pub fn with_keys(mut self, keys: Keys) -> History {
         self.keys = keys;
+        self
+    }
+
+    /// The same with what the store in `dir` remembers of its archives, which is a witness beside the
+    /// history. One whose memory cannot be read is none.
+    pub fn with_store(self, dir: &Path) -> History {
+        match BackupState::load(&*self.disk, dir) {
+            Ok(state) => self.with_made(state.made()),
+            Err(_) => self,
+        }
+    }
+
+    pub(super) fn with_made(mut self, made: Vec<ArchiveRef>) -> History {
+        self.made = Some(made);
+        self
+    }
+
+    /// The same, and retention deletes none of these files, which were just written.
+    pub(super) fn sparing(mut self, files: Vec<PathBuf>) -> History {
+        self.spared = files;
         self
     }
 
@@ -163,7 +199,7 @@ impl History {
     /// # Errors
     /// As [`History::read`].
     pub fn plan(&self, rule: &RetentionRule) -> Result<RetentionPlan> {
-        Ok(retention::plan(&self.own(&self.read()?), rule, &|part| self.stands(part)))
+        Ok(retention::plan(self.judge(&self.catalogue()?, &self.read()?), rule).0)
     }
 
     /// Deletes the sets that are too many, and says so for the journal: a line for each archive that
@@ -175,9 +211,8 @@ impl History {
         let mut lines = Vec::new();
         let found = self.catalogue()?;
         let plan = self.change(None, |operations| {
-            let own = self.own(operations);
-            let mut plan = retention::plan(&own, rule, &|part| self.stands(part));
-            lines = retention::check(&mut plan, &found, self.store);
+            let (plan, reasons) = retention::plan(self.judge(&found, operations), rule);
+            lines = reasons.iter().map(retention::left_alone).collect();
             // Told before it is done: what a crash leaves half-deleted is known as such.
             retention::mark(&plan, operations);
             Ok(plan)
@@ -211,10 +246,12 @@ impl History {
         })
     }
 
-    /// The operations on this store: another one whose archives have the same name, or one that was here
-    /// before, keeps its own, and they count for none of this store's sets.
-    fn own(&self, operations: &[Operation]) -> Vec<Operation> {
-        operations.iter().filter(|operation| operation.store_id == self.store).cloned().collect()
+    /// What of this store lies in the destination, and what of it may go. Another store whose archives
+    /// have the same name, or one that was here before, keeps its own.
+    fn judge(&self, found: &Catalogue, operations: &[Operation]) -> Judged {
+        let (disk, set, store) = (&*self.disk, &*self.set, self.store);
+        let (made, spared) = (self.made.as_deref(), &*self.spared);
+        Witnesses { disk, found, set, store, operations, made, spared }.judge()
     }
 
     /// Gives the files of an operation that lie in the destination the paths that listing gives them,

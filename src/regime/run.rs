@@ -136,7 +136,7 @@ impl Preparation for Prepared {
         core.books(|books| books.began(&self.order, number));
         if plan.erase_before {
             let room = Prepared::room(core.is_incremental(plan));
-            core.retire(plan, room).unwrap_or_else(|error| core.trouble(error));
+            core.retire(plan, room, None).unwrap_or_else(|error| core.trouble(error));
         }
     }
 }
@@ -202,7 +202,7 @@ impl Begun {
             core.books(|books| books.resumed());
         }
         core.record(&self.order, &last, Some(report));
-        if let Err(error) = core.retire(&self.order.plan, 0) {
+        if let Err(error) = core.retire(&self.order.plan, 0, Some(report)) {
             core.trouble(error);
         }
         core.events.tell(RegimeEvent::BackupDone {

@@ -155,6 +155,11 @@ impl BackupState {
         all.map(|(timeline, lsn)| (timeline.into(), lsn))
     }
 
+    /// The archives that it tells of.
+    pub(crate) fn made(&self) -> Vec<ArchiveRef> {
+        self.parents.iter().chain(&self.base).cloned().collect()
+    }
+
     /// Remembers an archive whose pages are those of this data file.
     pub(crate) fn add_parent(&mut self, parent: ArchiveRef) {
         self.parents.retain(|known| known.seal != parent.seal);

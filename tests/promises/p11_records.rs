@@ -6,6 +6,7 @@
 mod history;
 mod journal;
 mod retention;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,17 +1,20 @@
 //! The whole: random lives of a store under its regime, in simulated disk and time.
 //!
 //! A life is a sequence of acts that a seed decides: commits, backups, days that pass, crashes, damage,
-//! disks that fail, people who roll back or take archives away. `life` leads it and keeps the model, the
-//! store's content after each commit of its present history; `acts` are the things that happen;
-//! `promises` holds what the regime says of itself against that model.
+//! disks that fail, people who roll back, take archives away, change the destination, or edit, lose and
+//! put back histories. `life` leads it and keeps the model, the
+//! store's content after each commit of its present history; `acts` are the things that happen, `histories` those that happen to
+//! histories and destinations; `promises` holds what the regime says of itself against that model.
 //!
 //! The ordinary run leads the same few lives each time, so that what fails is the fault of the change at hand.
 //! To look for more, `STILLPOINT_LIVES` says how many and `STILLPOINT_SEED` which one comes first: a life
 //! that fails prints its own seed and what happened in it.
 
 mod acts;
+mod histories;
 mod life;
 mod promises;
+mod shelf;
 
 use life::Life;
 

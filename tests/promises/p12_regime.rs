@@ -6,6 +6,7 @@
 
 mod by_hand;
 mod closing;
+mod destinations;
 mod elsewhere;
 mod failures;
 mod interrupted;

@@ -126,6 +126,9 @@ pub struct Operation {
     /// The digest in the log archive's seal, in hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_seal: Option<String>,
+    /// That of the archive that the log follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_follows: Option<String>,
     /// Every file in the archive, with the place that it was read from.
     #[serde(default)]
     pub saved_files: Vec<SavedFile>,
@@ -135,6 +138,9 @@ pub struct Operation {
     /// Whether this was listed from the archive itself, not by who made it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rebuilt: bool,
+    /// Whether the archive was there though the history, which goes further, did not list it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub brought_in: bool,
     /// Whether its archive is being deleted: what is left of it is no archive any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
@@ -183,9 +189,11 @@ impl Operation {
             log_path: None,
             log_files: Vec::new(),
             log_seal: None,
+            log_follows: None,
             saved_files: Vec::new(),
             files_omitted: false,
             rebuilt: false,
+            brought_in: false,
             deleting: false,
             deleting_log: false,
             other: serde_json::Map::new(),
@@ -228,6 +236,7 @@ impl Operation {
             made.log_path = opened_by(&log.files);
             made.log_files = parts(disk, &log.files)?;
             made.log_seal = Some(log.seal.clone());
+            made.log_follows.clone_from(&log.follows);
         }
         made.saved_files.clone_from(&report.files);
         Ok(made)
@@ -279,12 +288,6 @@ impl Operation {
     pub(crate) fn made_log(&self, path: &Path) -> bool {
         self.is_backup() && self.log_path.as_deref() == Some(path)
     }
-
-    /// The number that stands in the name of its log archive.
-    pub(crate) fn log_number(&self) -> Option<u32> {
-        let log = self.log_path.as_deref().filter(|_| self.is_backup());
-        log.and_then(archive_name).map(|name| name.number())
-    }
 }
 
 impl From<BackupStatus> for OperationStatus {
@@ -306,8 +309,7 @@ fn opened_by(files: &[PathBuf]) -> Option<PathBuf> {
     files.iter().find(|path| archive_name(path).is_some()).cloned()
 }
 
-/// Each of `files`, with its length.
-pub(super) fn parts(disk: &dyn Disk, files: &[PathBuf]) -> Result<Vec<ArchivePart>> {
+fn parts(disk: &dyn Disk, files: &[PathBuf]) -> Result<Vec<ArchivePart>> {
     let look = |path: &PathBuf| {
         let found = disk.metadata(path).map_err(|e| Error::io("look at", path, e))?;
         Ok(ArchivePart { path: path.clone(), bytes: found.len })

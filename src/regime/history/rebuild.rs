@@ -4,9 +4,11 @@
 //! another store, says another number or store in its header, and is left out. So is one that cannot
 //! be read, by damage or since its key is not at hand: nothing is listed that is only guessed.
 
+use std::path::PathBuf;
+
 use jiff::tz::TimeZone;
 
-use super::operation::{Operation, OperationKind, OperationStatus, parts};
+use super::operation::{ArchivePart, Operation, OperationKind, OperationStatus};
 use crate::archive::MANIFEST_NAME;
 use crate::backup::SavedFile;
 use crate::destination::{Catalogue, StoredArchive, StoredBackup, StoredLog};
@@ -27,6 +29,8 @@ pub(super) fn complete(
 ) -> Result<usize> {
     let mut added = 0;
     let mut logs = Vec::new();
+    let own = operations.iter().filter(|o| o.has_archive() && !o.rebuilt && o.store_id == store);
+    let newest = own.map(|o| o.started).max();
     for stored in found.of_set(set) {
         let path = stored.path();
         let known = |o: &Operation| if stored.is_log() { o.made_log(path) } else { o.made(path) };
@@ -37,74 +41,54 @@ pub(super) fn complete(
         if let Some(log) = stored.log() {
             logs.push((stored, log));
         } else if let Some(backup) = stored.backup() {
-            let made = read_backup(disk, stored, backup)?;
+            let mut made = read_backup(disk, stored, backup)?;
+            // A crash, or an older copy of the history, leaves out what is newer than all in it.
+            made.brought_in = newest.is_some_and(|newest| newest > made.started);
             let at = operations.partition_point(|o| o.started <= made.started);
             operations.insert(at, made);
             added += 1;
         }
     }
     for (stored, log) in logs {
-        added += usize::from(attach(disk, stored, log, operations)?);
+        added += usize::from(attach(stored, log, operations));
     }
     Ok(added)
 }
 
 /// Lists a log archive with the backup that wrote it, the first that holds its last commit; where
 /// there is none, with the one that it follows.
-fn attach(
-    disk: &dyn Disk,
-    stored: &StoredArchive,
-    log: &StoredLog,
-    operations: &mut [Operation],
-) -> Result<bool> {
+fn attach(stored: &StoredArchive, log: &StoredLog, operations: &mut [Operation]) -> bool {
     let header = &log.header;
     let holds = |o: &Operation| {
         o.timeline.is_some_and(|timeline| timeline.id == header.timeline.id)
             && o.lsn.is_some_and(|lsn| lsn >= header.last)
     };
-    let free = |o: &Operation| o.log_path.is_none() && o.has_archive();
+    // A backup that was put down itself said which log archive it wrote.
+    let free = |o: &Operation| o.rebuilt && o.log_path.is_none() && o.has_archive();
     let places = || (0..operations.len()).filter(|at| free(&operations[*at]));
     let writer = places()
         .filter(|at| holds(&operations[*at]))
         .min_by_key(|at| (operations[*at].lsn, operations[*at].started));
     let follows = places().find(|at| operations[*at].backup_number == Some(header.number));
-    let Some(at) = writer.or(follows) else { return Ok(false) };
+    let Some(at) = writer.or(follows) else { return false };
     operations[at].log_path = Some(stored.path().to_path_buf());
-    operations[at].log_files = parts(disk, &stored.files())?;
+    operations[at].log_files = parts(stored);
     operations[at].log_seal = Some(log.seal.clone());
-    Ok(true)
+    operations[at].log_follows.clone_from(&log.header.follows);
+    true
 }
 
-/// What a backup says of itself.
+/// What a backup says of itself, with the files in it.
 fn read_backup(
     disk: &dyn Disk,
     stored: &StoredArchive,
-    StoredBackup { seal, header, results, .. }: &StoredBackup,
+    backup: &StoredBackup,
 ) -> Result<Operation> {
-    let kind = match header.kind {
-        BackupKind::Full => OperationKind::Backup,
-        BackupKind::Incremental => OperationKind::IncrementalBackup,
-    };
-    let mut made = Operation::new(kind, header.store_id, header.started, &TimeZone::system());
-    made.backup_number = Some(header.number);
-    made.status = OperationStatus::from(results.status);
-    if made.status == OperationStatus::Partial {
-        made.code = code::ATTACHMENT_MISSING;
-        made.error = results.problems.join("; ");
-    }
-    made.access = Some(header.access);
-    made.longest_wait_micros = results.longest_wait_micros;
-    made.timeline = Some(header.timeline);
-    made.lsn = Some(header.lsn);
-    made.data = header.data;
-    made.seal = Some(seal.clone());
-    made.parent = header.parent.as_ref().map(|parent| parent.seal.clone());
+    let mut made = facts(stored, backup);
     let looked = disk.metadata(stored.path());
     let looked = looked.map_err(|e| Error::io("look at", stored.path(), e))?;
-    let took = looked.modified.saturating_sub(header.started);
+    let took = looked.modified.saturating_sub(made.started);
     made.duration_micros = u64::try_from(took).unwrap_or(0);
-    made.backup_path = Some(stored.path().to_path_buf());
-    made.backup_files = parts(disk, &stored.files())?;
     made.saved_files = stored
         .open()?
         .entries()
@@ -119,4 +103,36 @@ fn read_backup(
         .collect();
     made.rebuilt = true;
     Ok(made)
+}
+
+/// What an archive is, by its own header and files.
+pub(crate) fn facts(stored: &StoredArchive, backup: &StoredBackup) -> Operation {
+    let StoredBackup { seal, header, results, .. } = backup;
+    let kind = match header.kind {
+        BackupKind::Full => OperationKind::Backup,
+        BackupKind::Incremental => OperationKind::IncrementalBackup,
+    };
+    let mut facts = Operation::new(kind, header.store_id, header.started, &TimeZone::system());
+    facts.backup_number = Some(header.number);
+    facts.status = OperationStatus::from(results.status);
+    if facts.status == OperationStatus::Partial {
+        facts.code = code::ATTACHMENT_MISSING;
+        facts.error = results.problems.join("; ");
+    }
+    facts.access = Some(header.access);
+    facts.longest_wait_micros = results.longest_wait_micros;
+    facts.timeline = Some(header.timeline);
+    facts.lsn = Some(header.lsn);
+    facts.data = header.data;
+    facts.seal = Some(seal.clone());
+    facts.parent = header.parent.as_ref().map(|parent| parent.seal.clone());
+    facts.backup_path = Some(stored.path().to_path_buf());
+    facts.backup_files = parts(stored);
+    facts
+}
+
+/// The files of an archive with their lengths.
+pub(crate) fn parts(stored: &StoredArchive) -> Vec<ArchivePart> {
+    let part = |(path, bytes): &(PathBuf, u64)| ArchivePart { path: path.clone(), bytes: *bytes };
+    stored.parts().iter().map(part).collect()
 }

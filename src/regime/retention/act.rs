@@ -1,62 +1,12 @@
-//! Deleting what was planned, and telling of it.
+//! Deleting what was planned, and reporting it.
 
 use std::path::Path;
 
 use super::plan::{Deletion, RetentionPlan};
 use crate::destination::{Catalogue, Storage};
-use crate::engine::StoreId;
-use crate::error::{Error, ErrorKind, Result, code};
+use crate::error::{Error, Result};
 use crate::regime::history::Operation;
 use crate::regime::journal::{About, JournalEvent, JournalItem};
-
-/// Takes out of the plan what does not say of itself that it is what the history lists; a line for
-/// each that is left alone.
-pub(crate) fn check(
-    plan: &mut RetentionPlan,
-    found: &Catalogue,
-    store: StoreId,
-) -> Vec<JournalItem> {
-    let mut lines = Vec::new();
-    for (path, reason) in &plan.left_alone {
-        lines.push(left_alone(path, reason));
-    }
-    let mut refused = Vec::new();
-    plan.deletions.retain(|deletion| match says_so(deletion, found, store) {
-        Ok(()) => true,
-        Err(error) => {
-            lines.push(left_alone(&deletion.path, "").with_error(&error));
-            refused.push((deletion.path.clone(), error.summary()));
-            false
-        }
-    });
-    plan.left_alone.extend(refused);
-    lines
-}
-
-/// Whether the archive is of this store, and has the name and the seal that are listed.
-fn says_so(deletion: &Deletion, found: &Catalogue, store: StoreId) -> Result<()> {
-    if deletion.begun {
-        return Ok(());
-    }
-    let refuse = |why: &str| Err(Error::new(ErrorKind::Foreign, why).at(&deletion.path));
-    let Some(stored) = found.at(&deletion.path) else {
-        return refuse("it does not lie in the destination");
-    };
-    match stored.problem() {
-        None => {}
-        // Nobody may be there to give a key. Place, name and length agree with the history.
-        Some(error) if stored.name().is_encrypted() && error.code() == code::KEY => return Ok(()),
-        Some(error) => return Err(error.clone()),
-    }
-    if let Some(why) = stored.contradiction() {
-        return refuse(&why);
-    }
-    let other_seal = deletion.seal.as_deref().is_some_and(|seal| Some(seal) != stored.seal());
-    if stored.store() != Some(store) || other_seal {
-        return refuse("it is not the archive that the history lists under its name");
-    }
-    Ok(())
-}
 
 /// Notes in the history what is about to be deleted.
 pub(crate) fn mark(plan: &RetentionPlan, operations: &mut [Operation]) {
@@ -83,7 +33,13 @@ pub(crate) fn delete(
     operations: &mut Vec<Operation>,
 ) -> Vec<JournalItem> {
     let mut lines = Vec::new();
+    // An archive that is still there keeps what it depends on.
+    let mut needed: Vec<&String> = Vec::new();
     for deletion in &plan.deletions {
+        if deletion.seal.as_ref().is_some_and(|seal| needed.contains(&seal)) {
+            needed.extend(&deletion.parent);
+            continue;
+        }
         let mut line = JournalItem::new(JournalEvent::Deletion, About::Archive);
         line.number = Some(deletion.number);
         line.path = Some(deletion.path.clone());
@@ -94,7 +50,10 @@ pub(crate) fn delete(
                 forget(deletion, operations);
                 line
             }
-            Err(error) => line.with_error(&error),
+            Err(error) => {
+                needed.extend(&deletion.parent);
+                line.with_error(&error)
+            }
         });
     }
     lines
@@ -116,7 +75,7 @@ fn forget(deletion: &Deletion, operations: &mut Vec<Operation>) {
         if deletion.log && operation.made_log(&deletion.path) {
             operation.log_path = None;
             operation.log_files.clear();
-            operation.log_seal = None;
+            (operation.log_seal, operation.log_follows) = (None, None);
             operation.deleting_log = false;
         }
         if !deletion.log && operation.made(&deletion.path) {
@@ -131,13 +90,9 @@ fn forget(deletion: &Deletion, operations: &mut Vec<Operation>) {
     operations.retain(|operation| !gone(operation));
 }
 
-fn left_alone(path: &Path, reason: &str) -> JournalItem {
-    let message = match reason {
-        "" => String::new(),
-        reason => format!("left alone: {reason}"),
-    };
-    let mut line = JournalItem::new(JournalEvent::Deletion, About::Archive);
-    line.path = Some(path.to_path_buf());
-    line.message = message;
+/// What is too old and stays all the same.
+pub(crate) fn left_alone(reason: &Error) -> JournalItem {
+    let mut line = JournalItem::new(JournalEvent::Deletion, About::Archive).with_error(reason);
+    line.path = reason.path().map(Path::to_path_buf);
     line
 }

@@ -22,6 +22,13 @@ pub(super) struct Age {
     number: u32,
 }
 
+impl Age {
+    /// The commit alone: two archives of one commit are equally old.
+    pub(super) fn commit(&self) -> (usize, Lsn) {
+        (self.timeline, self.lsn)
+    }
+}
+
 /// The age of each of `operations`.
 pub(super) fn ages(
     operations: &[Operation],

@@ -1,9 +1,12 @@
-//! What is to be deleted: pure, from the history and a look at the files.
+//! What is to be deleted: pure, from what was judged of the archives that are there.
 
 use std::path::PathBuf;
 
+use super::judge::{Judged, LogCandidate};
+use super::logs::Leaving;
 use super::order::{Age, ages};
 use crate::engine::Lsn;
+use crate::error::{Error, ErrorKind};
 use crate::regime::history::{ArchivePart, Operation, OperationKind, OperationStatus};
 
 /// What is to be kept.
@@ -34,6 +37,8 @@ pub struct Deletion {
     pub files: Vec<ArchivePart>,
     /// The digest in its seal, where that is known.
     pub seal: Option<String>,
+    /// That of the archive that it depends on, where it is incremental.
+    pub parent: Option<String>,
     /// Whether its deletion was begun before: what is left is no archive any more.
     pub begun: bool,
 }
@@ -62,47 +67,57 @@ struct Set {
     members: Vec<usize>,
 }
 
-/// Plans by `rule`; `stands` says whether a file is at its place and as long as it was.
-pub(crate) fn plan(
-    operations: &[Operation],
-    rule: &RetentionRule,
-    stands: &dyn Fn(&ArchivePart) -> bool,
-) -> RetentionPlan {
-    let ages = ages(operations, rule.timeline, rule.at);
-    let (sets, orphans) = sets(operations, &ages);
-    let whole = |at: usize| operations[at].backup_files.iter().all(stands);
-    let mut standing = Vec::new();
-    let mut plan = RetentionPlan::default();
-    for set in sets {
-        match whole(set.base) && !operations[set.base].deleting {
-            true => standing.push(set),
-            false if operations[set.base].deleting => plan.delete_set(&set, operations, stands),
-            // Taken away by somebody; what is still here of the set is left to them.
-            false => {}
-        }
-    }
+/// Plans by `rule` from what was judged; with the reasons why archives are left alone, for the journal.
+pub(crate) fn plan(judged: Judged, rule: &RetentionRule) -> (RetentionPlan, Vec<Error>) {
+    let Judged { backups, logs, remains, elsewhere, gone } = judged;
+    let mut facts: Vec<Operation> = backups.iter().map(|one| one.facts.clone()).collect();
+    facts.extend(logs.iter().map(LogCandidate::as_operation));
+    let ages = ages(&facts, rule.timeline, rule.at);
+    facts.truncate(backups.len());
+    let (sets, orphans) = sets(&facts, &ages);
+    // What the witnesses do not agree on stays, and is none of the sets that are kept.
+    let (counted, mut staying): (Vec<Set>, Vec<Set>) =
+        sets.into_iter().partition(|set| backups[set.base].stays.is_none());
+    let mut plan = RetentionPlan { deletions: remains, ..RetentionPlan::default() };
     let (data, structure): (Vec<Set>, Vec<Set>) =
-        standing.into_iter().partition(|set| operations[set.base].data);
+        counted.into_iter().partition(|set| facts[set.base].data);
     let mut kept_from: Option<Age> = None;
     for class in [data, structure] {
-        let (kept, old) = divide(class, rule, operations);
+        let (kept, old) = divide(class, rule, &facts);
         for set in &kept {
-            plan.kept.extend(operations[set.base].backup_path.clone());
-            if operations[set.base].data {
+            plan.kept.extend(facts[set.base].backup_path.clone());
+            if facts[set.base].data {
                 kept_from = Some(kept_from.map_or(ages[set.base], |age| age.min(ages[set.base])));
             }
         }
-        for set in &old {
-            plan.delete_set(set, operations, stands);
+        for set in old {
+            let holds = |at: &usize| backups[*at].stays.is_some() || backups[*at].spared;
+            match set.members.iter().any(holds) {
+                true => staying.push(set),
+                false => plan.delete_set(&set, &facts),
+            }
         }
     }
-    for at in orphans {
-        if operations[at].deleting || kept_from.is_some_and(|from| ages[at] < from) {
-            plan.delete_archive(at, operations, stands);
-        }
+    let staying = staying.into_iter().flat_map(|set| set.members).chain(orphans);
+    let is_old = |at: &usize| kept_from.is_some_and(|from| ages[*at] < from);
+    let mut reasons = Vec::new();
+    for one in staying.filter(is_old).map(|at| &backups[at]).filter(|one| !one.spared) {
+        plan.leave(one.facts.backup_path.as_ref(), one.stays.as_ref(), &mut reasons);
     }
-    plan.delete_logs(operations, &ages, kept_from, stands);
-    plan
+    let leaving = Leaving { plan: &plan, backups: &backups, logs: &logs, ages: &ages };
+    let going = leaving.logs(&elsewhere, &gone);
+    for log in going.into_iter().map(|at| &logs[at]) {
+        plan.deletions.push(Deletion {
+            number: log.number,
+            log: true,
+            path: log.path.clone(),
+            files: log.files.clone(),
+            seal: None,
+            parent: None,
+            begun: false,
+        });
+    }
+    (plan, reasons)
 }
 
 /// The sets, oldest first, and the incremental archives that belong to none of them.
@@ -163,76 +178,28 @@ fn divide(
 
 impl RetentionPlan {
     /// The newest first, so that what a crash leaves are archives whose parents are there.
-    fn delete_set(
-        &mut self,
-        set: &Set,
-        operations: &[Operation],
-        stands: &dyn Fn(&ArchivePart) -> bool,
-    ) {
-        for at in set.members.iter().rev() {
-            self.delete_archive(*at, operations, stands);
-        }
-    }
-
-    fn delete_archive(
-        &mut self,
-        at: usize,
-        operations: &[Operation],
-        stands: &dyn Fn(&ArchivePart) -> bool,
-    ) {
-        let operation = &operations[at];
-        self.push(
-            Deletion {
+    fn delete_set(&mut self, set: &Set, facts: &[Operation]) {
+        for operation in set.members.iter().rev().map(|at| &facts[*at]) {
+            self.deletions.push(Deletion {
                 number: operation.backup_number.unwrap_or(0),
                 log: false,
                 path: operation.backup_path.clone().unwrap_or_default(),
                 files: operation.backup_files.clone(),
                 seal: operation.seal.clone(),
-                begun: operation.deleting,
-            },
-            stands,
-        );
-    }
-
-    /// A log archive goes when it ends at or before the oldest archive that is kept: behind that, it
-    /// is needed to roll forward. One whose own set was moved away by somebody is left to them.
-    fn delete_logs(
-        &mut self,
-        operations: &[Operation],
-        ages: &[Age],
-        kept_from: Option<Age>,
-        stands: &dyn Fn(&ArchivePart) -> bool,
-    ) {
-        let going: Vec<u32> =
-            self.deletions.iter().filter(|d| !d.log).map(|deletion| deletion.number).collect();
-        for (at, operation) in operations.iter().enumerate() {
-            let Some(number) = operation.log_number() else { continue };
-            // It ends at the backup that wrote it; where only the one before is known, after that.
-            let ends_before = |from: Age| match operation.backup_number == Some(number) {
-                true => ages[at] < from,
-                false => ages[at] <= from,
-            };
-            let follows = |o: &Operation| o.has_archive() && o.backup_number == Some(number);
-            let moved = !going.contains(&number) && operations.iter().any(follows);
-            let old = !moved && kept_from.is_some_and(ends_before);
-            if !old && !operation.deleting_log {
-                continue;
-            }
-            let files = operation.log_files.clone();
-            let path = operation.log_path.clone().unwrap_or_default();
-            let begun = operation.deleting_log;
-            self.push(Deletion { number, log: true, path, files, seal: None, begun }, stands);
+                parent: operation.parent.clone(),
+                begun: false,
+            });
         }
     }
 
-    fn push(&mut self, deletion: Deletion, stands: &dyn Fn(&ArchivePart) -> bool) {
-        match deletion.begun || deletion.files.iter().all(stands) {
-            true => self.deletions.push(deletion),
-            false => {
-                let reason = "it is not at its place, or not as long as it was";
-                self.left_alone.push((deletion.path, reason.to_owned()));
-            }
-        }
+    fn leave(&mut self, path: Option<&PathBuf>, why: Option<&Error>, reasons: &mut Vec<Error>) {
+        let Some(path) = path else { return };
+        let why = why.cloned().unwrap_or_else(|| {
+            let why = "an archive that stays depends on it, or what it depends on is not there";
+            Error::new(ErrorKind::Foreign, why).at(path)
+        });
+        self.left_alone.push((path.clone(), why.summary()));
+        reasons.push(why);
     }
 }
 
@@ -246,11 +213,15 @@ pub(crate) fn trim(
     let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
     let (sets, _) = sets(operations, &ages(operations, None, None));
     let mut told = vec![true; operations.len()];
+    // What a log archive follows has not gone for good as long as that is here.
+    let logs = operations.iter().filter(|o| o.has_log() && o.log_files.iter().any(stands));
+    let followed: Vec<&String> = logs.filter_map(|o| o.log_follows.as_ref()).collect();
     for set in &sets[..sets.len().saturating_sub(keep)] {
         for at in &set.members {
             let operation = &operations[*at];
             let mut files = operation.backup_files.iter().chain(&operation.log_files);
-            told[*at] = files.any(stands);
+            let follows = operation.seal.as_ref().is_some_and(|seal| followed.contains(&seal));
+            told[*at] = follows || files.any(stands);
         }
     }
     let bare = |o: &Operation| !o.has_archive() && !o.has_log();

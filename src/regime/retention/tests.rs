@@ -1,13 +1,33 @@
 //! Plans for histories that no store would be made to have in a moment: branches, lost files.
 
+use super::judge::{Candidate, Judged, LogCandidate};
 use super::*;
+use crate::error::{Error, ErrorKind};
 use crate::regime::history::{ArchivePart, Operation, OperationKind, OperationStatus};
 use crate::store::TimelinePaper;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use std::path::PathBuf;
 
-const ALL: &dyn Fn(&ArchivePart) -> bool = &|_| true;
+/// Whether the witnesses agree on an archive.
+type Agreed<'a> = &'a dyn Fn(&Operation) -> bool;
+
+const ALL: Agreed<'static> = &|_| true;
+
+/// What a destination comes to in which these archives lie, on all of which the witnesses agree but
+/// for some.
+fn judged(history: &[Operation], agreed: Agreed<'_>) -> Judged {
+    let candidate = |o: &Operation| Candidate {
+        facts: o.clone(),
+        stays: (!agreed(o)).then(|| Error::new(ErrorKind::Foreign, "they do not agree")),
+        spared: false,
+    };
+    Judged { backups: history.iter().map(candidate).collect(), ..Judged::default() }
+}
+
+fn plan(history: &[Operation], rule: &RetentionRule, agreed: Agreed<'_>) -> RetentionPlan {
+    super::plan(judged(history, agreed), rule).0
+}
 
 fn rule(keep: u32) -> RetentionRule {
     RetentionRule { keep, room: 0, timeline: None, at: None }
@@ -101,10 +121,31 @@ fn a_set_is_as_new_as_its_newest_incremental_archive() {
 }
 
 #[test]
-fn an_incremental_archive_without_its_parent_goes_when_it_is_older_than_all_that_is_kept() {
+fn an_incremental_archive_whose_parent_is_not_there_stays() {
     let lost = full(1, (1, 0), 10, 1);
     let history = [increment(2, &lost, 20), full(3, (1, 0), 30, 3), increment(4, &lost, 40)];
-    assert_eq!(numbers(&plan(&history, &rule(1), ALL)), [2]);
+    let plan = plan(&history, &rule(1), ALL);
+    assert!(plan.deletions.is_empty());
+    let left: Vec<_> = plan.left_alone.iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(left, [PathBuf::from("/b/s[0002].tar.zst")], "the other is newer than what is kept");
+}
+
+#[test]
+fn what_is_not_agreed_on_stays_with_its_whole_set_and_counts_for_none() {
+    let base = full(1, (1, 0), 10, 1);
+    let history = [
+        base.clone(),
+        increment(2, &base, 20),
+        full(3, (1, 0), 30, 3),
+        full(4, (1, 0), 40, 4),
+        full(5, (1, 0), 50, 5),
+    ];
+    for contested in [1, 2] {
+        let agreed = |o: &Operation| o.backup_number != Some(contested);
+        assert_eq!(numbers(&plan(&history, &rule(2), &agreed)), [3], "{contested}");
+    }
+    let agreed = |o: &Operation| o.backup_number != Some(5);
+    assert_eq!(numbers(&plan(&history, &rule(2), &agreed)), [1, 2], "3 and 4 are kept for it");
 }
 
 #[test]
@@ -116,19 +157,86 @@ fn archives_of_the_structure_alone_count_apart() {
     assert_eq!(numbers(&plan(&history, &rule(1), ALL)), [1, 3]);
 }
 
-#[test]
-fn a_log_whose_set_was_moved_away_is_left_with_it() {
-    let mut history: Vec<Operation> =
-        (1..=4).map(|n| full(n, (1, 0), u64::from(n) * 10, n.into())).collect();
-    for (n, made) in history.iter_mut().enumerate().skip(1) {
-        let path = PathBuf::from(format!("/b/s[{n:04}].log.zst"));
-        made.log_files = vec![ArchivePart { path: path.clone(), bytes: 1 }];
-        made.log_path = Some(path);
+/// The log archive that follows `of`, up to backup `to`.
+fn log(of: &Operation, to: &Operation) -> LogCandidate {
+    let number = of.backup_number.unwrap();
+    let path = PathBuf::from(format!("/b/s[{number:04}].log.zst"));
+    LogCandidate {
+        number,
+        files: vec![ArchivePart { path: path.clone(), bytes: 1 }],
+        path,
+        follows: of.seal.clone(),
+        timeline: to.timeline,
+        after: of.lsn.unwrap(),
+        last: to.lsn.unwrap(),
+        stays: None,
+        spared: false,
     }
-    let first_is_gone = |part: &ArchivePart| !part.path.ends_with("s[0001].tar.zst");
-    let plan = plan(&history, &rule(1), &first_is_gone);
-    let logs: Vec<u32> = plan.deletions.iter().filter(|d| d.log).map(|d| d.number).collect();
-    assert_eq!((numbers(&plan), logs), (vec![2, 3], vec![2, 3]));
+}
+
+fn backups(count: u32) -> Vec<Operation> {
+    (1..=count).map(|n| full(n, (1, 0), u64::from(n) * 10, n.into())).collect()
+}
+
+/// The numbers of the log archives that go, where each backup has one after it.
+fn logs_that_go(keep: u32, history: &[Operation], change: impl Fn(&mut Judged)) -> Vec<u32> {
+    let all = backups(4);
+    let mut judged = judged(history, ALL);
+    judged.logs = all.windows(2).map(|pair| log(&pair[0], &pair[1])).collect();
+    change(&mut judged);
+    let (plan, _) = super::plan(judged, &rule(keep));
+    plan.deletions.iter().filter(|d| d.log).map(|d| d.number).collect()
+}
+
+#[test]
+fn a_log_goes_with_what_it_follows_and_what_was_moved_away_keeps_its_own() {
+    let all = backups(4);
+    assert_eq!(logs_that_go(1, &all, |_| ()), [1, 2, 3]);
+    assert_eq!(logs_that_go(2, &all, |_| ()), [1, 2]);
+    assert_eq!(logs_that_go(4, &all, |_| ()), [0; 0]);
+    let seal = all[0].seal.clone().unwrap();
+    let moved = |judged: &mut Judged| judged.elsewhere.push(seal.clone());
+    assert_eq!(logs_that_go(1, &all[1..], moved), [2, 3], "the first set was moved away");
+}
+
+#[test]
+fn a_log_stays_while_an_archive_that_stays_leads_to_it() {
+    let all = backups(4);
+    let first_stays = |judged: &mut Judged| {
+        judged.backups[0].stays = Some(Error::new(ErrorKind::Foreign, "they do not agree"));
+    };
+    assert_eq!(logs_that_go(1, &all, first_stays), [0; 0], "all of them can be rolled forward");
+    let and_a_gap = |judged: &mut Judged| {
+        first_stays(judged);
+        judged.logs.remove(0);
+    };
+    assert_eq!(logs_that_go(1, &all, and_a_gap), [2, 3], "nothing leads to them");
+}
+
+#[test]
+fn a_log_stays_that_follows_what_nobody_knows_of_while_what_it_leads_to_is_there() {
+    let all = backups(4);
+    let unknown = |judged: &mut Judged| {
+        judged.logs.iter_mut().for_each(|log| log.follows = Some("of another place".to_owned()));
+    };
+    assert_eq!(logs_that_go(1, &all[3..], unknown), [1, 2]);
+    let known = |judged: &mut Judged| {
+        unknown(judged);
+        judged.gone.push("of another place".to_owned());
+    };
+    assert_eq!(logs_that_go(1, &all[3..], known), [1, 2, 3]);
+    let newer = |judged: &mut Judged| judged.backups.truncate(1);
+    assert_eq!(logs_that_go(1, &all[..1], newer), [0; 0], "nothing later covers them");
+}
+
+#[test]
+fn what_the_backup_that_runs_has_written_stays() {
+    let all = backups(4);
+    let written = |judged: &mut Judged| {
+        judged.backups[1].spared = true;
+        judged.logs[2].spared = true;
+    };
+    assert_eq!(logs_that_go(1, &all, written), [1]);
 }
 
 proptest! {
@@ -156,10 +264,10 @@ proptest! {
         }
         let gone: Vec<PathBuf> =
             gone.iter().map(|at| at.get(&history).backup_path.clone().unwrap()).collect();
-        let stands = |part: &ArchivePart| !gone.contains(&part.path);
-        let plan = plan(&history, &RetentionRule { keep, room, timeline: None, at: None }, &stands);
+        history.retain(|o| o.backup_path.as_ref().is_none_or(|path| !gone.contains(path)));
+        let plan = plan(&history, &RetentionRule { keep, room, timeline: None, at: None }, ALL);
         let deleted = |o: &Operation| plan.deletions.iter().any(|d| Some(&d.path) == o.backup_path.as_ref());
-        let is_full = |o: &&Operation| o.operation == OperationKind::Backup && stands(&o.backup_files[0]);
+        let is_full = |o: &&Operation| o.operation == OperationKind::Backup;
         let fulls: Vec<&Operation> = history.iter().filter(is_full).collect();
         let left = fulls.iter().filter(|o| !deleted(o)).count();
         prop_assert!(left >= fulls.len().min((keep - room).max(1) as usize));
@@ -169,7 +277,7 @@ proptest! {
             fulls.iter().any(|o| good(&o)),
             fulls.iter().filter(|o| !deleted(o)).any(|o| good(&o))
         );
-        for made in history.iter().filter(|o| !deleted(o) && stands(&o.backup_files[0])) {
+        for made in history.iter().filter(|o| !deleted(o)) {
             let parent = history.iter().find(|o| made.parent.is_some() && o.seal == made.parent);
             prop_assert!(parent.is_none_or(|parent| !deleted(parent)));
         }

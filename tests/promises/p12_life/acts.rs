@@ -1,6 +1,5 @@
 //! What happens in a life.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,14 +8,14 @@ use stillpoint::disk::{Call, Disk, Fault, FaultPlan, Survival};
 use stillpoint::regime::RegimeEvent;
 use stillpoint::{Compression, Durability, Lsn, RestorePoint, Rollback, code};
 
-use super::life::{DIR, Life, archives};
+use super::life::{DIR, Life};
 use super::promises::ruin;
-use crate::scene::TO;
+use super::shelf::Shelf;
 
 impl Life {
     /// One thing happens.
     pub(super) fn act(&mut self) {
-        match self.random.below(40) {
+        match self.random.below(46) {
             0..12 => self.commits(),
             12..18 => self.backs_up(),
             18..22 => self.time_passes(),
@@ -33,7 +32,12 @@ impl Life {
             32..34 => self.is_robbed(),
             34..36 => self.disk_fails_a_backup(),
             36..38 => self.dies_at_a_call(),
-            _ => self.settings_change(),
+            38..40 => self.settings_change(),
+            40..42 => self.destination_changes(),
+            42 => self.history_is_lost(),
+            43 => self.history_is_old(),
+            44 => self.history_is_edited(),
+            _ => self.destination_is_emptied(),
         }
     }
 
@@ -85,7 +89,7 @@ impl Life {
         let _heard = self.heard();
     }
 
-    fn tick(&mut self) -> Option<Timestamp> {
+    pub(super) fn tick(&mut self) -> Option<Timestamp> {
         let before = Shelf::of(self);
         let next = self.regime().tick();
         self.absorb();
@@ -165,7 +169,7 @@ impl Life {
         let Some(point) = self.point(&coverage) else { return };
         self.tell(format!("back to {point}"));
         self.close();
-        let back = Rollback::new(DIR, RestorePoint::Lsn(point)).archives(TO);
+        let back = Rollback::new(DIR, RestorePoint::Lsn(point)).archives(self.rules.to);
         back.disk(self.sim.clone()).run().unwrap();
         self.open();
         self.begins_anew(point);
@@ -182,7 +186,8 @@ impl Life {
 
     /// Somebody takes an archive or a log archive away.
     fn is_robbed(&mut self) {
-        let names = self.sim.list(Path::new(TO)).unwrap();
+        let folder = Path::new(self.rules.to);
+        let names = self.sim.list(folder).unwrap();
         let ours = |name: &PathBuf| name.to_string_lossy().starts_with("shop[");
         let ours: Vec<PathBuf> = names.into_iter().filter(ours).collect();
         if ours.is_empty() {
@@ -190,8 +195,8 @@ impl Life {
         }
         let name = &ours[self.random.below(ours.len() as u64) as usize];
         self.tell(format!("{} is taken away", name.display()));
-        self.sim.remove_file(&Path::new(TO).join(name)).unwrap();
-        self.sim.sync_dir(Path::new(TO)).unwrap();
+        self.sim.remove_file(&folder.join(name)).unwrap();
+        self.sim.sync_dir(folder).unwrap();
         self.robbed = true;
         self.unbroken_from = None;
         self.absorb();
@@ -204,7 +209,7 @@ impl Life {
         let fault = [Fault::IO, Fault::FULL][self.random.below(2) as usize];
         let skip = self.random.below(8);
         let before = Shelf::of(self);
-        self.sim.fail(FaultPlan::once(call, TO, fault).skip(skip));
+        self.sim.fail(FaultPlan::once(call, self.rules.to, fault).skip(skip));
         let result = self.regime().backup().run();
         self.sim.heal();
         self.absorb();
@@ -213,6 +218,7 @@ impl Life {
                 self.tell(format!("backup in spite of {call:?}: {}", report.archive.display()));
                 self.is_backed_up(&report.archive);
                 // Where the history could not be written, the next backup deletes what is too old.
+                self.died = true;
                 before.compare(self, &report.archive, false);
             }
             Err(error) => {
@@ -229,42 +235,5 @@ impl Life {
         self.tell(format!("keep {}, full every {}", self.rules.keep, self.rules.full_every));
         self.write_settings();
         self.tick();
-    }
-}
-
-/// The destination before a backup.
-#[derive(Debug)]
-struct Shelf {
-    names: BTreeSet<PathBuf>,
-    sets: usize,
-}
-
-fn sets(life: &Life) -> usize {
-    let full = |path: &PathBuf| !path.to_string_lossy().ends_with(".inc.tar.zst");
-    archives(&life.sim).iter().filter(|path| full(path)).count()
-}
-
-impl Shelf {
-    fn of(life: &Life) -> Shelf {
-        let names = life.sim.list(Path::new(TO)).unwrap().into_iter().collect();
-        Shelf { names, sets: sets(life) }
-    }
-
-    /// After `made`: its number was free, and as many sets are kept as the settings say.
-    fn compare(&self, life: &Life, made: &Path, exactly: bool) {
-        let name = made.file_name().unwrap().to_string_lossy();
-        let number = &name[..=name.find(']').expect("it has a number")];
-        let taken = self.names.iter().find(|name| name.to_string_lossy().starts_with(number));
-        assert_eq!(taken, None, "{name}");
-        let full = usize::from(!name.ends_with(".inc.tar.zst"));
-        // A set that is marked goes, though those that it went in favour of were taken away since.
-        let wanted = if life.robbed && life.died { 1 } else { life.rules.keep as usize };
-        let kept = wanted.min(self.sets + full);
-        let there = life.sim.list(Path::new(TO)).unwrap();
-        assert!(sets(life) >= kept, "{there:?}: {} sets, not {kept}, of {self:?}", sets(life));
-        if exactly && !life.robbed {
-            assert_eq!(sets(life), kept);
-        }
-        assert!(life.saved.contains_key(made), "the last one stays");
     }
 }

@@ -15,6 +15,8 @@ use crate::support::random::Random;
 use crate::support::settings::settings;
 
 pub(super) const DIR: &str = "/shop";
+/// Where the backups go; the store turns from one to the other.
+pub(super) const DESTINATIONS: [&str; 2] = [TO, "/second"];
 /// Beginning of 2026, in microseconds.
 const BEGINNING: i64 = 1_767_225_600_000_000;
 
@@ -29,6 +31,7 @@ pub(super) struct Commit {
 /// What the settings say that the tests go by.
 #[derive(Clone)]
 pub(super) struct Rules {
+    pub(super) to: &'static str,
     pub(super) keep: u32,
     pub(super) full_every: u32,
     pub(super) erase_before: bool,
@@ -50,6 +53,8 @@ pub(super) struct Life {
     pub(super) durable: Lsn,
     /// Each archive that lies in the destination, or did, with the commit that it is.
     pub(super) saved: BTreeMap<PathBuf, Rc<Commit>>,
+    /// The archives that were there and are not any more.
+    pub(super) gone: BTreeMap<PathBuf, Rc<Commit>>,
     /// Archives of the regime's own, made since the store last began its log anew.
     pub(super) own: BTreeSet<PathBuf>,
     /// Since when nothing is missing: the first such backup, unless somebody took something away.
@@ -58,6 +63,10 @@ pub(super) struct Life {
     pub(super) restores: u64,
     /// Somebody took something out of the destination.
     pub(super) robbed: bool,
+    /// Somebody changed a history, or put another one in its place.
+    pub(super) tampered: bool,
+    /// A history as it was at some time.
+    pub(super) older_history: Option<Vec<u8>>,
     /// It died in the middle of something, perhaps of deleting a set.
     pub(super) died: bool,
     /// What happened, for whoever has to find out why it fails.
@@ -78,7 +87,7 @@ impl Life {
         let mut random = Random::new(seed);
         let sim = SimDisk::new(random.next());
         sim.set_now(BEGINNING);
-        for folder in [TO, "/away"] {
+        for folder in [DESTINATIONS[0], DESTINATIONS[1], "/away"] {
             sim.create_dir(Path::new(folder)).unwrap();
         }
         for (decoy, content) in super::promises::DECOYS {
@@ -87,6 +96,7 @@ impl Life {
         sim.sync_dir(Path::new("/")).unwrap();
         let segment = [4 << 10, 16 << 10, 64 << 10][random.below(3) as usize];
         let rules = Rules {
+            to: TO,
             keep: 1 + random.below(4) as u32,
             full_every: 1 + random.below(4) as u32,
             erase_before: random.below(4) == 0,
@@ -105,10 +115,13 @@ impl Life {
             way: BTreeMap::from([(0, nothing)]),
             durable: 0,
             saved: BTreeMap::new(),
+            gone: BTreeMap::new(),
             own: BTreeSet::new(),
             unbroken_from: None,
             restores: 0,
             robbed: false,
+            tampered: false,
+            older_history: None,
             died: false,
             tale: Vec::new(),
         };
@@ -124,9 +137,10 @@ impl Life {
     pub(super) fn write_settings(&self) {
         let folder = Path::new(DIR).join("Settings");
         let _there = self.sim.create_dir(&folder);
-        let Rules { keep, full_every, erase_before, only_if_changed, frequency } = &self.rules;
+        let Rules { to, keep, full_every, erase_before, only_if_changed, frequency } = &self.rules;
         let truth = |is: &bool| if *is { "True" } else { "False" };
         let text = settings(&[
+            ("General/DestinationFolder", to),
             ("Scheduler/Frequency", frequency),
             ("Scheduler/Daily/Every", "1"),
             ("Scheduler/Daily/Hour", "0000-00-00T02:30:00"),
@@ -279,7 +293,8 @@ impl Life {
     /// Notes what lies in the destination and was not known: each is a commit of the present history.
     pub(super) fn absorb(&mut self) {
         let there = archives(&self.sim);
-        self.saved.retain(|path, _| there.contains(path));
+        let gone = self.saved.extract_if(.., |path, _| !there.contains(path));
+        self.gone.extend(gone);
         self.own.retain(|path| there.contains(path));
         for path in there {
             if self.saved.contains_key(&path) {
@@ -306,12 +321,17 @@ pub(super) fn records(store: &Store) -> Records {
     if store.lsn() == 0 { Records::new() } else { all(store).into_iter().collect() }
 }
 
-/// The archives of the store in its destination, by their names alone.
+/// The archives of the store in all its destinations, by their names alone.
 pub(super) fn archives(sim: &SimDisk) -> BTreeSet<PathBuf> {
-    let names = sim.list(Path::new(TO)).unwrap();
+    DESTINATIONS.iter().flat_map(|folder| archives_in(sim, folder)).collect()
+}
+
+/// Those in one of them.
+pub(super) fn archives_in(sim: &SimDisk, folder: &str) -> BTreeSet<PathBuf> {
+    let names = sim.list(Path::new(folder)).unwrap();
     let ours = |name: &PathBuf| {
         let name = name.to_string_lossy();
         name.starts_with("shop[") && name.ends_with(".tar.zst")
     };
-    names.into_iter().filter(ours).map(|name| Path::new(TO).join(name)).collect()
+    names.into_iter().filter(ours).map(|name| Path::new(folder).join(name)).collect()
 }

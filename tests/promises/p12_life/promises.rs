@@ -9,7 +9,7 @@ use stillpoint::regime::Coverage;
 use stillpoint::{Archive, BackupKind, Lsn, RestorePoint, Rollback, Store};
 
 use super::life::{DIR, Life, archives, records};
-use crate::scene::{TO, files, read_file, records as records_of, spoil};
+use crate::scene::{files, read_file, records as records_of, spoil};
 
 /// What lies in the destination and is not the store's own.
 pub(super) const DECOYS: [(&str, &[u8]); 3] = [
@@ -45,7 +45,9 @@ impl Life {
         let on_way: BTreeSet<Lsn> = self
             .saved
             .iter()
-            .filter(|(path, commit)| self.is_on_way(commit) && whole(path))
+            .filter(|(path, commit)| {
+                path.starts_with(self.rules.to) && self.is_on_way(commit) && whole(path)
+            })
             .map(|(_, commit)| commit.lsn)
             .collect();
         // What nobody tells of any more are timelines between two restores, of which no archive is there.
@@ -112,8 +114,9 @@ impl Life {
         }
         for point in points.into_iter().filter(|point| *point < coverage.lsn) {
             let image = image.image();
-            let back =
-                Rollback::new(DIR, RestorePoint::Lsn(point)).archives(TO).disk(image.clone());
+            let back = Rollback::new(DIR, RestorePoint::Lsn(point))
+                .archives(self.rules.to)
+                .disk(image.clone());
             let report =
                 back.run().unwrap_or_else(|e| panic!("back to {point}: {e}\n{coverage:?}"));
             assert_eq!(report.restored.lsn, point);
