@@ -16,6 +16,8 @@ use crate::disk::{Access, Disk, EntryKind, OpenMode};
 use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result, code};
 
+const NO_ROOM: &str = "Remove what is not needed there, or choose another destination.";
+
 /// Where an archive will be written.
 #[derive(Clone)]
 pub(super) struct Place {
@@ -89,6 +91,7 @@ pub(super) fn run(backup: &BackupBuilder, will_free: u64) -> Result<Place> {
     let catalogue = Catalogue::of_folder(disk, folder, &keys).map_err(unusable)?;
     let known = backup.options.number_from.saturating_sub(1);
     let number = catalogue.next_number(&set, [known]).map_err(unusable)?.number;
+    let last = catalogue.last_full(&set, store_id);
     let lineage = super::lineage::choose(backup, catalogue)?;
     let kind = match lineage.parent {
         Some(_) => ArchiveKind::Incremental,
@@ -100,7 +103,7 @@ pub(super) fn run(backup: &BackupBuilder, will_free: u64) -> Result<Place> {
     let access = engine.folder().access()?;
     let place = ArchivePlace { folder: folder.clone(), name, store: store_id, access };
     let (name, archive) = (place.whole(layers), place.path(layers));
-    check_space(backup, will_free)?;
+    check_space(backup, last, will_free)?;
     let probe = format!("{}[{:04}].probe", name.set(), name.number());
     let probe = folder.join(partial(&probe, store_id));
     check_writable(&**disk, &probe).map_err(unusable)?;
@@ -132,10 +135,13 @@ fn default_name(dir: &Path) -> String {
 }
 
 fn unusable(error: Error) -> Error {
-    error
-        .with_kind(ErrorKind::BackupFailed)
-        .with_code(code::DESTINATION)
-        .hint("Choose a folder that is there and can be written.")
+    match error.kind() {
+        ErrorKind::StorageFull => error.with_code(code::DESTINATION).hint(NO_ROOM),
+        _ => error
+            .with_kind(ErrorKind::BackupFailed)
+            .with_code(code::DESTINATION)
+            .hint("Choose a folder that is there and can be written."),
+    }
 }
 
 fn missing(folder: &Path, cause: std::io::Error) -> Error {
@@ -212,20 +218,17 @@ fn check_writable(disk: &dyn Disk, partial: &Path) -> Result<()> {
     written.map_err(|e| Error::io("write into the destination", partial, e))
 }
 
-/// Refuses a destination that surely cannot hold the archive: one that is as big as the store where
-/// nothing is packed, an eighth of it where it is, and its parity.
-fn check_space(backup: &BackupBuilder, will_free: u64) -> Result<()> {
-    let engine = &backup.inner.engine;
-    let stats = engine.stats();
-    let live = stats.data_file_bytes.saturating_sub(stats.free_bytes);
+/// Refuses a destination that has no room for what the archive is forecast to take. `last` is what the
+/// last whole archive took, and what it saved; `will_free` bytes are about to be freed there.
+fn check_space(backup: &BackupBuilder, last: Option<(u64, u64)>, will_free: u64) -> Result<()> {
     if backup.options.base != Base::Nothing {
         // How much changed is known only when the checkpoint is there.
         return Ok(());
     }
-    let needed = match backup.options.compression {
-        Compression::None => live,
-        _ => live / 8,
-    };
+    let stats = backup.inner.engine.stats();
+    let live = stats.data_file_bytes.saturating_sub(stats.free_bytes) + stats.active_delta_bytes;
+    let packed = backup.options.compression != Compression::None;
+    let (needed, why) = forecast(live, packed, last);
     let needed = backup.options.layers.with_parity(needed);
     let folder = &backup.destination;
     let free = engine
@@ -233,11 +236,45 @@ fn check_space(backup: &BackupBuilder, will_free: u64) -> Result<()> {
         .free_space(folder)
         .map_err(|e| unusable(Error::io("measure the destination", folder, e)))?;
     if free.saturating_add(will_free) < needed {
-        let message = format!("the backup needs about {needed} bytes, and {free} are free");
+        let message = format!("the backup needs about {needed} bytes ({why}), and {free} are free");
         return Err(Error::new(ErrorKind::StorageFull, message)
             .with_code(code::DESTINATION)
             .at(folder)
-            .hint("Remove what is not needed there, or choose another destination."));
+            .hint(NO_ROOM));
     }
     Ok(())
+}
+
+/// About how many bytes an archive takes of a store with `live` bytes, and by what that is told. A whole
+/// archive before it is the best guess, in proportion to what it saved; where the store is less than
+/// half of that by now, or the rest of it was free, it takes less. Without one it is taken that a store
+/// packs to an eighth: less than that hardly any does.
+fn forecast(live: u64, packed: bool, last: Option<(u64, u64)>) -> (u64, String) {
+    match last {
+        _ if !packed => (live, "nothing is packed".to_owned()),
+        Some((took, saved)) if saved > 0 => {
+            let grown = u128::from(took) * u128::from(live) / u128::from(saved);
+            let grown = u64::try_from(grown).unwrap_or(u64::MAX);
+            let needed = if live < saved / 2 { grown } else { grown.max(took) };
+            (needed, format!("the last one took {took} for {saved}"))
+        }
+        _ => (live / 8, "an eighth of the store, as there is none before it".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forecast;
+
+    #[test]
+    fn the_last_archive_and_the_growth_of_the_store_tell_how_much_the_next_one_takes() {
+        let mb = |n: u64| n << 20;
+        assert_eq!(forecast(mb(30), true, Some((mb(2), mb(30)))).0, mb(2), "packs well");
+        assert_eq!(forecast(mb(17), true, Some((mb(17), mb(17)))).0, mb(17), "does not pack");
+        assert_eq!(forecast(mb(60), true, Some((mb(2), mb(30)))).0, mb(4), "has grown");
+        assert_eq!(forecast(mb(3), true, Some((mb(10), mb(30)))).0, mb(1), "has shrunk");
+        assert_eq!(forecast(mb(8), false, Some((mb(1), mb(8)))).0, mb(8), "is not packed now");
+        assert_eq!(forecast(mb(8), true, None).0, mb(1), "is the first");
+        assert_eq!(forecast(u64::MAX, true, Some((u64::MAX, 1))).0, u64::MAX);
+    }
 }

@@ -11,6 +11,7 @@ use super::builder::BackupBuilder;
 use super::handle::{BackupHandle, Shared};
 use super::run;
 use super::together::Seat;
+use crate::disk::atomic::absolute;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{Access, BackupTurn, LockManager};
 
@@ -91,6 +92,7 @@ fn look(backup: &mut BackupBuilder) -> Result<()> {
         }
     }
     backup.participants = all;
+    backup.destination = absolute(&**backup.inner.engine.disk(), &backup.destination);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::storage::{Folder, Object, Storage};
 use super::stored::{StoredArchive, StoredBackup, StoredLog};
-use crate::archive::{ArchiveName, Keys, group, numbered};
+use crate::archive::{ArchiveKind, ArchiveName, Keys, group, numbered};
 use crate::disk::Disk;
 use crate::engine::StoreId;
 use crate::error::{Error, Result};
@@ -127,6 +127,18 @@ impl Catalogue {
             one.name().number().checked_add(back) == Some(newest)
         });
         of_last.map(StoredArchive::all_bytes).sum()
+    }
+
+    /// Of the last whole archive of the data of `store` in `set`: its length in bytes without parity, and
+    /// how many bytes it saved.
+    pub(crate) fn last_full(&self, set: &str, store: StoreId) -> Option<(u64, u64)> {
+        let whole: Vec<&StoredArchive> =
+            self.of_set(set).filter(|one| one.name().kind() == ArchiveKind::Full).collect();
+        whole.into_iter().rev().find_map(|stored| {
+            let header = &stored.backup().filter(|_| stored.is_as_named())?.header;
+            let ours = header.store_id == store && header.data;
+            ours.then_some((stored.bytes(), header.source_bytes))
+        })
     }
 
     /// The archive that is opened by the file at `path`.

@@ -68,6 +68,11 @@ impl StoredArchive {
         self.listed.path()
     }
 
+    /// Length of its files in bytes, without the parity.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.listed.bytes
+    }
+
     /// All of its files with their lengths, the parity first.
     pub(crate) fn parts(&self) -> &[(PathBuf, u64)] {
         &self.parts

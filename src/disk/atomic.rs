@@ -19,6 +19,20 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
+/// `path` in a form that means the same to a process that works in another folder. The last name, which
+/// may be a link or not there yet, stays as it is.
+pub fn absolute(disk: &dyn Disk, path: &Path) -> PathBuf {
+    if path.is_absolute() {
+        return path.to_path_buf();
+    }
+    let found = match path.file_name() {
+        Some(name) => disk.canonical(parent(path)).map(|folder| folder.join(name)),
+        None => disk.canonical(path),
+    };
+    let here = || disk.canonical(Path::new(".")).map(|here| here.join(path));
+    found.or_else(|_| here()).unwrap_or_else(|_| path.to_path_buf())
+}
+
 /// Whether two paths name the same folder, however they are spelled. Where one is not there yet, its
 /// name in the folder that would hold it counts.
 pub fn is_same_folder(disk: &dyn Disk, one: &Path, other: &Path) -> bool {

@@ -24,6 +24,7 @@ use super::restored::repair_lines;
 use super::rolling::micros;
 use super::settings::Settings;
 use super::state::State;
+use crate::disk::atomic::absolute;
 use crate::disk::{Disk, EntryKind};
 use crate::engine::DATA_FILE;
 use crate::engine::tree::store_of;
@@ -59,7 +60,8 @@ impl ByHand {
     /// An act that begins now, on the store in `dir`, whether that is there already or not.
     pub fn begin(disk: Arc<dyn Disk>, dir: &Path, origin: Origin) -> ByHand {
         let (started, began) = (disk.now(), disk.elapsed());
-        ByHand { disk, dir: dir.to_path_buf(), origin, started, began }
+        let dir = absolute(&*disk, dir);
+        ByHand { disk, dir, origin, started, began }
     }
 
     /// It was a restore out of `archive`.
@@ -98,7 +100,8 @@ impl ByHand {
             Ok(report) => {
                 let (archive, restored) = (&*report.archive, Ok(&report.restored));
                 let mut line = self.restore_line(archive, restored);
-                line.message += &format!("; the store as it was is \"{}\"", report.old.display());
+                line.message +=
+                    &format!("; the store as it was is \"{}\"", self.whole(&report.old).display());
                 self.put_down(vec![line], History::record, |told| {
                     self.restore(told, archive, restored)
                 })
@@ -144,7 +147,7 @@ impl ByHand {
         result: Result<&IntegrationReport, &Error>,
     ) -> Vec<JournalItem> {
         let mut item = self.item(JournalEvent::Integration);
-        item.path = files.first().cloned();
+        item.path = files.first().map(|path| self.whole(path));
         let report = match result {
             Ok(report) => report,
             Err(error) => return vec![item.with_error(error)],
@@ -167,7 +170,7 @@ impl ByHand {
 
     fn restore_line(&self, archive: &Path, result: Result<&RestoreReport, &Error>) -> JournalItem {
         let mut item = self.item(JournalEvent::Restore);
-        item.path = Some(archive.to_path_buf());
+        item.path = Some(self.whole(archive));
         match result {
             Err(error) => item.with_error(error),
             Ok(report) => {

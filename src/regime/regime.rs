@@ -26,6 +26,7 @@ use super::settings::Settings;
 use super::state::{LastBackup, RestoreInfo, State};
 use crate::archive::{Keys, Progress, Recipients};
 use crate::backup::BackupStart;
+use crate::disk::atomic::absolute;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Participant, Registered, Store, StoreBuilder};
 
@@ -157,7 +158,9 @@ impl RegimeBuilder {
 
     fn start(mut self, create: bool) -> Result<Regime> {
         self.store = self.store.named();
-        let (disk, dir) = (self.store.disk_ref().clone(), self.store.path().to_path_buf());
+        let disk = self.store.disk_ref().clone();
+        // What journal, history and state say of paths is the same to every process.
+        let dir = absolute(&*disk, self.store.path());
         opening::end_what_was_begun(&*disk, &dir)?;
         if disk.metadata(&dir).is_err() {
             // Settings lie within, or beside, a store that is there.

@@ -269,10 +269,19 @@ impl Witnesses<'_> {
 
     /// Seals of archives that the history or the store knows of and that do not lie here.
     fn elsewhere(&self) -> Vec<String> {
-        let is_there =
-            |seal: &str| self.found.of_set(self.set).any(|stored| stored.seal() == Some(seal));
+        let lies_here = |o: &&Operation| {
+            let at = o.backup_path.as_deref().and_then(|path| self.found.at(path));
+            let same = |stored: &StoredArchive| {
+                stored.seal().is_none_or(|seal| Some(seal) == o.seal.as_deref())
+            };
+            at.is_some_and(same)
+                || self
+                    .found
+                    .of_set(self.set)
+                    .any(|one| one.seal().is_some() && one.seal() == o.seal.as_deref())
+        };
         let moved = self.operations.iter().filter(|o| o.has_archive() && !o.deleting);
-        let moved = moved.filter_map(|o| o.seal.clone()).filter(|seal| !is_there(seal));
+        let moved = moved.filter(|o| !lies_here(o)).filter_map(|o| o.seal.clone());
         // A folder that is not there may be a disk that is not.
         let may_exist = |path: &Path| {
             self.disk.metadata(path).is_ok() || self.disk.metadata(parent(path)).is_err()
