@@ -225,7 +225,8 @@ fn check_space(backup: &BackupBuilder, last: Option<(u64, u64)>, will_free: u64)
         // How much changed is known only when the checkpoint is there.
         return Ok(());
     }
-    let stats = backup.inner.engine.stats();
+    let engine = &backup.inner.engine;
+    let stats = engine.stats();
     let live = stats.data_file_bytes.saturating_sub(stats.free_bytes) + stats.active_delta_bytes;
     let packed = backup.options.compression != Compression::None;
     let (needed, why) = forecast(live, packed, last);
