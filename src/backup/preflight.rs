@@ -227,7 +227,7 @@ fn check_space(backup: &BackupBuilder, last: Option<(u64, u64)>, will_free: u64)
     }
     let engine = &backup.inner.engine;
     let stats = engine.stats();
-    let live = stats.data_file_bytes.saturating_sub(stats.free_bytes) + stats.active_delta_bytes;
+    let live = stats.data_file_bytes.saturating_sub(stats.free_bytes);
     let packed = backup.options.compression != Compression::None;
     let (needed, why) = forecast(live, packed, last);
     let needed = backup.options.layers.with_parity(needed);

@@ -58,8 +58,6 @@ pub(crate) struct Judged {
     pub(crate) remains: Vec<Deletion>,
     /// Seals of archives that lie elsewhere, as far as anybody knows: moved away, or made there.
     pub(crate) elsewhere: Vec<String>,
-    /// Seals of archives that the store made here and that are not there any more.
-    pub(crate) gone: Vec<String>,
 }
 
 /// Who says what an archive is.
@@ -88,9 +86,8 @@ impl LogCandidate {
 impl Witnesses<'_> {
     /// Judges everything of the store that lies in the destination.
     pub(crate) fn judge(&self) -> Judged {
-        let (elsewhere, gone) = (self.elsewhere(), self.gone());
-        let remains = remains(self);
-        let mut judged = Judged { elsewhere, gone, remains, ..Judged::default() };
+        let (elsewhere, remains) = (self.elsewhere(), remains(self));
+        let mut judged = Judged { elsewhere, remains, ..Judged::default() };
         for stored in self.found.of_set(self.set) {
             if judged.remains.iter().any(|begun| begun.path == stored.path()) {
                 continue;
@@ -289,18 +286,6 @@ impl Witnesses<'_> {
         let made = self.made.unwrap_or_default().iter();
         let made = made.filter(|made| !self.is_here(&made.archive) && may_exist(&made.archive));
         moved.chain(made.map(|made| made.seal.clone())).collect()
-    }
-
-    fn gone(&self) -> Vec<String> {
-        let is_gone = |made: &&ArchiveRef| {
-            self.is_here(&made.archive)
-                && made
-                    .archive
-                    .file_name()
-                    .is_some_and(|name| self.found.at(&self.found.location().join(name)).is_none())
-        };
-        let made = self.made.unwrap_or_default().iter();
-        made.filter(is_gone).map(|made| made.seal.clone()).collect()
     }
 }
 

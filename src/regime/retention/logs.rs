@@ -20,28 +20,23 @@ pub(super) struct Leaving<'l> {
 }
 
 impl Leaving<'_> {
-    /// The log archives that go. `elsewhere` are the seals of archives that may lie in other places,
-    /// `gone` those of archives that were here.
-    pub(super) fn logs(&self, elsewhere: &[String], gone: &[String]) -> Vec<usize> {
-        (0..self.logs.len()).filter(|at| self.goes(*at, elsewhere, gone)).collect()
+    /// The log archives that go. `elsewhere` are the seals of archives that may lie in other places.
+    pub(super) fn logs(&self, elsewhere: &[String]) -> Vec<usize> {
+        (0..self.logs.len()).filter(|at| self.goes(*at, elsewhere)).collect()
     }
 
-    fn goes(&self, at: usize, elsewhere: &[String], gone: &[String]) -> bool {
+    fn goes(&self, at: usize, elsewhere: &[String]) -> bool {
         let log = &self.logs[at];
         if log.stays.is_some() || log.spared {
             return false;
         }
-        let seals_known =
-            |seals: &[String]| log.follows.as_ref().is_some_and(|follows| seals.contains(follows));
-        let followed_goes =
-            self.plan.deletions.iter().any(|one| !one.log && one.seal == log.follows);
-        let followed_is_there = self
-            .staying()
-            .any(|(_, one)| one.facts.seal.is_some() && one.facts.seal == log.follows);
-        if followed_is_there || seals_known(elsewhere) {
+        let is_followed = |seal: Option<&String>| seal.is_some() && seal == log.follows.as_ref();
+        let is_there = self.staying().any(|(_, one)| is_followed(one.facts.seal.as_ref()));
+        if is_there || elsewhere.iter().any(|seal| is_followed(Some(seal))) {
             return false;
         }
-        let has_gone = log.follows.is_some() && followed_goes || seals_known(gone);
+        let has_gone =
+            self.plan.deletions.iter().any(|one| !one.log && is_followed(one.seal.as_ref()));
         // Nobody knows what became of what it follows: it stays as long as what it leads to.
         let leads_to = |one: &Candidate| {
             one.facts.timeline.map(|t| t.id) == log.timeline.map(|t| t.id)

@@ -69,7 +69,7 @@ struct Set {
 
 /// Plans by `rule` from what was judged; with the reasons why archives are left alone, for the journal.
 pub(crate) fn plan(judged: Judged, rule: &RetentionRule) -> (RetentionPlan, Vec<Error>) {
-    let Judged { backups, logs, remains, elsewhere, gone } = judged;
+    let Judged { backups, logs, remains, elsewhere } = judged;
     let mut facts: Vec<Operation> = backups.iter().map(|one| one.facts.clone()).collect();
     facts.extend(logs.iter().map(LogCandidate::as_operation));
     let ages = ages(&facts, rule.timeline, rule.at);
@@ -105,7 +105,7 @@ pub(crate) fn plan(judged: Judged, rule: &RetentionRule) -> (RetentionPlan, Vec<
         plan.leave(one.facts.backup_path.as_ref(), one.stays.as_ref(), &mut reasons);
     }
     let leaving = Leaving { plan: &plan, backups: &backups, logs: &logs, ages: &ages };
-    let going = leaving.logs(&elsewhere, &gone);
+    let going = leaving.logs(&elsewhere);
     for log in going.into_iter().map(|at| &logs[at]) {
         plan.deletions.push(Deletion {
             number: log.number,
