@@ -123,14 +123,14 @@ pub use restore::{
     StoreCheck, Strictness, TableCopy, verify_store, verify_store_with,
 };
 pub use store::{
-    AsKey, AsPrefix, AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, Bytes,
-    CancelOutcome, DynRange, DynRecord, DynTable, DynWriteTable, Guard, HoldUntil, Job, Key,
-    KeyBuf, KeyReader, KeyType, LiveTable, LogHeader, LogTable, MAX_VALUE_BYTES, ParentPaper,
-    Participant, ParticipantLimits, ParticipantPaper, ParticipantTerms, Participation, Range,
-    ReadHandle, ReadTable, ReadTicket, Readable, Rejected, SegmentPaper, Store, StoreBuilder,
-    StoreEvent, StoreStats, StrGuard, StructureHandle, SubmitTicket, Table, TableDef,
-    TableDescription, TablePaper, TimelinePaper, TogetherPaper, Value, ValueType, WaitError,
-    WriteHandle, WriteTable, WriteTicket,
+    AsKey, AsPrefix, AttachmentPaper, Background, BackupHeader, BackupKind, BackupResults,
+    BackupStatus, Bytes, CancelOutcome, DynRange, DynRecord, DynTable, DynWriteTable, Guard,
+    HoldUntil, Job, Key, KeyBuf, KeyReader, KeyType, LiveTable, LogHeader, LogTable,
+    MAX_VALUE_BYTES, ParentPaper, Participant, ParticipantLimits, ParticipantPaper,
+    ParticipantTerms, Participation, Range, ReadHandle, ReadTable, ReadTicket, Readable, Rejected,
+    SegmentPaper, Store, StoreBuilder, StoreEvent, StoreStats, StrGuard, StructureHandle,
+    SubmitTicket, Table, TableDef, TableDescription, TablePaper, TimelinePaper, TogetherPaper,
+    Value, ValueType, WaitError, WriteHandle, WriteTable, WriteTicket,
 };
 
 #[cfg(doctest)]

@@ -1,4 +1,5 @@
-//! The threads behind the writer: workers that pack and hash frames, and one that writes them.
+//! The threads behind the writer: workers that pack and hash frames, and one that writes them. Where there
+//! are to be none, all of it is done by the caller, in one order.
 //!
 //! Buffers travel in a ring: from the caller through a worker to the thread that writes, and back.
 //! There is a fixed number of them, so memory is bounded and a slow disk slows the caller. When a
@@ -11,6 +12,7 @@ use super::pipeline::{self, Collector, Feeder, Workers};
 use super::sink::{FrameSink, Sealed};
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -38,83 +40,103 @@ struct Packed {
     piece: Option<Piece>,
 }
 
-/// The threads and what connects the caller with them.
+/// How frames come from the caller to the files.
 pub(crate) struct Assembly {
     path: PathBuf,
+    failed: Option<Error>,
+    way: Way,
+}
+
+enum Way {
+    Threads(Threads),
+    /// All on the caller's thread.
+    Inline(Box<Inline>),
+}
+
+/// The threads and what connects the caller with them.
+struct Threads {
     /// Buffers that came back, and how many have yet to be made.
     free: Receiver<Buffers>,
     unmade: usize,
     digests: Receiver<Digest>,
-    failed: Option<Error>,
     feeder: Option<Feeder<Job>>,
     sink: Option<JoinHandle<Result<Sealed>>>,
     workers: Option<Workers>,
 }
 
+struct Inline {
+    pack: Packer,
+    writing: Option<Writing>,
+    spare: Option<Buffers>,
+    digests: VecDeque<Digest>,
+    sealed: Option<Sealed>,
+}
+
+type Packer = Box<dyn FnMut(Job) -> Result<Packed> + Send>;
+
 impl Assembly {
-    /// Starts the threads: `workers` of them to pack (0: one for each processor), one to write.
+    /// Starts the threads: `workers` of them to pack (0: one for each processor), one to write; none where
+    /// that is [`pipeline::INLINE`].
     pub(crate) fn start(
         path: &Path,
         compression: Compression,
         workers: usize,
         sink: FrameSink,
     ) -> Result<Assembly> {
-        let workers = match workers {
-            0 => pipeline::default_workers(),
-            some => some,
-        };
-        let depth = pipeline::depth(workers);
-        let (feeder, collector, workers) = pipeline::start(workers, depth, || {
+        let make = || -> Result<Packer> {
             let encoder = FrameEncoder::new(compression)
                 .map_err(|cause| Error::io("prepare the compression of", path, cause))?;
-            Ok(packer(encoder, path.to_path_buf()))
-        })?;
-        let (free_in, free) = bounded(depth);
-        let (digests_in, digests) = unbounded();
-        let sink = std::thread::Builder::new()
-            .name("stillpoint-archive".to_string())
-            .spawn(move || write_frames(sink, collector, &free_in, &digests_in))
-            .map_err(|cause| Error::io("start a thread to write", path, cause))?;
-        Ok(Assembly {
-            path: path.to_path_buf(),
-            free,
-            unmade: depth,
-            digests,
-            failed: None,
-            feeder: Some(feeder),
-            sink: Some(sink),
-            workers: Some(workers),
-        })
+            Ok(Box::new(packer(encoder, path.to_path_buf())))
+        };
+        let way = match workers {
+            pipeline::INLINE => Way::Inline(Box::new(Inline {
+                pack: make()?,
+                writing: Some(Writing::new(sink)),
+                spare: None,
+                digests: VecDeque::new(),
+                sealed: None,
+            })),
+            0 => Way::Threads(Threads::start(path, pipeline::default_workers(), make, sink)?),
+            some => Way::Threads(Threads::start(path, some, make, sink)?),
+        };
+        Ok(Assembly { path: path.to_path_buf(), failed: None, way })
     }
 
     /// A buffer for the next frame; waits until one comes back. Its content is whatever was there.
     pub(crate) fn buffers(&mut self) -> Result<Buffers> {
-        if let Ok(buffers) = self.free.try_recv() {
-            return Ok(buffers);
-        }
-        if self.unmade > 0 {
-            self.unmade -= 1;
-            return Ok(Buffers::default());
-        }
-        self.free.recv().map_err(|_| self.failure())
+        let buffers = match &mut self.way {
+            Way::Threads(threads) => threads.buffers(),
+            Way::Inline(inline) => Some(inline.spare.take().unwrap_or_default()),
+        };
+        buffers.ok_or_else(|| self.failure())
     }
 
     pub(crate) fn send(&mut self, job: Job) -> Result<()> {
-        match self.feeder.as_mut().map(|feeder| feeder.send(job)) {
-            Some(Ok(())) => Ok(()),
-            _ => Err(self.failure()),
-        }
+        let sent = match &mut self.way {
+            Way::Threads(threads) => threads.send(job),
+            Way::Inline(inline) => match inline.send(job) {
+                Ok(()) => true,
+                Err(error) => {
+                    self.failed.get_or_insert(error);
+                    false
+                }
+            },
+        };
+        if sent { Ok(()) } else { Err(self.failure()) }
     }
 
     /// The digest of the next entry that has content; waits until all of it is hashed.
     pub(crate) fn digest(&mut self) -> Result<Digest> {
-        self.digests.recv().map_err(|_| self.failure())
+        let digest = match &mut self.way {
+            Way::Threads(threads) => threads.digests.recv().ok(),
+            Way::Inline(inline) => inline.digests.pop_front(),
+        };
+        digest.ok_or_else(|| self.failure())
     }
 
     /// Waits until the last frame, which was sent, and the seal are written and durable.
     pub(crate) fn finish(mut self) -> Result<Sealed> {
-        self.feeder = None;
-        self.join_sink()
+        self.end()
     }
 
     /// Fails if a thread is known to have failed.
@@ -122,13 +144,12 @@ impl Assembly {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Why the threads are gone: what the one that writes came to.
+    /// Why no more is written: what the writing came to.
     fn failure(&mut self) -> Error {
         if let Some(failed) = &self.failed {
             return failed.clone();
         }
-        self.feeder = None;
-        let failed = match self.join_sink() {
+        let failed = match self.end() {
             Err(failed) => failed,
             Ok(_) => Error::new(ErrorKind::BackupFailed, "the archive ended early").at(&self.path),
         };
@@ -136,25 +157,84 @@ impl Assembly {
         failed
     }
 
-    fn join_sink(&mut self) -> Result<Sealed> {
-        match self.sink.take().map(JoinHandle::join) {
-            Some(Ok(outcome)) => outcome,
-            _ => {
-                let message = "the thread that writes the archive panicked";
-                Err(Error::new(ErrorKind::BackupFailed, message).at(&self.path))
-            }
-        }
+    fn end(&mut self) -> Result<Sealed> {
+        let message = match &mut self.way {
+            Way::Threads(threads) => match threads.join_sink() {
+                Some(outcome) => return outcome,
+                None => "the thread that writes the archive panicked",
+            },
+            Way::Inline(inline) => match inline.sealed.take() {
+                Some(sealed) => return Ok(sealed),
+                None => "the archive was given up before its end",
+            },
+        };
+        Err(Error::new(ErrorKind::BackupFailed, message).at(&self.path))
     }
 }
 
-impl Drop for Assembly {
-    fn drop(&mut self) {
-        // In this order: without jobs the sink ends, without both ends the workers do.
-        self.feeder = None;
-        if let Some(sink) = self.sink.take() {
-            // Unfinished by the caller's own decision: there is nobody to tell.
-            let _ = sink.join();
+impl Threads {
+    fn start(
+        path: &Path,
+        workers: usize,
+        make: impl FnMut() -> Result<Packer>,
+        sink: FrameSink,
+    ) -> Result<Threads> {
+        let depth = pipeline::depth(workers);
+        let (feeder, collector, workers) = pipeline::start(workers, depth, make)?;
+        let (free_in, free) = bounded(depth);
+        let (digests_in, digests) = unbounded();
+        let sink = std::thread::Builder::new()
+            .name("stillpoint-archive".to_string())
+            .spawn(move || write_frames(sink, collector, &free_in, &digests_in))
+            .map_err(|cause| Error::io("start a thread to write", path, cause))?;
+        let (feeder, sink, workers) = (Some(feeder), Some(sink), Some(workers));
+        Ok(Threads { free, unmade: depth, digests, feeder, sink, workers })
+    }
+
+    fn buffers(&mut self) -> Option<Buffers> {
+        if let Ok(buffers) = self.free.try_recv() {
+            return Some(buffers);
         }
+        if self.unmade > 0 {
+            self.unmade -= 1;
+            return Some(Buffers::default());
+        }
+        self.free.recv().ok()
+    }
+
+    fn send(&mut self, job: Job) -> bool {
+        self.feeder.as_mut().is_some_and(|feeder| feeder.send(job).is_ok())
+    }
+
+    fn join_sink(&mut self) -> Option<Result<Sealed>> {
+        self.feeder = None;
+        self.sink.take()?.join().ok()
+    }
+}
+
+impl Inline {
+    fn send(&mut self, job: Job) -> Result<()> {
+        let packed = (self.pack)(job)?;
+        let Some(writing) = &mut self.writing else {
+            return Err(Error::new(ErrorKind::BackupFailed, "the archive has ended"));
+        };
+        let written = writing.write(packed)?;
+        self.digests.extend(written.digest);
+        self.spare = Some(written.buffers);
+        if written.end
+            && let Some(writing) = self.writing.take()
+        {
+            self.sealed = Some(writing.sink.finish()?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // In this order: without jobs the sink ends, without both ends the workers do. Unfinished by the
+        // caller's own decision: there is nobody to tell.
+        let _ = self.join_sink();
         self.workers = None;
     }
 }
@@ -171,30 +251,57 @@ fn packer(mut encoder: FrameEncoder, path: PathBuf) -> impl FnMut(Job) -> Result
     }
 }
 
-/// The work of the thread that writes: frames in order, digests of entries, then the seal.
+/// Writes frames in order, and joins the digests of entries.
+struct Writing {
+    sink: FrameSink,
+    joiner: Joiner,
+}
+
+/// What writing a frame gave.
+struct Written {
+    buffers: Buffers,
+    /// Of the entry that the frame was the last of.
+    digest: Option<Digest>,
+    /// Whether the archive ends here.
+    end: bool,
+}
+
+impl Writing {
+    fn new(sink: FrameSink) -> Writing {
+        Writing { sink, joiner: Joiner::default() }
+    }
+
+    fn write(&mut self, packed: Packed) -> Result<Written> {
+        let Packed { job: Job { buffers, len, place, end }, encoded, piece } = packed;
+        match &encoded {
+            Encoded::Packed => self.sink.frame(&[&buffers.packed], len)?,
+            Encoded::Raw(raw) => self.sink.frame(&raw.parts(&buffers.content[..len]), len)?,
+        }
+        if let Some(piece) = piece {
+            self.joiner.push(piece);
+        }
+        let last = place.is_some_and(|place| place.last);
+        Ok(Written { buffers, digest: last.then(|| self.joiner.finish()), end })
+    }
+}
+
+/// The work of the thread that writes: frames in order, then the seal.
 fn write_frames(
-    mut sink: FrameSink,
+    sink: FrameSink,
     mut frames: Collector<Packed>,
     free: &Sender<Buffers>,
     digests: &Sender<Digest>,
 ) -> Result<Sealed> {
-    let mut joiner = Joiner::default();
+    let mut writing = Writing::new(sink);
     while let Some(packed) = frames.next() {
-        let Packed { job: Job { buffers, len, place, end }, encoded, piece } = packed?;
-        match &encoded {
-            Encoded::Packed => sink.frame(&[&buffers.packed], len)?,
-            Encoded::Raw(raw) => sink.frame(&raw.parts(&buffers.content[..len]), len)?,
-        }
-        if let Some(piece) = piece {
-            joiner.push(piece);
-        }
-        if place.is_some_and(|place| place.last) {
+        let written = writing.write(packed?)?;
+        if let Some(digest) = written.digest {
             // A writer that was dropped takes neither digests nor buffers: no matter.
-            let _ = digests.send(joiner.finish());
+            let _ = digests.send(digest);
         }
-        let _ = free.send(buffers);
-        if end {
-            return sink.finish();
+        let _ = free.send(written.buffers);
+        if written.end {
+            return writing.sink.finish();
         }
     }
     Err(Error::new(ErrorKind::Stopped, "the archive was given up before its end"))

@@ -68,6 +68,7 @@ pub use naming::{name_files, remove_unfinished};
 pub use pages::{PAGES, PAGES_INDEX, PageIndex};
 pub use parity::{ArchiveRepair, Promise};
 pub(crate) use parts::Files;
+pub(crate) use pipeline::INLINE;
 pub use reader::{ArchiveFile, Entry};
 pub use repair::repair;
 pub(crate) use source::OpenFiles;

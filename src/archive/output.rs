@@ -36,6 +36,16 @@ struct Segments {
     place: ArchivePlace,
     whole: ArchiveName,
     bytes: u64,
+    syncing: Syncing,
+}
+
+/// Who makes durable what is written, before the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Syncing {
+    /// A thread of its own.
+    Aside,
+    /// Whoever writes.
+    Inline,
 }
 
 /// The file that is being written.
@@ -48,14 +58,16 @@ struct OpenFile {
 }
 
 impl Output {
-    /// Writes one file, which is created at `file.partial` and must not be there.
+    /// Writes one file, which is created at `file.partial` and must not be there; `syncing` says who
+    /// syncs it on the way.
     pub(crate) fn single(
         disk: &dyn Disk,
         file: WrittenFile,
         access: Option<Access>,
+        syncing: Syncing,
         written: Arc<AtomicU64>,
     ) -> Result<Output> {
-        let open = OpenFile::create(disk, &file.partial, access)?;
+        let open = OpenFile::create(disk, &file.partial, access, syncing)?;
         Ok(Output { open, files: vec![file], segments: None, written })
     }
 
@@ -65,9 +77,10 @@ impl Output {
         place: &ArchivePlace,
         whole: ArchiveName,
         bytes: u64,
+        syncing: Syncing,
         written: Arc<AtomicU64>,
     ) -> Result<Output> {
-        let segments = Segments { disk: disk.clone(), place: place.clone(), whole, bytes };
+        let segments = Segments { disk: disk.clone(), place: place.clone(), whole, bytes, syncing };
         let (open, file) = segments.begin(1)?;
         Ok(Output { open, files: vec![file], segments: Some(segments), written })
     }
@@ -155,15 +168,21 @@ impl Segments {
     fn begin(&self, number: u32) -> Result<(OpenFile, WrittenFile)> {
         let name = self.whole.clone().in_segment(Some(number)).to_string();
         let file = self.place.file(&name);
-        Ok((OpenFile::create(&*self.disk, &file.partial, self.place.access)?, file))
+        let (access, syncing) = (self.place.access, self.syncing);
+        Ok((OpenFile::create(&*self.disk, &file.partial, access, syncing)?, file))
     }
 }
 
 impl OpenFile {
-    fn create(disk: &dyn Disk, path: &Path, access: Option<Access>) -> Result<OpenFile> {
+    fn create(
+        disk: &dyn Disk,
+        path: &Path,
+        access: Option<Access>,
+        syncing: Syncing,
+    ) -> Result<OpenFile> {
         let file =
             create_like(disk, path, access).map_err(|cause| Error::io("create", path, cause))?;
-        let syncer = Syncer::start(file.clone(), path)?;
+        let syncer = Syncer::start(file.clone(), path, syncing)?;
         Ok(OpenFile { file, path: path.to_path_buf(), at: 0, asked: 0, syncer })
     }
 
@@ -188,25 +207,38 @@ impl OpenFile {
     }
 }
 
-/// The thread that syncs.
+/// The thread that syncs, or what it would do.
 struct Syncer {
+    /// Where there is no thread: the file, and how much of it is synced.
+    inline: Option<(Arc<dyn File>, u64)>,
     requests: Option<Sender<u64>>,
     thread: Option<JoinHandle<std::io::Result<()>>>,
     path: PathBuf,
 }
 
 impl Syncer {
-    fn start(file: Arc<dyn File>, path: &Path) -> Result<Syncer> {
+    fn start(file: Arc<dyn File>, path: &Path, syncing: Syncing) -> Result<Syncer> {
+        let path_of = path.to_path_buf();
+        if syncing == Syncing::Inline {
+            let inline = Some((file, 0));
+            return Ok(Syncer { inline, requests: None, thread: None, path: path_of });
+        }
         let (requests, waiting) = bounded(1);
         let thread = Builder::new()
             .name("stillpoint-sync".to_string())
             .spawn(move || sync_on_request(&*file, &waiting))
             .map_err(|cause| Error::io("start a thread to sync", path, cause))?;
-        Ok(Syncer { requests: Some(requests), thread: Some(thread), path: path.to_path_buf() })
+        Ok(Syncer { inline: None, requests: Some(requests), thread: Some(thread), path: path_of })
     }
 
     /// Asks that the bytes up to `through` be made durable; waits while an earlier request waits.
     fn ask(&mut self, through: u64) -> Result<()> {
+        if let Some((file, done)) = &mut self.inline {
+            file.sync().map_err(|cause| Error::io("sync", &self.path, cause))?;
+            file.drop_cache(*done, through - *done);
+            *done = through;
+            return Ok(());
+        }
         match self.requests.as_ref().map(|requests| requests.send(through)) {
             Some(Ok(())) => Ok(()),
             _ => self.finish(),

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
+/// As a number of workers: none, the caller does all the work, disk calls included, in one order.
+pub(crate) const INLINE: usize = usize::MAX;
+
 /// How many workers to use where the caller does not say.
 pub(crate) fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(16)

@@ -58,6 +58,8 @@ impl<'a> Scan<'a> {
     pub(crate) fn start(archive: &'a ArchiveFile, workers: usize) -> Result<Scan<'a>> {
         let workers = match workers {
             0 => pipeline::default_workers(),
+            // It touches no disk, so the order of calls is the same with it.
+            pipeline::INLINE => 1,
             some => some,
         };
         let depth = pipeline::depth(workers);

@@ -17,8 +17,9 @@ use super::entry::{
 use super::frame::{Compression, MAX_CONTENT};
 use super::keys::Keys;
 use super::layers::{ArchivePlace, Layers, WrittenFile};
-use super::output::Output;
+use super::output::{Output, Syncing};
 use super::parity;
+use super::pipeline::INLINE;
 use super::sink::{FrameSink, Sealed};
 use super::tar;
 use super::verify::Progress;
@@ -90,6 +91,11 @@ pub struct ArchiveWriter {
     assembly: Assembly,
 }
 
+/// Who syncs, where the archive is written like this.
+fn syncing(options: &ArchiveOptions) -> Syncing {
+    if options.workers == INLINE { Syncing::Inline } else { Syncing::Aside }
+}
+
 /// The entry that is being written.
 struct OpenEntry {
     size: u64,
@@ -123,7 +129,7 @@ impl ArchiveWriter {
         check_options(options, path)?;
         let file = WrittenFile { partial: path.to_path_buf(), path: path.to_path_buf(), bytes: 0 };
         let written = Arc::new(AtomicU64::new(0));
-        let output = Output::single(disk, file, None, written.clone())?;
+        let output = Output::single(disk, file, None, syncing(options), written.clone())?;
         ArchiveWriter::begin(output, written, options, None, app)
     }
 
@@ -147,10 +153,13 @@ impl ArchiveWriter {
         check_options(options, &place.path(layers))?;
         let written = Arc::new(AtomicU64::new(0));
         let output = match layers.segment_bytes {
-            Some(bytes) => Output::in_segments(disk, place, whole.clone(), bytes, written.clone())?,
+            Some(bytes) => {
+                let (whole, syncing) = (whole.clone(), syncing(options));
+                Output::in_segments(disk, place, whole, bytes, syncing, written.clone())?
+            }
             None => {
                 let file = place.file(&whole.to_string());
-                Output::single(&**disk, file, place.access, written.clone())?
+                Output::single(&**disk, file, place.access, syncing(options), written.clone())?
             }
         };
         let parity = parity::Order::new(disk, place, &whole, layers);

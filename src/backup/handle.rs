@@ -15,7 +15,7 @@ use super::report::BackupReport;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{HoldToken, LockManager, StopToken, WaitedBy};
-use crate::store::Inner;
+use crate::store::{Inner, Stopping};
 
 /// What the thread of a backup and its handle share. It does not keep the store open.
 pub(super) struct Shared {
@@ -144,11 +144,14 @@ impl BackupHandle {
     }
 
     /// What closing the store does to it.
-    pub(super) fn closer(&self) -> impl Fn() + Send + Sync + use<> {
+    pub(super) fn closer(&self) -> impl Fn(Stopping) + Send + Sync + use<> {
         let other = self.another();
-        move || {
+        move |step| {
             other.shared.closing.store(true, Ordering::SeqCst);
-            other.stop();
+            match step {
+                Stopping::Announced => other.shared.stop.set(),
+                Stopping::LetGo => other.stop(),
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::builder::BackupBuilder;
 use super::handle::{BackupHandle, Shared};
 use super::run;
 use super::together::Seat;
+use crate::archive::INLINE;
 use crate::disk::atomic::absolute;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{Access, BackupTurn, LockManager};
@@ -43,6 +44,11 @@ impl Ready {
     /// Begins the thread.
     pub(super) fn launch(self, seat: Option<Seat>) -> Result<BackupHandle> {
         let Ready { mut backup, turn } = self;
+        let inline = backup.inner.is_stepped() && seat.is_none();
+        if inline {
+            backup.options.workers = INLINE;
+            backup.options.bytes_per_second = None;
+        }
         let shutdown = Arc::new(Mutex::new(backup.shutdown.take()));
         let (locks, kept) = (backup.inner.locks.clone(), shutdown.clone());
         let shared = Shared::new(&backup.inner);
@@ -56,6 +62,10 @@ impl Ready {
         };
         let dir = backup.destination.clone();
         let job = run::Job { backup, seat, turn, act, shutdown };
+        if inline {
+            run::run(job, &shared);
+            return Ok(handle);
+        }
         std::thread::Builder::new()
             .name("stillpoint-backup".into())
             .spawn(move || run::run(job, &shared))

@@ -166,6 +166,10 @@ pub trait Disk: Send + Sync + 'static {
     fn elapsed(&self) -> Duration;
     /// Fills `buffer` with random bytes.
     fn random(&self, buffer: &mut [u8]);
+    /// Whether it is a simulation, where the same calls are to come in the same order each time.
+    fn is_simulated(&self) -> bool {
+        false
+    }
 }
 
 /// An open file. All positions are absolute; concurrent use is allowed.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::core::{Core, Sealed, closed};
+use super::core::{Core, Pending, Sealed, closed};
 use super::delta::{Delta, DeltaCursor};
 use super::log::passes;
 use super::log_guard::unavailable;
@@ -37,31 +37,82 @@ enum Task {
     Tidy(u64),
 }
 
+/// What became of a task.
+enum Ended {
+    Well,
+    /// The disk is full: it is to be tried again.
+    Full(Error),
+    /// No checkpoint is made any more.
+    GaveUp,
+}
+
 pub(super) fn run(core: &Arc<Core>) {
     let _guard = EndGuard(core);
     let mut is_tidy = true;
     while let Some(task) = next(core, is_tidy) {
-        let outcome = match &task {
-            Task::Write(sealed, slot) => write(core, sealed).map(|made| done(core, slot, made)),
-            Task::Tidy(percent) => tidy(core, *percent),
-        };
         is_tidy = matches!(task, Task::Tidy(_));
-        match outcome.map_err(|error| judged(core, error)) {
-            Ok(()) => {}
-            Err(error) if error.kind() != ErrorKind::StorageFull => return give_up(core, error),
-            // Tidying needs a little room to make much; without it the file stays as it is.
-            Err(_) if is_tidy => {}
-            Err(_) if core.upkeep.spend_reserve() => {}
-            Err(error) => {
+        match perform(core, &task) {
+            Ended::Well => {}
+            Ended::Full(error) => {
                 if !pause(core, error) {
                     return;
                 }
             }
-        }
-        if let Task::Tidy(percent) = task {
-            tidied(core, |wanted| wanted == percent);
+            Ended::GaveUp => return,
         }
     }
+}
+
+/// Does the next task on the calling thread, in a store without threads. Returns whether one was done: not
+/// where there is none, nor where the disk is full.
+pub(super) fn step(core: &Core) -> bool {
+    let mut is_tidy = core.stepper.lock();
+    let task = {
+        let pending = core.pending.lock();
+        if pending.gave_up.is_some() {
+            return false;
+        }
+        due(&pending, *is_tidy)
+    };
+    let Some(task) = task else { return false };
+    *is_tidy = matches!(task, Task::Tidy(_));
+    match perform(core, &task) {
+        Ended::Well => true,
+        Ended::Full(error) => {
+            tell_full(core, error);
+            false
+        }
+        Ended::GaveUp => false,
+    }
+}
+
+/// Ends a store without threads as the end of its thread would.
+pub(super) fn end(core: &Core) {
+    while step(core) {}
+    leave(core, closed());
+}
+
+fn perform(core: &Core, task: &Task) -> Ended {
+    let outcome = match task {
+        Task::Write(sealed, slot) => write(core, sealed).map(|made| done(core, slot, made)),
+        Task::Tidy(percent) => tidy(core, *percent),
+    };
+    let is_tidy = matches!(task, Task::Tidy(_));
+    match outcome.map_err(|error| judged(core, error)) {
+        Ok(()) => {}
+        Err(error) if error.kind() != ErrorKind::StorageFull => {
+            give_up(core, error);
+            return Ended::GaveUp;
+        }
+        // Tidying needs a little room to make much; without it the file stays as it is.
+        Err(_) if is_tidy => {}
+        Err(_) if core.upkeep.spend_reserve() => {}
+        Err(error) => return Ended::Full(error),
+    }
+    if let Task::Tidy(percent) = task {
+        tidied(core, |wanted| wanted == *percent);
+    }
+    Ended::Well
 }
 
 /// A full disk that left a meta in doubt is more than a full disk: room alone does not mend it.
@@ -76,20 +127,21 @@ fn judged(core: &Core, error: Error) -> Error {
 fn next(core: &Core, is_tidy: bool) -> Option<Task> {
     let mut pending = core.pending.lock();
     loop {
-        if let Some((sealed, slot)) = pending.sealed.front().cloned() {
-            return Some(Task::Write(sealed, slot));
-        }
-        if let Some(percent) = pending.tidy {
-            return Some(Task::Tidy(percent));
-        }
-        if pending.stop {
-            return None;
-        }
-        if !is_tidy {
-            return Some(Task::Tidy(TIDY_WHEN_IDLE));
+        let due = due(&pending, is_tidy);
+        if due.is_some() || pending.stop {
+            return due;
         }
         core.pending_changed.wait(&mut pending);
     }
+}
+
+/// What is to be done now.
+fn due(pending: &Pending, is_tidy: bool) -> Option<Task> {
+    if let Some((sealed, slot)) = pending.sealed.front().cloned() {
+        return Some(Task::Write(sealed, slot));
+    }
+    let idle = (!is_tidy && !pending.stop).then_some(TIDY_WHEN_IDLE);
+    pending.tidy.or(idle).map(Task::Tidy)
 }
 
 /// Gives free room back to the disk: moves pages down where that pays, then cuts the file's end.
@@ -174,15 +226,20 @@ fn done(core: &Core, slot: &PinSlot, checkpoint: Arc<Checkpoint>) {
 
 /// Waits for room. `false` when the engine stops: the log has everything.
 fn pause(core: &Core, full: Error) -> bool {
+    tell_full(core, full);
+    let mut pending = core.pending.lock();
+    if !pending.stop {
+        core.pending_changed.wait_for(&mut pending, RETRY_FULL);
+    }
+    !pending.stop
+}
+
+fn tell_full(core: &Core, full: Error) {
     let mut pending = core.pending.lock();
     // A backup does not wait for room, and keep others waiting, for who knows how long.
     pending.sealed.iter().for_each(|(_, slot)| slot.fill(Err(full.clone())));
     pending.full = Some(full);
     core.pending_changed.notify_all();
-    if !pending.stop {
-        core.pending_changed.wait_for(&mut pending, RETRY_FULL);
-    }
-    !pending.stop
 }
 
 fn give_up(core: &Core, error: Error) {

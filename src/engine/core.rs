@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use parking_lot::{Condvar, Mutex};
 
 use super::budget::Budget;
+use super::checkpointer;
 use super::delta::Delta;
 use super::folder::StoreFolder;
 use super::leader::Leader;
@@ -63,6 +64,9 @@ pub(super) struct Core {
     pub(super) pending: Mutex<Pending>,
     /// Something was sealed, or room was made, or the engine stops.
     pub(super) pending_changed: Condvar,
+    /// Held by whoever does the checkpointer's work in a store without threads: whether the data file was
+    /// tidied since the last checkpoint.
+    pub(super) stepper: Mutex<bool>,
     pub(super) keeper: Mutex<KeeperState>,
     pub(super) keeper_wake: Condvar,
     pub(super) counters: Counters,
@@ -165,6 +169,7 @@ impl Core {
             next_table_id: AtomicU32::new(found.next_table_id),
             pending: Mutex::new(pending),
             pending_changed: Condvar::new(),
+            stepper: Mutex::new(true),
             keeper: Mutex::default(),
             keeper_wake: Condvar::new(),
             counters: Counters::starting(found.peak_delta_bytes),
@@ -252,6 +257,14 @@ impl Core {
         let mut waited = false;
         let mut pending = self.pending.lock();
         while self.has_no_room() && !pending.sealed.is_empty() {
+            if self.options.stepped {
+                drop(pending);
+                let stepped = checkpointer::step(self);
+                pending = self.pending.lock();
+                if stepped {
+                    continue;
+                }
+            }
             if let Some(full) = &pending.full {
                 return Err(full.clone());
             }

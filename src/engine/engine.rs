@@ -38,10 +38,8 @@ pub(crate) struct Engine {
     running: Mutex<Option<Running>>,
 }
 
-struct Running {
-    checkpointer: JoinHandle<()>,
-    keeper: JoinHandle<()>,
-}
+/// The threads of an engine; none where it is stepped.
+struct Running(Vec<JoinHandle<()>>);
 
 /// What the data file may be after an asked-for checkpoint, in per cent of what is in it.
 const TIDY_PERCENT: u64 = 120;
@@ -80,18 +78,24 @@ impl Engine {
         Engine::begin(open::open(disk, dir, options, None)?, dir)
     }
 
-    /// The same for whoever has the folder's lock already, and keeps it when the engine is closed.
+    /// The same for a restore, which has the folder's lock already and keeps it when the engine is closed.
+    /// On a simulated disk it has no threads, so that it makes the same calls each time.
     pub(crate) fn open_held(
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: EngineOptions,
         lock: DirLock,
     ) -> Result<Engine> {
+        let stepped = options.stepped || disk.is_simulated();
+        let options = EngineOptions { stepped, ..options };
         Engine::begin(open::open(disk, dir, options, Some(lock))?, dir)
     }
 
     /// Starts the threads.
     fn begin(core: Arc<Core>, dir: &Path) -> Result<Engine> {
+        if core.options.stepped {
+            return Ok(Engine { core, running: Mutex::new(Some(Running(Vec::new()))) });
+        }
         let spawn = |name: &str, run: fn(&Arc<Core>)| {
             let core = core.clone();
             std::thread::Builder::new()
@@ -108,7 +112,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let running = Running { checkpointer, keeper };
+        let running = Running(vec![checkpointer, keeper]);
         Ok(Engine { core, running: Mutex::new(Some(running)) })
     }
 
@@ -268,7 +272,14 @@ impl Engine {
         // Before the line: whoever closes lets go of the folder as soon as the line is served.
         let lock = self.keep_folder();
         match line::run(&self.core, Work::Seal { roll, meeting })? {
-            Outcome::Sealed(slot, took) => Ok(Pin::new(slot, took, lock)),
+            Outcome::Sealed(slot, took) => {
+                // Whoever needs the checkpoint makes it, where no thread does.
+                while self.core.options.stepped
+                    && !slot.is_filled()
+                    && checkpointer::step(&self.core)
+                {}
+                Ok(Pin::new(slot, took, lock))
+            }
             _ => Err(line::outcome_unknown()),
         }
     }
@@ -299,8 +310,21 @@ impl Engine {
         // Others commit meanwhile. What they sealed is written first, and on a full disk that may take
         // for ever: the file is tidied afterwards then, and nobody waits for it.
         while pending.tidy.is_some() && pending.full.is_none() {
+            if self.core.options.stepped {
+                drop(pending);
+                if !checkpointer::step(&self.core) {
+                    return;
+                }
+                pending = self.core.pending.lock();
+                continue;
+            }
             self.core.pending_changed.wait(&mut pending);
         }
+    }
+
+    /// Does one thing that the threads of another store would do now; whether there was one.
+    pub(crate) fn step(&self) -> bool {
+        self.core.options.stepped && (keeper::turn(&self.core) || checkpointer::step(&self.core))
     }
 
     /// Makes everything committed so far durable in the log.
@@ -425,7 +449,7 @@ impl Engine {
     pub(crate) fn close(&self) -> Result<()> {
         self.core.folder.check_process()?;
         let mut running = self.running.lock();
-        let Some(running) = running.take() else { return Ok(()) };
+        let Some(Running(threads)) = running.take() else { return Ok(()) };
         let last = match self.core.latched() {
             None => self.checkpoint().map(drop),
             Some(_) => Ok(()),
@@ -437,7 +461,10 @@ impl Engine {
         self.core.pending.lock().stop = true;
         self.core.pending_changed.notify_all();
         stop_keeper(&self.core);
-        for thread in [running.checkpointer, running.keeper] {
+        if self.core.options.stepped {
+            checkpointer::end(&self.core);
+        }
+        for thread in threads {
             if thread.join().is_err() {
                 let panicked = Error::new(ErrorKind::Io, "a thread of the store panicked");
                 self.core.latch(panicked.at(&self.core.dir));

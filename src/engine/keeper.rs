@@ -25,14 +25,21 @@ pub(super) fn run(core: &Arc<Core>) {
             }
             state.poked = false;
         }
-        if core.latched().is_some() {
-            continue;
-        }
-        // A failed sync latches the store by itself; whoever commits next is told.
-        let _latched = core.sync_log_through(core.views.visible());
-        match core.upkeep.prepare() {
-            Err(error) if !passes(&error) => core.latch(unavailable(error)),
-            _ => {}
-        }
+        turn(core);
     }
+}
+
+/// Does what the keeper has to do now. Returns whether that was anything.
+pub(super) fn turn(core: &Core) -> bool {
+    if core.latched().is_some() {
+        return false;
+    }
+    let before = (core.upkeep.durable_lsn(), core.upkeep.is_prepared());
+    // A failed sync latches the store by itself; whoever commits next is told.
+    let _latched = core.sync_log_through(core.views.visible());
+    match core.upkeep.prepare() {
+        Err(error) if !passes(&error) => core.latch(unavailable(error)),
+        _ => {}
+    }
+    (core.upkeep.durable_lsn(), core.upkeep.is_prepared()) != before
 }

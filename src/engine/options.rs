@@ -66,6 +66,9 @@ pub(crate) struct EngineOptions {
     pub(crate) log_folder: Option<PathBuf>,
     /// A log that is missing is given up: the store opens at its checkpoint.
     pub(crate) accept_lost_log: bool,
+    /// There are no threads: background work is done by [`Engine::step`](super::Engine::step), and by
+    /// whoever needs its result.
+    pub(crate) stepped: bool,
     /// Who writes, for the log: process, user, host. Written once a segment.
     pub(crate) context: BTreeMap<String, String>,
 }
@@ -84,6 +87,7 @@ impl Default for EngineOptions {
             on_open: None,
             log_folder: None,
             accept_lost_log: false,
+            stepped: false,
             context: BTreeMap::new(),
         }
     }

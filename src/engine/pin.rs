@@ -27,6 +27,10 @@ impl PinSlot {
         Arc::new(PinSlot { lsn, ..PinSlot::default() })
     }
 
+    pub(super) fn is_filled(&self) -> bool {
+        self.filled.lock().is_some()
+    }
+
     pub(super) fn fill(&self, checkpoint: Result<Arc<Checkpoint>>) {
         *self.filled.lock() = Some(checkpoint);
         self.wake.notify_all();

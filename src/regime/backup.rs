@@ -155,6 +155,12 @@ impl RegimeBackup {
     /// that cannot be used (1407), comes from [`wait`](RegimeBackupHandle::wait).
     pub fn start(self) -> Result<RegimeBackupHandle> {
         let order = self.order();
+        if self.core.store.inner().is_stepped() {
+            let (begun, backup) = begin(&self.core, order, self.progress)?;
+            let outcome = Arc::new(Outcome::default());
+            outcome.tell(begun.ended(&self.core, backup.outcome()));
+            return Ok(RegimeBackupHandle { backup, outcome });
+        }
         // The thread first: a backup that has begun has somebody who puts down how it ended.
         let outcome = Arc::new(Outcome::default());
         let theirs = outcome.clone();

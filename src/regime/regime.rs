@@ -124,7 +124,8 @@ impl RegimeBuilder {
         self
     }
 
-    /// Starts no thread: nothing is done unless [`Regime::tick`] is called.
+    /// Starts no thread: nothing is done unless [`Regime::tick`] is called. A
+    /// [stepped](crate::Background::Stepped) store has none anyway.
     pub fn without_thread(mut self) -> Self {
         self.thread = false;
         self
@@ -213,7 +214,7 @@ impl RegimeBuilder {
             true => core.begin(restored),
             false => core.desk.lock().state.store = store_name(&core.store),
         }
-        let keeper = match self.thread {
+        let keeper = match self.thread && !core.store.inner().is_stepped() {
             true => Some(Mutex::new(Keeper::start(&core)?)),
             false => None,
         };

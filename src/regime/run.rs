@@ -144,7 +144,7 @@ impl Preparation for Prepared {
 impl Begun {
     fn now(core: &Core, order: Order) -> Begun {
         let folder = core.store.inner().engine.keep_folder();
-        let act = core.store.inner().running.enter(|| {}).ok();
+        let act = core.store.inner().running.enter(|_| {}).ok();
         let (started, began) = (core.disk.now(), core.disk.elapsed());
         Begun { order, started, began, backup: None, _folder: folder, _act: act }
     }

@@ -37,7 +37,8 @@ pub(super) fn make_store(
         let message = format!("the archive speaks of pages of {page_size} bytes");
         return Err(Error::corrupt(archive.path(), message));
     }
-    let options = EngineOptions { page_size, ..EngineOptions::default() };
+    let stepped = disk.is_simulated();
+    let options = EngineOptions { page_size, stepped, ..EngineOptions::default() };
     let engine = Engine::create(disk.clone(), dir, options)?;
     let made = make_tables(&engine, tables).and_then(|infos| match records {
         Some(read) => copy_records(&engine, tables, &infos, read, tell),

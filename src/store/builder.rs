@@ -1,6 +1,7 @@
 //! How a store is opened or made.
 
 use super::Store;
+use super::background::Background;
 use super::inner::{Around, Inner, Settings};
 use super::papers;
 use crate::disk::{Disk, RealDisk, this_process};
@@ -146,6 +147,14 @@ impl StoreBuilder {
         self
     }
 
+    /// Who does what a store does in the background. With [`Background::Stepped`] the same calls on a
+    /// [`SimDisk`](crate::disk::SimDisk) of the same seed give the same run, disk call by disk call.
+    pub fn background(mut self, background: Background) -> Self {
+        self.engine.stepped = background == Background::Stepped;
+        self.settings.background = background;
+        self
+    }
+
     /// How many transactions of [`Store::submit`] may wait for the end of their commits at once. By
     /// default 4. They are performed in the order of submission, whatever the number.
     pub fn submit_threads(mut self, threads: usize) -> Self {
@@ -154,7 +163,8 @@ impl StoreBuilder {
     }
 
     /// Says something of who writes, for the log: for example `("task", "nightly import")`.
-    /// Process, user and host are in it by themselves.
+    /// Process, user and host are in it by themselves, unless the store is stepped: a run is then the same in
+    /// another process.
     pub fn context(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.engine.context.insert(name.into(), value.into());
         self
@@ -240,7 +250,8 @@ impl StoreBuilder {
 
     fn prepared(&self) -> (Arc<dyn Disk>, PathBuf, EngineOptions) {
         let mut options = self.engine.clone();
-        for (name, value) in this_process() {
+        let by_itself = if options.stepped { Vec::new() } else { this_process().into() };
+        for (name, value) in by_itself {
             options.context.entry(name.to_owned()).or_insert(value);
         }
         (self.disk.clone(), self.path.clone(), options)

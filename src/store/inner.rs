@@ -4,12 +4,13 @@
 //! [`Store`](super::Store) value, and the store is closed when the last of them goes, on whatever
 //! thread that is: the engine's own threads hold no handle, so none of them ever waits for itself.
 
+use super::background::Background;
 use super::backup_state::{BackupState, LogGap, StateFile};
 use super::describe::key_text;
 use super::events::{Events, StoreEvent};
 use super::gate::Gates;
 use super::participant::Participants;
-use super::running::Running;
+use super::running::{Running, Stopping};
 use super::submit::Runners;
 use crate::disk::Disk;
 use crate::engine::Batch;
@@ -34,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) lock_timeout: Duration,
     pub(crate) read_timeout: Option<Duration>,
     pub(crate) submit_threads: usize,
+    pub(crate) background: Background,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             lock_timeout: Duration::from_secs(10),
             read_timeout: None,
             submit_threads: 4,
+            background: Background::Threads,
         }
     }
 }
@@ -126,7 +129,7 @@ impl Inner {
             gates: Gates::of(&locks),
             locks,
             events: around.events,
-            runners: Runners::new(settings.submit_threads),
+            runners: Runners::new(settings.submit_threads, settings.background),
             max_key_bytes: max_key_len(engine.data().page_size()),
             engine,
             settings,
@@ -137,6 +140,11 @@ impl Inner {
             closed: AtomicBool::new(false),
             told_closed: AtomicBool::new(false),
         })
+    }
+
+    /// Whether nothing runs by itself.
+    pub(crate) fn is_stepped(&self) -> bool {
+        self.settings.background == Background::Stepped
     }
 
     /// Time since a fixed moment, by the store's clock.
@@ -204,12 +212,13 @@ impl Inner {
     }
 
     /// The beginning of [`Inner::close`], which waits for nothing: what waits and what comes is refused,
-    /// and backups are stopped. In this order: a hold that is let go of grants nothing any more.
+    /// and backups are stopped. They let go of their holds last, which grants nothing any more.
     pub(crate) fn refuse_all(&self) {
         let is_own = self.engine.folder().check_process().is_ok();
         if is_own && !self.closed.swap(true, Ordering::AcqRel) {
+            self.running.stop(Stopping::Announced);
             self.locks.close();
-            self.running.stop();
+            self.running.stop(Stopping::LetGo);
         }
     }
 

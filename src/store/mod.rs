@@ -8,6 +8,7 @@
 //!
 //! It deliberately makes no backups: `store.backup()` is written in the room of that name.
 
+mod background;
 pub(crate) mod backup_state;
 mod builder;
 mod bytes;
@@ -43,6 +44,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+pub use background::Background;
 pub(crate) use backup_state::{ArchiveRef, BackupState, LogGap, RestoredTo};
 pub use builder::StoreBuilder;
 pub use bytes::Bytes;
@@ -65,7 +67,7 @@ pub use range::Range;
 pub use read::ReadHandle;
 pub use read_ticket::ReadTicket;
 pub use readable::{LiveTable, ReadTable, Readable};
-pub(crate) use running::Act;
+pub(crate) use running::{Act, Stopping};
 pub use stats::StoreStats;
 pub use structure::StructureHandle;
 pub use submit::{Rejected, SubmitTicket};

@@ -13,7 +13,17 @@ use std::time::Duration;
 /// How long closing waits for what it has stopped.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type Stop = Arc<dyn Fn() + Send + Sync>;
+/// Stops it; where told so, lets go of those whom it keeps waiting, too.
+type Stop = Arc<dyn Fn(Stopping) + Send + Sync>;
+
+/// The two steps of stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    /// It is to end at its next step.
+    Announced,
+    /// It keeps nobody waiting any more.
+    LetGo,
+}
 
 /// See the module's own words.
 #[derive(Default)]
@@ -40,7 +50,10 @@ impl Running {
     ///
     /// # Errors
     /// [`ErrorKind::Closed`].
-    pub(crate) fn enter(self: &Arc<Self>, stop: impl Fn() + Send + Sync + 'static) -> Result<Act> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        stop: impl Fn(Stopping) + Send + Sync + 'static,
+    ) -> Result<Act> {
         let mut state = self.state.lock();
         if state.stopped {
             return Err(Error::new(ErrorKind::Closed, "the store is closed"));
@@ -51,14 +64,14 @@ impl Running {
         Ok(Act { running: self.clone(), number })
     }
 
-    /// Stops all of it, and lets no more in. Does not wait.
-    pub(crate) fn stop(&self) {
+    /// Stops all of it, one step of it, and lets no more in. Does not wait.
+    pub(crate) fn stop(&self, step: Stopping) {
         let mut state = self.state.lock();
         state.stopped = true;
         let stops: Vec<Stop> = state.entered.values().cloned().collect();
         // It may wake tasks of the application: not under a lock.
         drop(state);
-        stops.iter().for_each(|stop| stop());
+        stops.iter().for_each(|stop| stop(step));
     }
 
     /// Waits until all of it has left.

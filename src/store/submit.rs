@@ -15,7 +15,7 @@ use super::job::Label;
 use super::ticket::WriteTicket;
 use super::transact::Terms;
 use super::write::WriteHandle;
-use crate::lock::{WaitedBy, refuse};
+use crate::lock::{TicketState, WaitedBy, refuse};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
@@ -120,6 +120,8 @@ where
         let slot = self.slot.clone();
         let _mark = slot.waited_by.this_thread();
         loop {
+            // Where nothing runs by itself, whoever waits runs what comes before.
+            while !self.has_ended() && self.store.inner().runners.step() {}
             if let Some(end) = self.end_within(LOOK_AGAIN, || self.own_wait().is_some()) {
                 return end;
             }
@@ -181,6 +183,10 @@ impl<F, T> SubmitTicket<F, T> {
             }
         }
         inner.locks.check_wait(self.id).err()
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(*self.slot.state.lock(), State::Ended(_))
     }
 
     fn is_performed_here(&self) -> bool {
@@ -268,6 +274,13 @@ where
 {
     fn id(&self) -> u64 {
         self.id
+    }
+
+    fn is_ready(&self) -> bool {
+        match &*self.state.lock() {
+            State::Queued(place, _) => place.state() != TicketState::Waiting,
+            State::Taken | State::Ended(_) | State::Spent => true,
+        }
     }
 
     fn claim(self: Arc<Self>) -> Option<Run> {

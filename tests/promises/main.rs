@@ -24,6 +24,7 @@ mod p5_fork;
 mod p5_kill;
 mod p5_model;
 mod p5_names;
+mod p5_replay;
 mod p6_archives;
 mod p6_attachments;
 #[cfg(feature = "encryption")]

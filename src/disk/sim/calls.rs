@@ -293,6 +293,10 @@ impl Disk for SimDisk {
         state.elapsed
     }
 
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
     fn random(&self, buffer: &mut [u8]) {
         self.shared.state.lock().random.fill(buffer);
     }

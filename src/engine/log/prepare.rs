@@ -139,7 +139,6 @@ impl Supply {
     }
 
     /// Whether a segment is ready.
-    #[cfg(test)]
     pub(crate) fn is_ready(&self) -> bool {
         self.shelf.lock().ready.is_some()
     }

@@ -71,7 +71,6 @@ impl Upkeep {
     }
 
     /// Whether the next segment is ready.
-    #[cfg(test)]
     pub(crate) fn is_prepared(&self) -> bool {
         self.0.supply.is_ready()
     }

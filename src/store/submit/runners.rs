@@ -6,6 +6,7 @@
 //! they were submitted, as though one thread ran them all, and those that wait for a sync still share
 //! it. There are runners only while there is work, and for a moment after.
 
+use crate::store::background::Background;
 use crate::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
@@ -20,6 +21,9 @@ const LINGER: Duration = Duration::from_millis(200);
 pub(super) trait Submission: Send + Sync {
     /// The number of its ticket.
     fn id(&self) -> u64;
+
+    /// Whether [`claim`](Submission::claim) would not wait.
+    fn is_ready(&self) -> bool;
 
     /// Waits for its grant. `None` where there is nothing (more) to run.
     fn claim(self: Arc<Self>) -> Option<Run>;
@@ -48,6 +52,7 @@ impl Drop for Performing {
 
 /// The queue of submissions and the threads that run them.
 pub(crate) struct Runners {
+    /// How many threads there may be; none where nothing runs by itself.
     most: usize,
     pub(super) queue: Mutex<Queue>,
     more: Condvar,
@@ -64,7 +69,8 @@ pub(super) struct Queue {
 }
 
 impl Runners {
-    pub(crate) fn new(most: usize) -> Arc<Runners> {
+    pub(crate) fn new(most: usize, background: Background) -> Arc<Runners> {
+        let most = if background == Background::Stepped { 0 } else { most.max(1) };
         let (queue, more, turn) = Default::default();
         Arc::new(Runners { most, queue, more, turn })
     }
@@ -85,6 +91,32 @@ impl Runners {
             debug_assert!(turn.is_none(), "every transaction hands the turn on");
             self.queue.lock().free += 1;
         }
+    }
+
+    /// Runs the transaction at the head of the queue on the calling thread, where there are no others.
+    /// Returns whether there was one that could run.
+    pub(crate) fn step(&self) -> bool {
+        if self.most > 0 {
+            return false;
+        }
+        let Some(turn) = self.turn.try_lock() else { return false };
+        let next = {
+            let mut queue = self.queue.lock();
+            match queue.waiting.front() {
+                Some(next) if next.is_ready() => queue.waiting.pop_front(),
+                _ => None,
+            }
+        };
+        let Some(next) = next else { return false };
+        let id = next.id();
+        if let Some(run) = next.claim() {
+            let (mut turn, mut performing) = (Some(turn), Some(Performing::begin(self, id)));
+            run(&mut || {
+                performing = None;
+                turn = None;
+            });
+        }
+        true
     }
 
     fn address(&self) -> usize {
@@ -124,6 +156,9 @@ impl Runners {
     /// Sees that there is a runner for what was put into `queue`.
     pub(super) fn summon(self: &Arc<Runners>, queue: &mut Queue) -> Result<()> {
         self.more.notify_one();
+        if self.most == 0 {
+            return Ok(());
+        }
         if queue.free > 0 || queue.threads >= self.most {
             return Ok(());
         }

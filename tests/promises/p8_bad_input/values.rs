@@ -91,6 +91,12 @@ fn a_value_that_could_not_be_read_back_is_refused_when_it_is_put() {
 
 #[test]
 fn a_value_that_is_nested_too_deeply_is_refused_and_not_found_after_the_commit() {
+    // Without optimisation a level takes more of the stack than the threads of tests have for it.
+    let roomy = std::thread::Builder::new().stack_size(256 << 20);
+    roomy.spawn(deep_values).unwrap().join().unwrap();
+}
+
+fn deep_values() {
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Deep(u8, Option<Box<Deep>>);
     let deep = |levels: usize| {
