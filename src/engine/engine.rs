@@ -14,8 +14,7 @@ use super::catalogue::{Catalogue, TableInfo};
 use super::core::{Core, closed};
 use super::folder::{DirLock, StoreFolder};
 use super::line::{self, Outcome, Work};
-use super::log::{ClosedSegment, Hold, MAX_GROUP};
-use super::log_guard::LogCap;
+use super::log::MAX_GROUP;
 use super::open;
 use super::options::{Durability, EngineOptions};
 use super::pin::Pin;
@@ -33,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Commits and snapshots of one store, which this process owns while the value lives.
 pub(crate) struct Engine {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     /// The threads; empty once closed.
     running: Mutex<Option<Running>>,
 }
@@ -330,52 +329,6 @@ impl Engine {
     /// Makes everything committed so far durable in the log.
     pub(crate) fn sync(&self) -> Result<()> {
         self.core.sync_log_through(self.core.views.visible())
-    }
-
-    /// Keeps the log from the commit after `lsn` on for archives; what neither that nor a checkpoint
-    /// needs is removed. `None` keeps what the checkpoints lack.
-    pub(crate) fn keep_log_from(&self, lsn: Option<Lsn>) {
-        self.core.upkeep.keep_from(lsn);
-        self.trim_log();
-    }
-
-    /// Removes the log segments that nobody needs. None before the first checkpoint of this session: a
-    /// killed process may have written the one that was opened, and not synced it.
-    pub(crate) fn trim_log(&self) {
-        let checkpoint = self.core.durable_checkpoint.load(Ordering::Acquire);
-        // What cannot be removed now is tried again after the next checkpoint, which tells of it.
-        let _later = self.core.upkeep.remove_before(checkpoint);
-    }
-
-    /// From which commit on the log is kept for archives.
-    pub(crate) fn log_kept_from(&self) -> Option<Lsn> {
-        self.core.upkeep.kept_from()
-    }
-
-    /// A backup of the data was made: a store that gave up its log takes writes again.
-    pub(crate) fn backed_up(&self) {
-        self.core.awaits_backup.store(false, Ordering::Release);
-    }
-
-    /// Bounds the kept log otherwise than at the opening, from the next commit on.
-    pub(crate) fn set_log_cap(&self, cap: Option<LogCap>) {
-        self.core.set_log_cap(cap);
-    }
-
-    /// The segments of the log that nothing will be written to any more, oldest first. They may go
-    /// at any time, unless a [`Engine::hold_log`] is there.
-    pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
-        self.core.upkeep.closed()
-    }
-
-    /// The last commit in such a segment, be it still there or not; 0 before the first.
-    pub(crate) fn log_closed_through(&self) -> Lsn {
-        self.core.upkeep.closed_through().unwrap_or(0)
-    }
-
-    /// Keeps every log segment where it is while the value lives.
-    pub(crate) fn hold_log(&self) -> Hold {
-        self.core.upkeep.hold()
     }
 
     /// Identity of the store.

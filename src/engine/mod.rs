@@ -14,6 +14,7 @@ pub(crate) mod delta;
 mod engine;
 mod folder;
 mod keeper;
+mod kept_log;
 mod leader;
 mod line;
 pub(crate) mod log;

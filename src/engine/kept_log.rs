@@ -1,0 +1,57 @@
+//! What the rooms above ask of the log that is kept for archives.
+
+use std::sync::atomic::Ordering;
+
+use super::Lsn;
+use super::engine::Engine;
+use super::log::{ClosedSegment, Hold};
+use super::log_guard::LogCap;
+use crate::error::Result;
+
+impl Engine {
+    /// Keeps the log from the commit after `lsn` on for archives; what neither that nor a checkpoint
+    /// needs is removed. `None` keeps what the checkpoints lack.
+    pub(crate) fn keep_log_from(&self, lsn: Option<Lsn>) {
+        self.core.upkeep.keep_from(lsn);
+        self.trim_log();
+    }
+
+    /// Removes the log segments that nobody needs. None before the first checkpoint of this session: a
+    /// killed process may have written the one that was opened, and not synced it.
+    pub(crate) fn trim_log(&self) {
+        let checkpoint = self.core.durable_checkpoint.load(Ordering::Acquire);
+        // What cannot be removed now is tried again after the next checkpoint, which tells of it.
+        let _later = self.core.upkeep.remove_before(checkpoint);
+    }
+
+    /// From which commit on the log is kept for archives.
+    pub(crate) fn log_kept_from(&self) -> Option<Lsn> {
+        self.core.upkeep.kept_from()
+    }
+
+    /// A backup of the data was made: a store that gave up its log takes writes again.
+    pub(crate) fn backed_up(&self) {
+        self.core.awaits_backup.store(false, Ordering::Release);
+    }
+
+    /// Bounds the kept log otherwise than at the opening, from the next commit on.
+    pub(crate) fn set_log_cap(&self, cap: Option<LogCap>) {
+        self.core.set_log_cap(cap);
+    }
+
+    /// The segments of the log that nothing will be written to any more, oldest first. They may go
+    /// at any time, unless a [`Engine::hold_log`] is there.
+    pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
+        self.core.upkeep.closed()
+    }
+
+    /// The last commit in such a segment, be it still there or not; 0 before the first.
+    pub(crate) fn log_closed_through(&self) -> Lsn {
+        self.core.upkeep.closed_through().unwrap_or(0)
+    }
+
+    /// Keeps every log segment where it is while the value lives.
+    pub(crate) fn hold_log(&self) -> Hold {
+        self.core.upkeep.hold()
+    }
+}
