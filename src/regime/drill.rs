@@ -72,6 +72,11 @@ impl Core {
             false => tell(progress),
         };
         let drilled = archive.and_then(|archive| drill(&self.disk, &archive, &folder, &mut tell));
+        // Also where the damage is met by the opening.
+        let drilled = drilled.map_err(|error| match error.kind() {
+            ErrorKind::Corrupt => error.with_code(code::CHECK),
+            _ => error,
+        });
         let error = drilled.as_ref().err().cloned();
         let checked = Checked {
             time: self.disk.now(),

@@ -37,6 +37,23 @@ fn a_store_is_made_in_the_root_of_a_fresh_volume() {
 }
 
 #[test]
+fn an_import_that_fails_leaves_the_folder_as_it_was() {
+    let shop = shop();
+    shop.file("wide.csv", format!("id,a\n1,{}\n", "x".repeat(300 << 10)));
+    fs::create_dir_all(shop.path("volume/lost+found")).unwrap();
+    fs::create_dir(shop.path("real")).unwrap();
+    symlink("real", shop.path("lnk")).unwrap();
+    let bin = env!("CARGO_BIN_EXE_stillpoint");
+    for dir in ["volume", "lnk", "new"] {
+        let line = format!("ulimit -f 100; exec {bin} import {dir} t wide.csv --key id");
+        assert_ne!(shop.shell(&line).code, 0, "{dir}");
+    }
+    assert_eq!(shop.names("volume"), ["lost+found"]);
+    assert!(shop.names("real").is_empty());
+    assert!(!shop.path("new").exists());
+}
+
+#[test]
 fn a_store_is_restored_into_an_empty_folder_and_into_nothing_else() {
     let shop = shop();
     shop.done(&["import", "s", "t", "in.csv", "--key", "id"]);

@@ -96,7 +96,7 @@ fn only_the_backup_waits_for_the_checkpoint_of_its_pin() {
     let store = &scene.store;
     let before = all(store);
     // The checkpoint cannot be written: the data file hangs, the log does not.
-    let hang = scene.sim.hang("store.data");
+    let hang = scene.sim.hang("inventory/store.data");
     // Before anything is touched the backup looks at the data file's size, which does not wait.
     let other = store.clone();
     let starting = aside(move || other.backup(TO).access(Access::Live).start().unwrap());

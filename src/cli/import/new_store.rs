@@ -25,7 +25,7 @@ impl NewStore<'_> {
         if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::Io) {
             return;
         }
-        for file in ["store.data.partial", "lock"] {
+        for file in ["store.data.partial", "ancestry", "lock"] {
             let _not_made = std::fs::remove_file(self.folder.join(file));
         }
         // A folder that is not empty stays.
@@ -41,6 +41,10 @@ impl NewStore<'_> {
             return std::fs::remove_dir_all(self.folder);
         }
         for name in names_in(self.folder)? {
+            if name == "lost+found" {
+                // The folder is the root of a file system, and this was there before.
+                continue;
+            }
             let path = self.folder.join(name);
             match path.symlink_metadata()?.is_dir() {
                 true => std::fs::remove_dir_all(path)?,
