@@ -56,6 +56,7 @@ impl SimDisk {
         let mut state = whole(self.shared.enter(Call::Rename, &[from, to], None, 0)?)?;
         let from = self.place(&state, from, About::Name)?;
         let to = self.place(&state, to, About::Name)?;
+        state.immovable.check_rename(&state.medium, &from.path, &to.path)?;
         state.medium.rename(&from.path, &to.path, replace)
     }
 
@@ -69,6 +70,7 @@ impl SimDisk {
             (None, Some(access)) => content.access = access.for_file(),
             (None, None) => {}
         }
+        state.immovable.check_name(&state.medium, &place.path)?;
         let ino = state.medium.create(&place.path, Node::File(content))?;
         Ok(self.handle_of(state, ino, path, OpenMode::CreateNew))
     }
@@ -80,6 +82,9 @@ impl SimDisk {
             (None, Some(access)) => access.for_folder(),
             (None, None) => DIR_ACCESS,
         };
+        if state.medium.walk(&place.path, Last::Keep)?.ino.is_none() {
+            state.immovable.check_name(&state.medium, &place.path)?;
+        }
         let node = Node::Dir { modified: state.now, access };
         state.medium.create(&place.path, node).map(drop)
     }
@@ -135,11 +140,13 @@ impl Disk for SimDisk {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let (mut state, place) = self.on_name(Call::Remove, path)?;
+        state.immovable.check_name(&state.medium, &place.path)?;
         state.medium.remove_file(&place.path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         let (mut state, place) = self.on_name(Call::Remove, path)?;
+        state.immovable.check_name(&state.medium, &place.path)?;
         state.medium.remove_dir(&place.path)
     }
 
@@ -201,6 +208,7 @@ impl Disk for SimDisk {
 
     fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
         let (mut state, place) = self.on_name(Call::Symlink, path)?;
+        state.immovable.check_name(&state.medium, &place.path)?;
         state.medium.create(&place.path, Node::Symlink(target.to_path_buf())).map(drop)
     }
 
@@ -240,6 +248,7 @@ impl Disk for SimDisk {
         let ino = match state.medium.walk(&place.path, Last::Follow)?.ino {
             Some(ino) => ino,
             None => {
+                state.immovable.check_name(&state.medium, &place.path)?;
                 let mut content = Content::new(now);
                 content.access = place.access.map_or(content.access, Access::for_file);
                 state.medium.create(&place.path, Node::File(content))?

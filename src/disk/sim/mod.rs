@@ -9,7 +9,8 @@
 //! times; copies are cheap, since content is shared until it is written; a crashed disk changes no
 //! more. Files are mapped through a memfd, so that a map is a real one.
 //!
-//! It keeps permission bits and obeys none. It does not model hard links, the page cache of reads, or
+//! It keeps permission bits and obeys none; folders that cannot be renamed are asked for
+//! (`immovable`). It does not model hard links, the page cache of reads, or
 //! the order in which a file system might write back: every order is allowed.
 
 mod calls;
@@ -18,6 +19,7 @@ mod crash;
 mod faults;
 mod file;
 mod image;
+mod immovable;
 mod medium;
 mod names;
 mod random;
@@ -115,7 +117,8 @@ impl SimDisk {
     /// A new disk with what survives; this one crashes if it has not yet. May be asked again and
     /// again, with other answers to the question of what survives.
     ///
-    /// Clock and capacity go on; faults, hangs and locks are gone, and calls count from 0.
+    /// Clock, capacity and folders that cannot be renamed stay; faults, hangs and locks are gone, and
+    /// calls count from 0.
     pub fn reboot(&self, survival: Survival) -> Arc<SimDisk> {
         self.crash_now();
         self.copy(survival)
@@ -134,6 +137,7 @@ impl SimDisk {
         copy.capacity = state.capacity;
         copy.now = state.now;
         copy.elapsed = state.elapsed;
+        copy.immovable = state.immovable.clone();
         SimDisk::with(copy)
     }
 
@@ -171,6 +175,39 @@ impl SimDisk {
     /// file system whose server is gone. A crash ends the wait.
     pub fn hang(&self, path: impl Into<String>) -> HangGuard {
         HangGuard::new(self.shared.clone(), path.into())
+    }
+
+    /// Makes a mount point of the folder at `path`: it cannot be renamed or removed (EBUSY), and no
+    /// rename leads into it or out of it (EXDEV).
+    ///
+    /// # Errors
+    /// Where there is no such folder.
+    pub fn mount_point(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        let State { immovable, medium, .. } = &mut *state;
+        immovable.mount(medium, path.as_ref())
+    }
+
+    /// Puts the folder at `path`, and all folders in it, into the lower layer of an overlay: they
+    /// cannot be renamed (EXDEV). Their files can, and so can folders that are made later.
+    ///
+    /// # Errors
+    /// Where there is no such folder.
+    pub fn lower_layer(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        let State { immovable, medium, .. } = &mut *state;
+        immovable.lower(medium, path.as_ref())
+    }
+
+    /// Takes the right to make, change or remove names in the folder at `path` (EACCES). The folders
+    /// in it are not affected.
+    ///
+    /// # Errors
+    /// Where there is no such folder.
+    pub fn deny_names(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        let State { immovable, medium, .. } = &mut *state;
+        immovable.seal(medium, path.as_ref())
     }
 
     /// Flips a bit of a file, where it is read and where it is durable, as rot does. No call counts.

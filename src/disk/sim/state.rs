@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::faults::{Call, FaultPlan};
 use super::image::CHUNK;
+use super::immovable::Immovable;
 use super::medium::Medium;
 use super::names::Ino;
 use super::random::Random;
@@ -46,6 +47,7 @@ pub(super) struct State {
     pub(super) hangs: Vec<Hang>,
     pub(super) next_hang: u64,
     pub(super) locked: BTreeSet<Ino>,
+    pub(super) immovable: Immovable,
 }
 
 /// Why a call fails, and how many of its bytes take effect before.
@@ -132,6 +134,7 @@ impl State {
             hangs: Vec::new(),
             next_hang: 0,
             locked: BTreeSet::new(),
+            immovable: Immovable::default(),
         }
     }
 

@@ -209,3 +209,76 @@ fn a_directory_that_is_there_gets_a_durable_name_as_far_as_that_can_be() {
         assert!(!disk.has_faults());
     }
 }
+
+#[test]
+fn a_mount_point_cannot_be_renamed_and_nothing_is_renamed_across_it() {
+    let disk = SimDisk::new(1);
+    for dir in ["/a", "/a/mount", "/a/mount/in"] {
+        disk.create_dir(Path::new(dir)).expect("nothing is in the way");
+    }
+    disk.mount_point("/a/mount").expect("nothing is in the way");
+    let rename = |from: &str, to: &str| disk.rename_new(Path::new(from), Path::new(to));
+    use std::io::ErrorKind::{CrossesDevices, ResourceBusy};
+    assert_eq!(rename("/a/mount", "/b").expect_err("it is immovable").kind(), ResourceBusy);
+    assert_eq!(
+        rename("/a/mount/in", "/a/out").expect_err("it is immovable").kind(),
+        CrossesDevices
+    );
+    assert_eq!(
+        disk.remove_dir(Path::new("/a/mount")).expect_err("it is immovable").kind(),
+        ResourceBusy
+    );
+    rename("/a/mount/in", "/a/mount/other").expect("nothing is in the way");
+    rename("/a", "/b").expect("nothing is in the way");
+    assert_eq!(
+        rename("/b/mount/other", "/b/out").expect_err("it is immovable").kind(),
+        CrossesDevices
+    );
+    disk.sync_dir(Path::new("/")).expect("nothing is in the way");
+    let later = disk.reboot(Survival::Everything);
+    let moved = later.rename_new(Path::new("/b/mount"), Path::new("/c"));
+    assert_eq!(
+        moved.expect_err("it is immovable").kind(),
+        ResourceBusy,
+        "it is a mount point after a crash too"
+    );
+}
+
+#[test]
+fn folders_of_a_lower_layer_stay_while_their_files_move() {
+    let disk = SimDisk::new(1);
+    for dir in ["/low", "/low/in"] {
+        disk.create_dir(Path::new(dir)).expect("nothing is in the way");
+    }
+    disk.open(Path::new("/low/in/file"), OpenMode::CreateNew).expect("nothing is in the way");
+    disk.lower_layer("/low").expect("nothing is in the way");
+    disk.create_dir(Path::new("/low/new")).expect("nothing is in the way");
+    let rename = |from: &str, to: &str| disk.rename_new(Path::new(from), Path::new(to));
+    for dir in ["/low", "/low/in"] {
+        assert_eq!(
+            rename(dir, "/up").expect_err("it is immovable").kind(),
+            std::io::ErrorKind::CrossesDevices
+        );
+    }
+    rename("/low/new", "/up").expect("nothing is in the way");
+    rename("/low/in/file", "/up/file").expect("nothing is in the way");
+    disk.remove_dir(Path::new("/low/in")).expect("nothing is in the way");
+}
+
+#[test]
+fn where_names_are_denied_nothing_is_made_renamed_or_removed() {
+    let disk = SimDisk::new(1);
+    for dir in ["/a", "/a/in"] {
+        disk.create_dir(Path::new(dir)).expect("nothing is in the way");
+    }
+    disk.deny_names("/a").expect("nothing is in the way");
+    let kind = |result: std::io::Result<()>| result.expect_err("it is immovable").kind();
+    let denied = std::io::ErrorKind::PermissionDenied;
+    assert_eq!(kind(disk.rename(Path::new("/a/in"), Path::new("/a/other"))), denied);
+    assert_eq!(kind(disk.create_dir(Path::new("/a/new"))), denied);
+    assert_eq!(kind(disk.remove_dir(Path::new("/a/in"))), denied);
+    let made = disk.open(Path::new("/a/new"), OpenMode::CreateNew).map(drop);
+    assert_eq!(kind(made), denied);
+    disk.create_dir(Path::new("/a/in/new")).expect("nothing is in the way");
+    disk.rename(Path::new("/a/in/new"), Path::new("/a/in/other")).expect("nothing is in the way");
+}
