@@ -117,10 +117,10 @@ pub use lock::{
     StoreMode as Mode, TicketState,
 };
 pub use restore::{
-    Archive, ChainCheck, ChainLink, FollowEvent, Follower, IntegrateOptions, IntegrationReport,
-    LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment, PlannedLog, Repair,
-    Repaired, RestoreBuilder, RestorePlan, RestorePoint, RestoreReport, Rollback, RollbackReport,
-    StoreCheck, Strictness, TableCopy, verify_store, verify_store_with,
+    Archive, ChainCheck, ChainLink, DiscardedCommits, FollowEvent, Follower, IntegrateOptions,
+    IntegrationReport, LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment,
+    PlannedLog, Repair, Repaired, RestoreBuilder, RestorePlan, RestorePoint, RestoreReport,
+    Rollback, RollbackReport, StoreCheck, Strictness, TableCopy, verify_store, verify_store_with,
 };
 pub use store::{
     AsKey, AsPrefix, AttachmentPaper, Background, BackupHeader, BackupKind, BackupResults,

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stillpoint::disk::RealDisk;
 use stillpoint::regime::SettingsFile;
-use stillpoint::{Archive, Lsn, RestoreBuilder, RestorePlan, RestoreReport};
+use stillpoint::{Archive, DiscardedCommits, Lsn, RestoreBuilder, RestorePlan, RestoreReport};
 
 use super::by_hand;
 use super::exit::Outcome;
@@ -44,6 +44,9 @@ pub(crate) struct Restore {
     /// Restore into the folder of an older copy, keeping the pages that are right already.
     #[arg(long, conflicts_with = "only")]
     delta: bool,
+    /// With --delta: throw commits of the older copy away that are not in the restored store.
+    #[arg(long, requires = "delta")]
+    discard_newer: bool,
     /// Say what would happen, and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -79,7 +82,11 @@ impl Restore {
     }
 
     fn builder<'a>(&self, archive: &'a Archive) -> RestoreBuilder<'a> {
-        let mut builder = archive.restore(&self.store).to(self.point.get()).delta(self.delta);
+        let mut builder = archive
+            .restore(&self.store)
+            .to(self.point.get())
+            .delta(self.delta)
+            .discard_newer(self.discard_newer);
         for log in &self.log {
             builder = builder.log(log);
         }
@@ -105,6 +112,7 @@ fn planned(plan: &RestorePlan, output: Output) -> Outcome {
         "logs": logs.collect::<Vec<_>>(),
         "bytes_needed": plan.bytes_needed,
         "bytes_free": plan.bytes_free,
+        "discards": plan.discards.map(discarded),
         "dry_run": true,
     });
     let mut text = format!(
@@ -117,6 +125,10 @@ fn planned(plan: &RestorePlan, output: Output) -> Outcome {
     for log in &plan.logs {
         let (first, last) = (human::count(log.after + 1), human::count(log.last));
         text.push_str(&format!("then LSN {first} to {last} of {}\n", plain::path(&log.path)));
+    }
+    if let Some(gone) = &plan.discards {
+        let agreed = "would be thrown away, which --discard-newer has to allow";
+        text.push_str(&format!("{} {agreed}\n", in_words(gone)));
     }
     text.push_str(&format!("up to LSN {}; nothing was written", human::count(plan.lsn)));
     if !plan.reaches_point {
@@ -135,6 +147,7 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
         "operations": report.operations,
         "bytes": report.bytes,
         "kept_bytes": report.kept_bytes,
+        "discarded": report.discarded.map(discarded),
         "files": report.files,
         "duration_us": super::micros(report.duration),
     });
@@ -151,6 +164,9 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
     }
     if !report.reached_point {
         text.push_str(&ends_before(report.lsn));
+    }
+    if let Some(gone) = &report.discarded {
+        text.push_str(&format!("\n  {} of the older copy were thrown away", in_words(gone)));
     }
     if without_settings(&report.dir) {
         text.push_str(
@@ -181,6 +197,21 @@ fn verify(archive: &Archive, thermometer: &Thermometer, stop: &Stop) -> Outcome 
         archive.verify_chain_with(|progress| step(progress.done, progress.total))?;
     }
     Ok(())
+}
+
+/// The commits that go, for programs: `null` where it is not known.
+fn discarded(gone: DiscardedCommits) -> serde_json::Value {
+    json!({ "after": gone.after, "last": gone.last })
+}
+
+fn in_words(gone: &DiscardedCommits) -> String {
+    match (gone.after, gone.last) {
+        (Some(after), Some(last)) => {
+            format!("commits {} to {}", human::count(after + 1), human::count(last))
+        }
+        (None, Some(last)) => format!("commits up to {} of another history", human::count(last)),
+        (_, None) => "commits that the damaged copy does not tell".to_owned(),
+    }
 }
 
 /// Whether no settings hold for the store in `folder`. A file that cannot be read is told by those who

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Access, Disk, EntryKind, File, OpenMode};
+use super::{Access, Disk, EntryKind, File, OpenMode, create_like};
 
 /// The folder that holds the name `path`; `.` for a bare name.
 pub fn parent(path: &Path) -> &Path {
@@ -250,6 +250,36 @@ pub fn read_whole(disk: &dyn Disk, path: &Path, max_len: u64) -> io::Result<Vec<
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// Bytes that are copied at once.
+const COPIED_AT_ONCE: usize = 256 << 10;
+
+/// Copies the file at `from` to `to`, in the place of a file that is there. Its content is durable when
+/// it returns; its name is after [`Disk::sync_dir`] of the folder above. It gets owner and bits of the
+/// original.
+///
+/// # Errors
+/// Those of the disk; part of the copy may be there then.
+pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    let source = disk.open(from, OpenMode::Read)?;
+    ignore_missing(disk.remove_file(to))?;
+    let model = Access::at(disk, from)?;
+    let target = create_like(disk, to, model)?;
+    if let Some(model) = model {
+        model.give(disk, to)?;
+    }
+    let mut piece = vec![0; COPIED_AT_ONCE];
+    let mut at = 0;
+    loop {
+        match source.read_at(&mut piece, at)? {
+            0 => return target.sync(),
+            read => {
+                target.write_at(&piece[..read], at)?;
+                at += read as u64;
+            }
+        }
+    }
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {

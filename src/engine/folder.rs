@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ANCESTRY_FILE;
-use super::open::{DATA_FILE, DATA_PARTIAL, DATA_RESTORING, LOCK_FILE, LOG_DIR};
+use super::open::{DATA_FILE, DATA_PARTIAL, LOCK_FILE, LOG_DIR};
+use super::replacement::TAKEN_DATA;
 use crate::disk::{Access, Disk, EntryKind, FileId, FileLock, OpenMode};
 use crate::error::{Error, ErrorKind, Result, code};
 
@@ -88,7 +89,7 @@ pub(super) fn unlocked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
 fn access_of_store(disk: &dyn Disk, dir: &Path) -> std::io::Result<Option<Access>> {
     let mut data = Access::at(disk, &dir.join(DATA_FILE))?;
     if data.is_none() {
-        data = Access::at(disk, &dir.join(DATA_RESTORING))?;
+        data = Access::at(disk, &dir.join(TAKEN_DATA))?;
     }
     let (Some(data), Some(folder)) = (data, Access::at(disk, dir)?) else { return Ok(None) };
     let access = data.within(folder);

@@ -29,7 +29,7 @@ pub(crate) fn inspect(
     dir: &Path,
     options: &EngineOptions,
 ) -> Result<Snapshot> {
-    let Looked { checkpoint, folder, .. } = Looked::at(disk, dir, options)?;
+    let Looked { checkpoint, folder, .. } = Looked::at(disk, dir)?;
     let disk = folder.folder().disk();
     let budget = Budget::new(options.memory_budget, disk.memory());
     budget.set_data_bytes(checkpoint.meta().bytes());
@@ -58,7 +58,7 @@ pub(crate) struct Surveyed {
 /// Reads and judges the log of the store in `dir` as an opening would. Holds none of it in memory,
 /// writes nothing and starts nothing.
 pub(crate) fn survey(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Surveyed> {
-    let looked = Looked::at(disk, dir, &EngineOptions::default())?;
+    let looked = Looked::at(disk, dir)?;
     let Looked { checkpoint, folder, is_locked } = looked;
     let recovered = judge(folder.folder().disk(), dir, &checkpoint)?;
     Ok(Surveyed { lsn: recovered.last_lsn, checkpoint, lock: is_locked.then_some(folder) })
@@ -77,8 +77,8 @@ struct Looked {
 }
 
 impl Looked {
-    fn at(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) -> Result<Looked> {
-        let data_path = dir.join(options.data_file);
+    fn at(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Looked> {
+        let data_path = dir.join(DATA_FILE);
         look_for(disk, dir, &data_path)?;
         let (folder, is_locked) = match lock_dir(disk, dir) {
             Err(error) if cannot_be_written(&error) => (folder::unlocked(disk, dir)?, false),
@@ -100,10 +100,15 @@ fn cannot_be_written(error: &Error) -> bool {
 /// Where the store in `dir` is, found as an opening would: log and all, and nothing is started. With it the
 /// lock of the folder: as long as that is held, it stays there.
 pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Located> {
+    look_for(disk, dir, &dir.join(DATA_FILE))?;
+    locate_locked(dir, &lock_dir(disk, dir)?)
+}
+
+/// The same for whoever holds the lock of the folder.
+pub(crate) fn locate_locked(dir: &Path, lock: &DirLock) -> Result<Located> {
+    let disk = lock.folder().disk();
     let data_path = dir.join(DATA_FILE);
     look_for(disk, dir, &data_path)?;
-    let lock = lock_dir(disk, dir)?;
-    let disk = lock.folder().disk();
     let (_, checkpoint) = DataFile::open(&**disk, &data_path)?;
     let recovered = judge(disk, dir, &checkpoint)?;
     let era = recovered.era();
@@ -114,7 +119,7 @@ pub(crate) fn locate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Located> {
         foreign: era.foreign || recovered.tail_cut.is_some(),
     };
     let history = History::new(era.ancestry.clone(), recovered.last_lsn);
-    Ok(Located { store: checkpoint.meta().store_id, position, history, lock })
+    Ok(Located { store: checkpoint.meta().store_id, position, history, lock: lock.clone() })
 }
 
 /// Where a store is.

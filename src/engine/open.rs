@@ -22,6 +22,7 @@ use super::log::{self, Context, Log, LogParams, Recovered, RecoveryBase};
 use super::log_folder;
 use super::log_guard::LogCap;
 use super::options::{EngineOptions, OnOpen};
+use super::replacement;
 use super::replay::{Judged, Replay};
 use super::tree::{Checkpoint, DataFile, DataParams, Meta};
 use super::view::{View, Views};
@@ -34,8 +35,6 @@ use crate::error::{Error, ErrorKind, Result, code};
 pub(crate) const DATA_FILE: &str = "store.data";
 /// The data file while it is being created.
 pub(super) const DATA_PARTIAL: &str = "store.data.partial";
-/// The data file while a restore changes pages of it: there is no store then.
-pub(crate) const DATA_RESTORING: &str = "store.data.restoring";
 /// The folder of the log segments.
 pub(crate) const LOG_DIR: &str = "log";
 /// The file whose lock says who has the store.
@@ -142,7 +141,7 @@ pub(super) fn open(
     options: EngineOptions,
     held: Option<DirLock>,
 ) -> Result<Arc<Core>> {
-    let data_path = dir.join(options.data_file);
+    let data_path = dir.join(DATA_FILE);
     look_for(&disk, dir, &data_path)?;
     let lock = held.map_or_else(|| lock_dir(&disk, dir), Ok)?;
     let folder = lock.folder().clone();
@@ -168,27 +167,22 @@ pub(super) fn look_for(disk: &Arc<dyn Disk>, dir: &Path, data_path: &Path) -> Re
     match disk.metadata(dir) {
         Ok(found) if found.kind == EntryKind::File => return Err(not_a_folder(dir)),
         Ok(_) => {}
-        Err(e) => return Err(no_store(disk, dir, e)),
+        Err(e) => return Err(no_store(dir, e)),
     }
-    disk.metadata(data_path).map(drop).map_err(|e| no_store(disk, dir, e))
+    replacement::refuse_unfinished(&**disk, dir)?;
+    disk.metadata(data_path).map(drop).map_err(|e| no_store(dir, e))
 }
 
 /// Why the store cannot be seen: it is not there, or the system does not let us look.
-fn no_store(disk: &Arc<dyn Disk>, dir: &Path, cause: std::io::Error) -> Error {
+fn no_store(dir: &Path, cause: std::io::Error) -> Error {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     if !matches!(cause.kind(), NotFound | NotADirectory) {
         return Error::io("look at the store's folder", dir, cause);
     }
-    no_store_at(disk, dir).because(cause)
+    no_store_at(dir).because(cause)
 }
 
-fn no_store_at(disk: &Arc<dyn Disk>, dir: &Path) -> Error {
-    if disk.metadata(&dir.join(DATA_RESTORING)).is_ok() {
-        let message = "a delta restore of the store was interrupted";
-        return Error::new(ErrorKind::NotFound, message)
-            .at(dir)
-            .hint("Run it again: it goes on with what is there.");
-    }
+fn no_store_at(dir: &Path) -> Error {
     Error::new(ErrorKind::NotFound, "there is no store")
         .at(dir)
         .hint("Opening never creates a store: check the path, or create one.")

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::Lsn;
 use super::folder::StoreFolder;
 use super::log_guard::{LogCap, OnLogDrop};
-use super::open::DATA_FILE;
 use crate::error::Result;
 
 /// When a commit is acknowledged.
@@ -41,8 +40,6 @@ impl fmt::Debug for OnOpen {
 /// Sizes and bounds of an engine.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineOptions {
-    /// What the data file is called: it has another name while a restore is not finished.
-    pub(crate) data_file: &'static str,
     /// Bytes of a page of the data file; chosen when the store is created, then fixed.
     pub(crate) page_size: u32,
     /// Bytes of a log segment.
@@ -76,7 +73,6 @@ pub(crate) struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
         EngineOptions {
-            data_file: DATA_FILE,
             page_size: 4096,
             segment_bytes: 64 << 20,
             memory_budget: None,

@@ -2,21 +2,18 @@
 //!
 //! What recovery after a crash does is not done here and is not a matter of settings: it is always
 //! done, by every opening. This is about a store that cannot be opened because bytes on its disk are
-//! damaged or gone. The newest archive of its own history that verifies is restored beside it; the
-//! logs that follow are integrated where the settings say so; then the damaged folder gets another
-//! name, for good, and the restored one takes its place. Its own history is what it stood in: a future
+//! damaged or gone. The newest archive of its own history that verifies is restored in a working folder;
+//! the logs that follow are integrated where the settings say so; then the restored store replaces the
+//! damaged one (`engine/replacement`), which is kept under another name, for good. Its own history is what it stood in: a future
 //! that it had left by a restore to an earlier point is none of it.
 //!
 //! Invariants: nothing of the damaged store's data is deleted or changed (that the restore was tried
 //! stands in its books and its state); only its data is brought back, not its attachments, and its
-//! settings, its journal and what the regime remembers are copied over; a crash at any moment leaves
-//! either the damaged store in its place, or the restored one, or neither and the restored one beside
-//! it, whose way is then ended by the next opening.
+//! settings, its journal and what the regime remembers are copied over; after a crash at any moment the
+//! next opening finds the damaged store or the restored one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-use jiff::tz::TimeZone;
 
 use super::books::Books;
 use super::journal::Journal;
@@ -27,11 +24,10 @@ use super::state::{RestoreInfo, STATE_FILE, State, Status, timestamp};
 use crate::archive::Keys;
 use crate::destination::{Catalogue, StoredArchive, StoredBackup};
 use crate::disk::Disk;
-use crate::disk::atomic::{parent, remove_tree};
+use crate::disk::atomic::remove_tree;
+use crate::engine::replacement::{self, KeepAs, Replacement, Scope};
 use crate::engine::tree::is_of_other_format;
-use crate::engine::{
-    Ancestry, AncestryFile, DATA_FILE, DATA_RESTORING, History, Known, LOG_DIR, Lsn,
-};
+use crate::engine::{Ancestry, AncestryFile, DATA_FILE, History, Known, LOG_DIR, Lsn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::restore::{Archive, LogSegment, carry};
 use crate::store::backup_state::BackupState;
@@ -50,34 +46,13 @@ impl Opened {
     }
 }
 
-/// Where a restored store waits to take its place. What is there is removed or used by the next
-/// opening, so it has a name that nobody gives to a store of his own.
-fn waiting(dir: &Path) -> PathBuf {
-    beside(dir, ".stillpoint-restored")
-}
-
-fn beside(dir: &Path, ending: &str) -> PathBuf {
-    let mut name = dir.file_name().unwrap_or_default().to_os_string();
-    name.push(ending);
-    dir.with_file_name(name)
-}
-
-/// Ends what a crash left half-done: a restored store whose place is free takes it.
-pub(super) fn end_what_was_begun(disk: &dyn Disk, dir: &Path) -> Result<()> {
-    let from = waiting(dir);
-    let place_is_free = matches!(
-        disk.metadata(dir), Err(e) if e.kind() == std::io::ErrorKind::NotFound
-    );
-    if place_is_free && disk.metadata(&from).is_ok() {
-        take_place(disk, &from, dir)?;
+/// Ends a replacement of the store that was interrupted, before anything else in its folder is read. An
+/// interrupted delta restore is left for the opening to find.
+pub(super) fn end_what_was_begun(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
+    match replacement::interrupted_delta(&**disk, dir)? {
+        Some(_) => Ok(()),
+        None => replacement::settle(disk, dir),
     }
-    Ok(())
-}
-
-fn take_place(disk: &dyn Disk, from: &Path, dir: &Path) -> Result<()> {
-    disk.rename_new(from, dir)
-        .and_then(|()| disk.sync_dir(parent(dir)))
-        .map_err(|e| Error::io("give the restored store its place", dir, e))
 }
 
 /// Opens the store, or restores it by itself where it is damaged and the settings say so. Where a
@@ -89,7 +64,10 @@ pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys, may_restore
         Err(error) if is_damage(&**disk, dir, &error) => error,
         opened => return Opened::simply(opened),
     };
-    if !plan.automatic.restore && disk.metadata(&dir.join(DATA_RESTORING)).is_ok() {
+    if !plan.automatic.restore
+        && damage.kind() == ErrorKind::NotFound
+        && is_half_restored(&**disk, dir)
+    {
         // Somebody was at it, and the error says how to go on.
         return Opened::simply(Err(damage));
     }
@@ -143,10 +121,6 @@ fn remember(disk: &dyn Disk, dir: &Path, info: &RestoreInfo) -> Result<()> {
 
 /// Puts an automatic restore down where the store is not opened after it.
 pub(super) fn write_down(disk: &Arc<dyn Disk>, dir: &Path, plan: &Plan, restored: &Restored) {
-    if disk.metadata(dir).is_err() {
-        // The restored store could not take its place. A folder for the journal would take it.
-        return;
-    }
     let journal = Journal::open(disk.clone(), dir, plan.verbose, plan.zone.clone());
     let known = State::load(&**disk, dir).ok().and_then(|state| state.store_id());
     let id = restored.source.map(|source| source.store).or(known);
@@ -167,9 +141,15 @@ fn is_damage(disk: &dyn Disk, dir: &Path, error: &Error) -> bool {
         ErrorKind::Unsupported => error
             .path()
             .is_some_and(|path| path.ends_with(DATA_FILE) && !is_of_other_format(disk, path)),
+        ErrorKind::NotFound if is_half_restored(disk, dir) => true,
         ErrorKind::NotFound => !there(DATA_FILE) && there(STATE_FILE) && there(LOG_DIR),
         _ => false,
     }
+}
+
+/// Whether a delta restore was interrupted.
+fn is_half_restored(disk: &dyn Disk, dir: &Path) -> bool {
+    replacement::interrupted_delta(disk, dir).is_ok_and(|interrupted| interrupted.is_some())
 }
 
 fn restore(
@@ -180,28 +160,47 @@ fn restore(
 ) -> Result<()> {
     // Nobody else may restore or open it meanwhile.
     let lock = crate::engine::lock_dir(disk, dir)?;
-    let to = waiting(dir);
-    remove_tree(&**disk, &to).map_err(|e| Error::io("remove an unfinished restore", &to, e))?;
+    replacement::give_up_delta(&**disk, dir, &lock)?;
+    let replacement = Replacement::begin(disk, dir, &lock)?;
+    let built = build(disk, dir, (plan, keys), &replacement.new_store(), restored);
+    built.inspect_err(|_| replacement.cancel())?;
+    let zone = plan.zone.clone();
+    let when = timestamp(restored.info.started).to_zoned(zone).strftime("%Y-%m-%d %H%M%S");
+    let keep =
+        KeepAs { within: format!("damaged {when}"), beside: Some(format!(" (damaged {when})")) };
+    let aside = replacement.put_in_place(Scope::Everything, &keep)?;
+    restored.moved(dir, aside);
+    drop(lock);
+    Ok(())
+}
+
+/// Makes a store of the newest archive that is whole in the folder `to`, and brings it forward.
+fn build(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    (plan, keys): (&Plan, &Keys),
+    to: &Path,
+    restored: &mut Restored,
+) -> Result<()> {
     let found = Arc::new(Catalogue::of_folder(disk, &plan.destination, keys)?);
     let (candidates, history) = candidates(disk, dir, &found, &plan.set)?;
     let mut last_error = None;
     for (stored, backup) in candidates {
         let archive = Archive::of_catalogue(disk, &found, stored);
-        match archive.and_then(|archive| restore_one(disk, dir, &archive, &to)) {
+        match archive.and_then(|archive| restore_one(disk, dir, &archive, to)) {
             Ok(()) => {
                 restored.info.archive = Some(stored.path().to_path_buf());
                 restored.source = Some(source(backup));
-                if let Some(history) = &history {
-                    rolling::roll_forward(disk, dir, (plan, &found), &to, history, restored)?;
-                }
-                let aside = set_aside(&**disk, dir, restored.info.started, &plan.zone)?;
-                restored.moved(dir, aside);
-                drop(lock);
-                return take_place(&**disk, &to, dir);
+                return match &history {
+                    Some(history) => {
+                        rolling::roll_forward(disk, dir, (plan, &found), to, history, restored)
+                    }
+                    None => Ok(()),
+                };
             }
             Err(error) => {
-                remove_tree(&**disk, &to)
-                    .map_err(|e| Error::io("remove a failed restore", &to, e))?;
+                remove_tree(&**disk, to)
+                    .map_err(|e| Error::io("remove a failed restore", to, e))?;
                 last_error.get_or_insert(error);
             }
         }
@@ -227,24 +226,6 @@ fn restore_one(disk: &Arc<dyn Disk>, dir: &Path, archive: &Archive, to: &Path) -
     archive.verify_chain()?;
     archive.restore(to).attachments(false).run()?;
     carry(&**disk, dir, to)
-}
-
-/// Gives the damaged store another name, which it keeps.
-fn set_aside(disk: &dyn Disk, dir: &Path, now: i64, zone: &TimeZone) -> Result<PathBuf> {
-    let when = timestamp(now).to_zoned(zone.clone()).strftime("%Y-%m-%d %H%M%S").to_string();
-    for again in 0..100 {
-        let ending = match again {
-            0 => format!(" (damaged {when})"),
-            _ => format!(" (damaged {when}, {again})"),
-        };
-        let aside = beside(dir, &ending);
-        match disk.rename_new(dir, &aside) {
-            Ok(()) => return Ok(aside),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(Error::io("set the damaged store aside", dir, e)),
-        }
-    }
-    Err(Error::new(ErrorKind::Exists, "no name is left for the damaged store").at(dir))
 }
 
 /// An archive, and what it says of itself.

@@ -162,7 +162,7 @@ impl RegimeBuilder {
         let disk = self.store.disk_ref().clone();
         // What journal, history and state say of paths is the same to every process.
         let dir = absolute(&*disk, self.store.path());
-        opening::end_what_was_begun(&*disk, &dir)?;
+        opening::end_what_was_begun(&disk, &dir)?;
         if disk.metadata(&dir).is_err() {
             // Settings lie within, or beside, a store that is there.
             let store = self.store.clone();

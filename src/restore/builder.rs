@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::archive::{Archive, damage};
 use super::chain::ChainLink;
-use super::delta;
+use super::delta::{self, DiscardedCommits};
 use super::job::{Choice, Job, Part};
 use super::log_file::LogFile;
 use super::only;
@@ -29,6 +29,7 @@ pub struct RestoreBuilder<'a> {
     dir: PathBuf,
     choice: Choice,
     delta: bool,
+    discard_newer: bool,
     /// The logs that are named, and the folders in which others may lie.
     logs: Vec<PathBuf>,
     log_folders: Vec<PathBuf>,
@@ -47,6 +48,9 @@ pub struct RestorePlan {
     pub dir: PathBuf,
     /// Whether pages of an older copy there would be kept.
     pub delta: bool,
+    /// Commits of that copy which the restored store would not have: [`RestoreBuilder::run`] refuses
+    /// to throw them away unless [`discard_newer`](RestoreBuilder::discard_newer) was asked for.
+    pub discards: Option<DiscardedCommits>,
     /// The commit of the archive.
     pub archive_lsn: Lsn,
     /// The archives that would be read, the newest first: it, and what it goes on from.
@@ -106,6 +110,8 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// Bytes that were right already, and kept: of a delta restore.
     pub kept_bytes: u64,
+    /// Commits of the older copy that a delta restore threw away.
+    pub discarded: Option<DiscardedCommits>,
     /// Files that were restored, attachments included.
     pub files: usize,
     /// How long it took.
@@ -119,6 +125,7 @@ impl<'a> RestoreBuilder<'a> {
             dir: dir.to_path_buf(),
             choice: Choice::default(),
             delta: false,
+            discard_newer: false,
             logs: Vec::new(),
             log_folders: Vec::new(),
             along: None,
@@ -150,16 +157,23 @@ impl<'a> RestoreBuilder<'a> {
 
     /// Restores into the folder of an older copy of the store, which nobody may have open: pages
     /// that are right there are kept, the others are written. The log of that copy, and attachments
-    /// that the archive has too, are set aside in the folder under another name.
+    /// that the archive has too, are kept in its folder `set-aside`. Commits of the copy that the restored
+    /// store would not have are thrown away only where
+    /// [`discard_newer`](RestoreBuilder::discard_newer) is asked for.
     ///
-    /// From the first page that is written until the end there is no store in the folder; after a
-    /// crash or an error the same restore, run again, finishes it. What is only needed for as long
-    /// as nothing fails should not be restored this way: the old copy is gone. Where logs are applied
-    /// too, they are read before anything is touched, and the store is there again when it is at their
-    /// end. A log that lies on another disk, at the end of a link, stays there: what it holds is set
-    /// aside in its folder.
+    /// Archives and logs are read, and all files but the pages are in place, before the first page is
+    /// written; a failure until then leaves the old copy as it is. From then on there is no store in the
+    /// folder until the end; after a crash or an error the same restore, run again, finishes it. A log
+    /// that lies on another disk stays there: what it holds is set aside in its folder.
     pub fn delta(mut self, delta: bool) -> Self {
         self.delta = delta;
+        self
+    }
+
+    /// Lets a delta restore throw away commits of the older copy that are not in the restored store; by
+    /// default it is refused then. [`RestorePlan::discards`] tells which they are.
+    pub fn discard_newer(mut self, discard: bool) -> Self {
+        self.discard_newer = discard;
         self
     }
 
@@ -211,13 +225,14 @@ impl<'a> RestoreBuilder<'a> {
         let job = Job::of(self.archive, &self.choice)?;
         let logs = self.open_logs()?;
         let roll = self.roll(&job, &logs)?;
-        let bytes_needed = match self.delta {
+        let (bytes, discards) = match self.delta {
             true => {
                 job.check_whole()?;
-                delta::bytes_needed(&job, &self.dir)?
+                delta::plan(&job, &self.dir, roll.as_ref())?
             }
-            false => job.data_bytes() + job.entry_bytes(),
-        } + logs.bytes();
+            false => (job.data_bytes() + job.entry_bytes(), None),
+        };
+        let bytes_needed = bytes + logs.bytes();
         let bytes_free = match self.delta {
             true => check_free_space(disk, &self.dir, bytes_needed)?,
             false => Target::check(disk, &self.dir, bytes_needed)?,
@@ -232,6 +247,7 @@ impl<'a> RestoreBuilder<'a> {
         Ok(RestorePlan {
             dir: self.dir.clone(),
             delta: self.delta,
+            discards,
             archive_lsn,
             chain: match job.part {
                 Part::Whole(_) | Part::Tables(_) => self.archive.chain()?,
@@ -290,7 +306,9 @@ impl<'a> RestoreBuilder<'a> {
     /// When it returns, the store survives a power loss. A crash before that leaves no store.
     ///
     /// # Errors
-    /// [`Exists`](crate::ErrorKind::Exists) where something is at `dir`, unless it is an empty folder; [`StorageFull`](crate::ErrorKind::StorageFull);
+    /// [`Exists`](crate::ErrorKind::Exists) where something is at `dir`, unless it is an empty folder;
+    /// [`Invalid`](crate::ErrorKind::Invalid) where a delta restore would throw commits away and was not
+    /// asked to; [`StorageFull`](crate::ErrorKind::StorageFull);
     /// damage of the archive (1411) or of a log (1413); where the logs do not lead to the point:
     /// 2010 for a gap, 1416 for another history. Nothing is left behind.
     pub fn run(self) -> Result<RestoreReport> {
@@ -302,7 +320,7 @@ impl<'a> RestoreBuilder<'a> {
         let header = self.archive.header();
         let (archive_lsn, number, data) = (header.lsn, header.number, header.data);
         let whole = matches!(job.part, Part::Whole(_));
-        let report = |rolled: &Rolled, (files, bytes, kept_bytes)| RestoreReport {
+        let report = |rolled: &Rolled, (files, bytes, kept_bytes), discarded| RestoreReport {
             dir: self.dir.clone(),
             lsn: rolled.lsn,
             timeline: whole.then(|| rolled.timeline.unwrap_or_else(|| header.timeline.into())),
@@ -314,6 +332,7 @@ impl<'a> RestoreBuilder<'a> {
             operations: rolled.operations,
             bytes,
             kept_bytes,
+            discarded,
             files,
             duration: disk.elapsed().saturating_sub(start),
         };
@@ -323,8 +342,9 @@ impl<'a> RestoreBuilder<'a> {
         let tell = tell.as_mut().unwrap_or(&mut silent);
         if self.delta {
             let onward = roll.as_ref().map(|roll| (roll, logs.bytes()));
-            let (done, rolled) = delta::run(&job, &self.dir, onward, self.workers, tell)?;
-            return Ok(report(&rolled, (done.files, done.bytes, done.kept)));
+            let (done, rolled) =
+                delta::run(&job, &self.dir, onward, self.discard_newer, self.workers, tell)?;
+            return Ok(report(&rolled, (done.files, done.bytes, done.kept), done.discarded));
         }
         let needed = job.data_bytes() + job.entry_bytes() + logs.bytes();
         // Nobody reads in the store what he may not read in the archive.
@@ -345,7 +365,7 @@ impl<'a> RestoreBuilder<'a> {
             })
             .and_then(|()| target.finish());
         match restored {
-            Ok((files, bytes)) => Ok(report(&rolled, (files, bytes, 0))),
+            Ok((files, bytes)) => Ok(report(&rolled, (files, bytes, 0), None)),
             Err(error) => {
                 target.give_up();
                 Err(error)

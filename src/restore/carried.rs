@@ -6,14 +6,12 @@
 
 use std::path::Path;
 
-use crate::disk::atomic::parent;
-use crate::disk::{Access, Disk, EntryKind, OpenMode, create_like};
+use crate::disk::atomic::{copy_file, parent};
+use crate::disk::{Access, Disk, EntryKind};
 use crate::error::{Error, Result};
 
 /// The settings, the journal, and what the regime remembers.
 const CARRIED: [&str; 3] = ["Settings", "Logs", "regime-state.json"];
-/// Bytes that are copied at once.
-const PIECE: usize = 256 << 10;
 
 /// Copies what goes with the store in the folder `from` into the folder `to`.
 ///
@@ -36,7 +34,9 @@ fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
                 let names = disk.list(&from).map_err(|e| Error::io("list", &from, e))?;
                 todo.extend(names.into_iter().map(|name| (from.join(&name), to.join(&name))));
             }
-            Ok(EntryKind::File) => copy_file(disk, &from, &to)?,
+            Ok(EntryKind::File) => {
+                copy_file(disk, &from, &to).map_err(|e| Error::io("copy", &from, e))?
+            }
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(Error::io("look at", &from, e)),
@@ -50,27 +50,4 @@ fn copy_tree(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
 /// A copy belongs to whom the original belongs to.
 fn give_access(disk: &dyn Disk, from: &Path, to: &Path) -> std::io::Result<()> {
     Access::at(disk, from)?.map_or(Ok(()), |access| access.give(disk, to))
-}
-
-fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
-    let failed = |e| Error::io("copy", from, e);
-    let source = disk.open(from, OpenMode::Read).map_err(failed)?;
-    if disk.metadata(to).is_ok() {
-        disk.remove_file(to).map_err(failed)?;
-    }
-    let model = Access::at(disk, from).map_err(failed)?;
-    let target = create_like(disk, to, model).map_err(failed)?;
-    give_access(disk, from, to).map_err(failed)?;
-    let mut piece = vec![0; PIECE];
-    let mut at = 0;
-    loop {
-        match source.read_at(&mut piece, at).map_err(failed)? {
-            0 => break,
-            read => {
-                target.write_at(&piece[..read], at).map_err(failed)?;
-                at += read as u64;
-            }
-        }
-    }
-    target.sync().map_err(failed)
 }

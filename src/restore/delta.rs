@@ -4,44 +4,39 @@
 //! differ are written. So it saves writing, which wears a disk and takes most of the time, and not
 //! the reading of the archive.
 //!
-//! Invariants: the archives are verified, and the logs read, before anything is touched. From the
-//! moment when the first page may change until all are right, durable and checked, and the logs are
-//! applied, the data file has another name: the folder holds no store then, whatever happens, and
-//! running the restore again finishes it. Logs of the old history, and attachments that would be
-//! replaced, are set aside under another name and not removed; a log on another disk stays there.
+//! Invariants: the archives are verified, the logs read, everything but the pages unpacked, and the old
+//! log and attachments moved out of the way, before the first page changes; until then any failure
+//! leaves the old store. From then until all pages are right, durable and checked, and the logs are
+//! applied, the folder holds no store, whatever happens, and running the restore again finishes it
+//! (`engine/replacement`). A log on another disk stays there.
 
 mod compared;
+mod discarded;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use compared::Compared;
+pub use discarded::DiscardedCommits;
+use discarded::discarded;
 
 use super::archive::{Archive, damage};
 use super::builder::Tell;
 use super::chain::Chain;
 use super::job::Job;
-use super::overlay::Piece;
 use super::point::{Roll, Rolled};
 use super::pour::{bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
 use crate::archive::{HEADER_NAME, MANIFEST_NAME, Progress};
-use crate::disk::atomic::{read_whole, remove_tree, write_atomically};
-use crate::disk::{Disk, EntryKind, File, OpenMode};
+use crate::disk::atomic::remove_tree;
+use crate::disk::{Disk, File, OpenMode};
+use crate::engine::replacement::{self, KeepAs, Replacement};
 use crate::engine::tree::store_of;
-use crate::engine::{DATA_FILE, DATA_RESTORING, Engine, EngineOptions, LOG_DIR, lock_dir};
+use crate::engine::{DATA_FILE, Engine, History, LOG_DIR, lock_dir};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The folder, within the store's, of what is not in its place yet.
-const WORK: &str = "restoring";
-/// Says in it which store the renamed data file is of.
-const NOTE: &str = "restoring.json";
-/// What is set aside is called so, after its own name.
+/// The folder, within the store's, of what is set aside.
 const BEFORE: &str = "before-restore";
-/// The note is never longer.
-const MAX_NOTE: u64 = 4096;
 
 /// What a delta restore did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,18 +44,13 @@ pub(super) struct Done {
     pub(super) files: usize,
     pub(super) bytes: u64,
     pub(super) kept: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Note {
-    /// In hexadecimal, as the papers write it.
-    store: String,
+    pub(super) discarded: Option<DiscardedCommits>,
 }
 
 /// The folder of the older copy.
 pub(super) struct Folder<'d> {
     disk: &'d Arc<dyn Disk>,
-    dir: &'d Path,
+    data: PathBuf,
     /// Whether an interrupted restore left it without a store.
     interrupted: bool,
 }
@@ -71,196 +61,121 @@ impl<'d> Folder<'d> {
     ///
     /// # Errors
     /// `NotFound` where there is none, `Foreign` where it is another store's.
-    pub(super) fn look(archive: &'d Archive, dir: &'d Path) -> Result<Folder<'d>> {
+    pub(super) fn look(archive: &'d Archive, dir: &Path) -> Result<Folder<'d>> {
         let disk = archive.disk();
-        let there = |name: &str| disk.metadata(&dir.join(name)).is_ok();
-        let interrupted = !there(DATA_FILE) && there(DATA_RESTORING);
-        if !there(DATA_FILE) && !interrupted {
-            let message = "there is no copy of the store whose pages could be kept";
-            let missing = Error::new(ErrorKind::NotFound, message).at(dir);
-            return Err(missing.hint("Restore into a new folder, without delta."));
-        }
-        let store = match interrupted {
-            true => read_note(&**disk, dir)?,
-            false => store_of(&**disk, &dir.join(DATA_FILE))?,
+        let (store, data, interrupted) = match replacement::interrupted_delta(&**disk, dir)? {
+            Some((store, data)) => (store, data, true),
+            None => {
+                replacement::refuse_unfinished(&**disk, dir)?;
+                let data = dir.join(DATA_FILE);
+                if disk.metadata(&data).is_err() {
+                    let message = "there is no copy of the store whose pages could be kept";
+                    let missing = Error::new(ErrorKind::NotFound, message).at(dir);
+                    return Err(missing.hint("Restore into a new folder, without delta."));
+                }
+                (Some(store_of(&**disk, &data)?), data, false)
+            }
         };
-        if store != archive.header().store_id {
+        if store != Some(archive.header().store_id) {
             let message = "the folder holds another store than the archive";
             return Err(Error::new(ErrorKind::Foreign, message).at(dir));
         }
-        Ok(Folder { disk, dir, interrupted })
-    }
-
-    fn data(&self) -> PathBuf {
-        self.dir.join(if self.interrupted { DATA_RESTORING } else { DATA_FILE })
+        Ok(Folder { disk, data, interrupted })
     }
 
     /// Bytes that the restore needs: what the file grows by, and all attachments.
-    pub(super) fn bytes_needed(&self, job: &Job<'_>) -> Result<u64> {
-        let data = self.data();
-        let there = self.disk.metadata(&data).map_err(|e| Error::io("look at", &data, e))?.len;
+    fn bytes_needed(&self, job: &Job<'_>) -> Result<u64> {
+        let found = self.disk.metadata(&self.data);
+        let there = found.map_err(|e| Error::io("look at", &self.data, e))?.len;
         Ok(job.data_bytes().saturating_sub(there) + job.entry_bytes())
     }
 
-    fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let (from, to) = (self.dir.join(from), self.dir.join(to));
-        self.disk.rename_new(&from, &to).map_err(|e| Error::io("rename", &from, e))?;
-        self.sync()
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.disk.sync_dir(self.dir).map_err(|e| Error::io("sync the folder", self.dir, e))
-    }
-
-    /// Gives what is at `name` another name beside it.
-    fn set_aside(&self, name: &str) -> Result<()> {
-        let from = self.dir.join(name);
-        let to = self.free_name(self.dir, &format!("{name}.{BEFORE}"));
-        self.disk.rename_new(&from, &to).map_err(|e| Error::io("set aside", &from, e))
-    }
-
-    /// `name` in `dir`, with a number where that is taken.
-    fn free_name(&self, dir: &Path, name: &str) -> PathBuf {
-        let numbered = (2u32..).map(|number| dir.join(format!("{name}-{number}")));
-        let mut names = std::iter::once(dir.join(name)).chain(numbered);
-        names.find(|path| self.disk.metadata(path).is_err()).expect("some name is free")
-    }
-
-    /// Sets the old log aside; an empty one is as good as new. A link to a folder elsewhere stays, and
-    /// the folder too: it may be all of a disk.
-    fn renew_log(&self) -> Result<()> {
-        let log = self.dir.join(LOG_DIR);
-        let found = self.disk.metadata(&log);
-        if found.as_ref().is_ok_and(|found| found.kind == EntryKind::Symlink)
-            && let Ok(elsewhere) = self.disk.canonical(&log)
-        {
-            return self.clear_log(&elsewhere);
+    /// Opens the data file and makes it long enough; what is behind its pages means nothing to a store.
+    fn make_room(&self, job: &Job<'_>) -> Result<Arc<dyn File>> {
+        let failed = |e| Error::io("make room in the data file", &self.data, e);
+        let file = self.disk.open(&self.data, OpenMode::Write).map_err(failed)?;
+        let (len, wanted) = (file.len().map_err(failed)?, job.data_bytes());
+        if wanted > len {
+            file.allocate(len, wanted - len).map_err(failed)?;
         }
-        if self.disk.list(&log).is_ok_and(|names| names.is_empty()) {
-            return Ok(());
-        }
-        if found.is_ok() {
-            self.set_aside(LOG_DIR)?;
-        }
-        self.disk.create_dir(&log).map_err(|e| Error::io("create the log folder", &log, e))?;
-        self.disk.sync_dir(&log).map_err(|e| Error::io("sync the log folder", &log, e))
-    }
-
-    /// Moves the files of a log into a folder of their own, within theirs.
-    fn clear_log(&self, log: &Path) -> Result<()> {
-        let mut old = self.disk.list(log).map_err(|e| Error::io("list", log, e))?;
-        let is_file =
-            |path: &Path| self.disk.metadata(path).is_ok_and(|m| m.kind == EntryKind::File);
-        old.retain(|name| is_file(&log.join(name)));
-        if old.is_empty() {
-            return Ok(());
-        }
-        let aside = self.free_name(log, BEFORE);
-        self.disk.create_dir(&aside).map_err(|e| Error::io("create the folder", &aside, e))?;
-        for name in old {
-            let (from, to) = (log.join(&name), aside.join(&name));
-            self.disk.rename_new(&from, &to).map_err(|e| Error::io("set aside", &from, e))?;
-        }
-        for dir in [&aside, log] {
-            self.disk.sync_dir(dir).map_err(|e| Error::io("sync the log folder", dir, e))?;
-        }
-        Ok(())
-    }
-
-    /// Puts what the work folder holds into its place.
-    fn move_in(&self, work: &Path) -> Result<()> {
-        for old in [HEADER_NAME, MANIFEST_NAME] {
-            let path = self.dir.join(old);
-            if self.disk.metadata(&path).is_ok() {
-                self.disk.remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
-            }
-        }
-        let names = self.disk.list(work).map_err(|e| Error::io("list", work, e))?;
-        for name in names.iter().filter(|name| name.as_os_str() != NOTE) {
-            let (from, to) = (work.join(name), self.dir.join(name));
-            let old = self.disk.metadata(&to);
-            if old.is_ok_and(|old| old.kind != EntryKind::File) {
-                self.set_aside(&name.to_string_lossy())?;
-            }
-            self.disk.rename(&from, &to).map_err(|e| Error::io("move", &from, e))?;
-        }
-        self.disk.sync_dir(work).map_err(|e| Error::io("sync the folder", work, e))?;
-        self.sync()
+        Ok(file)
     }
 }
 
-fn read_note(disk: &dyn Disk, dir: &Path) -> Result<u128> {
-    let path = dir.join(WORK).join(NOTE);
-    let bytes = read_whole(disk, &path, MAX_NOTE)
-        .map_err(|e| Error::io("read what an interrupted restore left", &path, e))?;
-    let note: Result<Note, _> = serde_json::from_slice(&bytes);
-    note.ok().and_then(|note| u128::from_str_radix(&note.store, 16).ok()).ok_or_else(|| {
-        Error::corrupt(&path, "this is not what an interrupted restore leaves")
-            .hint("Restore into a new folder, without delta.")
-    })
+/// Bytes that the restore would need, where it can begin, and the commits that it would throw away.
+pub(super) fn plan(
+    job: &Job<'_>,
+    dir: &Path,
+    roll: Option<&Roll<'_>>,
+) -> Result<(u64, Option<DiscardedCommits>)> {
+    let folder = Folder::look(job.archive, dir)?;
+    let gone = match folder.interrupted {
+        true => None,
+        false => discarded(folder.disk, dir, None, &end_of(job, roll)?)?,
+    };
+    Ok((folder.bytes_needed(job)?, gone))
 }
 
-/// Bytes that the restore would need, where it can begin.
-pub(super) fn bytes_needed(job: &Job<'_>, dir: &Path) -> Result<u64> {
-    Folder::look(job.archive, dir)?.bytes_needed(job)
+/// The commits that the store has after the restore. Reads the logs.
+fn end_of(job: &Job<'_>, roll: Option<&Roll<'_>>) -> Result<History> {
+    let archived = job.archive.history()?;
+    let Some(roll) = roll else { return Ok(archived) };
+    let Some((timeline, last)) = roll.check()? else { return Ok(archived) };
+    let ancestry = roll.course.end.ancestry.through(timeline.id);
+    Ok(History::new(ancestry.unwrap_or(archived.ancestry), last))
 }
 
 /// Brings the folder to the archive's commit, and from there through `logs`, of which there are that
-/// many bytes.
+/// many bytes. Commits that the store there has beyond that go only where `discard` says so.
 pub(super) fn run(
     job: &Job<'_>,
     dir: &Path,
     logs: Option<(&Roll<'_>, u64)>,
+    discard: bool,
     workers: usize,
     tell: &mut Tell<'_>,
 ) -> Result<(Done, Rolled)> {
     let (archive, disk) = (job.archive, job.archive.disk());
     let chain = job.check_whole().map_err(damage)?;
-    Folder::look(archive, dir).map_err(damage)?;
-    if let Some((roll, _)) = logs {
-        roll.check()?;
+    if replacement::interrupted_delta(&**disk, dir)?.is_none() {
+        replacement::settle(disk, dir)?;
     }
+    Folder::look(archive, dir).map_err(damage)?;
+    let end = end_of(job, logs.map(|(roll, _)| roll))?;
     // Nobody has the store open, and nobody opens it meanwhile.
     let lock = lock_dir(disk, dir)?;
-    let folder = Folder::look(archive, dir).map_err(damage)?;
-    let needed = folder.bytes_needed(job)? + logs.map_or(0, |(_, bytes)| bytes);
-    check_free_space(disk, dir, needed)?;
-    let done = bring(job, &folder, chain, workers, tell).map_err(damage)?;
-    let mut rolled = Rolled { lsn: archive.header().lsn, ..Rolled::default() };
-    if let Some((roll, bytes)) = logs {
-        let open = |options: EngineOptions| {
-            let options = EngineOptions { data_file: DATA_RESTORING, ..options };
-            Engine::open_held(disk.clone(), dir, options, lock.clone())
+    let mut replacement = Replacement::begin_delta(disk, dir, &lock)?;
+    let gone = match replacement.is_rewriting() {
+        true => None,
+        false => discarded(disk, dir, Some(&lock), &end)?,
+    };
+    if let Some(gone) = gone.filter(|_| !discard) {
+        replacement.cancel();
+        return Err(gone.refusal(dir));
+    }
+    let log_bytes = logs.map_or(0, |(_, bytes)| bytes);
+    let prepared = prepare(job, dir, chain, &replacement, log_bytes, workers, tell);
+    let (file, files) = prepared.map_err(damage).inspect_err(|_| replacement.cancel())?;
+    let keep = KeepAs { within: BEFORE.to_owned(), beside: None };
+    let old_papers = [HEADER_NAME, MANIFEST_NAME];
+    replacement.take_over(archive.header().store_id, &old_papers, &keep)?;
+    let new = replacement.new_store();
+    let finish = || {
+        let (bytes, kept) = rewrite(job, &new, chain, file, workers, tell).map_err(damage)?;
+        make_log(&**disk, &new, &replacement)?;
+        let rolled = match logs {
+            Some((roll, bytes)) => {
+                let own = lock_dir(disk, &new)?;
+                let open = |options| Engine::open_held(disk.clone(), &new, options, own);
+                roll.forward(&new, bytes, tell, open)?
+            }
+            None => Rolled { lsn: archive.header().lsn, ..Rolled::default() },
         };
-        rolled = roll.forward(dir, bytes, tell, open).map_err(unfinished)?;
-    }
-    folder.rename(DATA_RESTORING, DATA_FILE).map_err(unfinished)?;
-    let work = dir.join(WORK);
-    remove_tree(&**disk, &work).map_err(|e| Error::io("remove", &work, e))?;
-    folder.sync()?;
-    Ok((done, rolled))
-}
-
-/// Makes a store at the archive's commit of the folder, but for the name of its data file.
-fn bring(
-    job: &Job<'_>,
-    folder: &Folder<'_>,
-    chain: &Chain,
-    workers: usize,
-    tell: &mut Tell<'_>,
-) -> Result<Done> {
-    let (archive, disk, dir) = (job.archive, folder.disk, folder.dir);
-    let pieces = chain.pieces()?;
-    let total = job.entry_bytes() + bytes_to_unpack(chain, &pieces)?;
-    for link in chain.links() {
-        link.file.verify(workers, &mut |_| tell(Progress { done: 0, total }))?;
-    }
-    let file = make_room(folder, job)?;
-    let work = dir.join(WORK);
-    begin(folder, archive, &work)?;
-    let mut target = Target::within(disk, dir, &work);
-    let done = fill(job, chain, &pieces, file, &mut target, workers, tell).map_err(unfinished)?;
-    folder.renew_log().and_then(|()| folder.move_in(&work)).map_err(unfinished)?;
+        let done = Done { files: files.0 + 1, bytes: files.1 + bytes, kept, discarded: gone };
+        Ok((done, rolled))
+    };
+    let done = finish().map_err(unfinished)?;
+    replacement.end_delta().map_err(unfinished)?;
     Ok(done)
 }
 
@@ -269,75 +184,82 @@ fn unfinished(error: Error) -> Error {
     error.hint("Run the restore again: until it is finished there is no store there.")
 }
 
-/// Opens the data file and makes it long enough; what is behind its pages means nothing to a store.
-fn make_room(folder: &Folder<'_>, job: &Job<'_>) -> Result<Arc<dyn File>> {
-    let data = folder.data();
-    let failed = |e| Error::io("make room in the data file", &data, e);
-    let file = folder.disk.open(&data, OpenMode::Write).map_err(failed)?;
-    let (len, wanted) = (file.len().map_err(failed)?, job.data_bytes());
-    if wanted > len {
-        file.allocate(len, wanted - len).map_err(failed)?;
-    }
-    Ok(file)
-}
-
-/// Makes the work folder anew with its note, and takes the name of a store from the data file.
-fn begin(folder: &Folder<'_>, archive: &Archive, work: &Path) -> Result<()> {
-    let disk = &**folder.disk;
-    if !folder.interrupted {
-        remove_tree(disk, work).map_err(|e| Error::io("remove an unfinished restore", work, e))?;
-    }
-    if disk.metadata(work).is_err() {
-        disk.create_dir(work).map_err(|e| Error::io("create the folder", work, e))?;
-    }
-    for name in disk.list(work).map_err(|e| Error::io("list", work, e))? {
-        if name.as_os_str() != NOTE {
-            let path = work.join(name);
-            remove_tree(disk, &path).map_err(|e| Error::io("remove", &path, e))?;
-        }
-    }
-    if folder.interrupted {
-        return Ok(());
-    }
-    let note = format!("{{ \"store\": \"{:032x}\" }}\n", archive.header().store_id);
-    let path = work.join(NOTE);
-    write_atomically(disk, &path, note.as_bytes()).map_err(|e| Error::io("write", &path, e))?;
-    folder.sync()?;
-    folder.rename(DATA_FILE, DATA_RESTORING)
-}
-
-/// Makes the pages right, and unpacks all else beside them.
-fn fill(
+/// Verifies the archives, makes the data file long enough, and unpacks all but the pages beside it, so
+/// that as little as possible can fail later. Gives the data file, and how many files of how many bytes
+/// were unpacked.
+fn prepare(
     job: &Job<'_>,
+    dir: &Path,
     chain: &Chain,
-    pieces: &[Piece],
-    file: Arc<dyn File>,
-    target: &mut Target,
+    replacement: &Replacement,
+    log_bytes: u64,
     workers: usize,
     tell: &mut Tell<'_>,
-) -> Result<Done> {
+) -> Result<(Arc<dyn File>, (usize, u64))> {
     let (archive, disk) = (job.archive, job.archive.disk());
-    let (entries, pages) = (job.entry_bytes(), bytes_to_unpack(chain, pieces)?);
-    let total = entries + pages;
-    let path = archive_path(target);
-    let mut sink = Compared::new(file, path.clone(), chain.page_size());
-    pour(chain, pieces, workers, &mut sink, &mut |progress| {
+    let folder = Folder::look(archive, dir)?;
+    check_free_space(disk, dir, folder.bytes_needed(job)? + log_bytes)?;
+    let total = job.entry_bytes() + bytes_to_unpack(chain, &chain.pieces()?)?;
+    for link in chain.links() {
+        link.file.verify(workers, &mut |_| tell(Progress { done: 0, total }))?;
+    }
+    let file = folder.make_room(job)?;
+    let new = replacement.new_store();
+    clear(&**disk, &new, folder.interrupted)?;
+    let mut target = Target::within(disk, dir, &new);
+    archive.file().extract(|entry| job.takes(entry), workers, &mut target, &mut |progress| {
         tell(Progress { done: progress.done, total })
-    })?;
-    sink.clear_between(pieces, chain)?;
-    let written = sink.end(job.data_bytes())?;
-    let mut poured = |_, _| tell(Progress { done: pages, total });
-    check_pages(&**disk, &path, archive.header(), &mut poured)?;
-    archive.file().extract(|entry| job.takes(entry), workers, target, &mut |progress| {
-        tell(Progress { done: pages + progress.done, total })
     })?;
     if let Some(to) = job.restored_to() {
         target.remember(to, job.as_parent())?;
     }
-    let (files, bytes) = target.settle()?;
-    Ok(Done { files: files + 1, bytes: bytes + written, kept: job.data_bytes() - written })
+    Ok((file, target.settle()?))
 }
 
-fn archive_path(target: &Target) -> PathBuf {
-    target.dir().join(DATA_RESTORING)
+/// Makes the folder of the new store, empty but for a data file that was taken over.
+fn clear(disk: &dyn Disk, new: &Path, interrupted: bool) -> Result<()> {
+    if !interrupted {
+        return disk.create_dir(new).map_err(|e| Error::io("create the folder", new, e));
+    }
+    for name in disk.list(new).map_err(|e| Error::io("list", new, e))? {
+        if name.as_os_str() != DATA_FILE {
+            let path = new.join(name);
+            remove_tree(disk, &path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the pages right. Gives the bytes that were written, and those that were right.
+fn rewrite(
+    job: &Job<'_>,
+    new: &Path,
+    chain: &Chain,
+    file: Arc<dyn File>,
+    workers: usize,
+    tell: &mut Tell<'_>,
+) -> Result<(u64, u64)> {
+    let (disk, pieces) = (job.archive.disk(), chain.pieces()?);
+    let (entries, pages) = (job.entry_bytes(), bytes_to_unpack(chain, &pieces)?);
+    let total = entries + pages;
+    let path = new.join(DATA_FILE);
+    let mut sink = Compared::new(file, path.clone(), chain.page_size());
+    pour(chain, &pieces, workers, &mut sink, &mut |progress| {
+        tell(Progress { done: entries + progress.done, total })
+    })?;
+    sink.clear_between(&pieces, chain)?;
+    let written = sink.end(job.data_bytes())?;
+    let mut poured = |_, _| tell(Progress { done: total, total });
+    check_pages(&**disk, &path, job.archive.header(), &mut poured)?;
+    Ok((written, job.data_bytes() - written))
+}
+
+/// Makes an empty log for the new store, or a link to where the log of the store keeps its place.
+fn make_log(disk: &dyn Disk, new: &Path, replacement: &Replacement) -> Result<()> {
+    let log = new.join(LOG_DIR);
+    if !replacement.link_log()? {
+        disk.create_dir(&log).map_err(|e| Error::io("create the log folder", &log, e))?;
+        disk.sync_dir(&log).map_err(|e| Error::io("sync the log folder", &log, e))?;
+    }
+    disk.sync_dir(new).map_err(|e| Error::io("sync the folder", new, e))
 }

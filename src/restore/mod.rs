@@ -36,6 +36,7 @@ pub use archive::Archive;
 pub use builder::{PlannedLog, RestoreBuilder, RestorePlan, RestoreReport};
 pub(crate) use carried::carry;
 pub use chain::{ChainCheck, ChainLink};
+pub use delta::DiscardedCommits;
 pub use extract::TableCopy;
 pub use integrate::{IntegrateOptions, IntegrationReport, Strictness};
 pub use log_file::{LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment};

@@ -241,12 +241,18 @@ impl<'l> Roll<'l> {
         until <= known || goes_past(&self.course, self.point)
     }
 
-    /// Reads all that would be applied, for whoever can do nothing else any more once it has begun.
+    /// Reads all that would be applied, for whoever can do nothing else any more once it has begun. Gives
+    /// the last commit of it, with its timeline.
     ///
     /// # Errors
     /// Damage of a log (1413).
-    pub(crate) fn check(&self) -> Result<()> {
-        self.each(&mut |_| Ok(()))
+    pub(crate) fn check(&self) -> Result<Option<(Timeline, Lsn)>> {
+        let mut end = None;
+        self.each(&mut |group| {
+            end = Some((group.timeline, group.last_lsn()));
+            Ok(())
+        })?;
+        Ok(end)
     }
 
     /// Hands out the groups on the way, in order.

@@ -1,15 +1,13 @@
 //! Rollback: a store goes back to an earlier commit of its own history.
 //!
-//! The newest archive from which logs lead to the point is restored beside the store and brought
+//! The newest archive from which logs lead to the point is restored in a working folder and brought
 //! forward through log archives and the store's own segments, along the way that the store came; where
-//! it is damaged, an older one does. Then the two folders change their names.
+//! it is damaged, an older one does. Then it replaces the store (`engine/replacement`).
 //!
-//! Invariants: the store is locked from the look at where it is to the end; but for that lock nothing
-//! in its folder is written, and it is kept under another name. After a crash between the two renames
-//! of the end the next run puts it back.
+//! Invariants: the store is locked from the look at where it is to the end. It is kept under another
+//! name, and a rollback that fails leaves it where it is.
 
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,12 +17,12 @@ use super::carried::carry;
 use super::point::RestorePoint;
 use crate::archive::{Keys, Progress};
 use crate::destination::Catalogue;
-use crate::disk::atomic::{parent, remove_tree};
 use crate::disk::{Disk, RealDisk};
+use crate::engine::replacement::{self, KeepAs, Replacement, Scope};
 use crate::engine::{History, LOG_DIR, Located, StoreId, locate};
 use crate::error::{Error, ErrorKind, Result, code};
 
-/// What is added to the name of the store that is kept.
+/// What the store that is kept is called, after the name of the store where it can lie beside it.
 const BEFORE: &str = "before-rollback";
 
 /// A rollback of the store in a folder; [`run`](Rollback::run) it.
@@ -47,7 +45,8 @@ type SharedTell = Box<dyn Fn(Progress) -> ControlFlow<()>>;
 pub struct RollbackReport {
     /// The archive that it began with.
     pub archive: PathBuf,
-    /// Where the store is now that was there before.
+    /// Where the store is now that was there before: beside the new one, as `NAME.before-rollback`, or,
+    /// where the system lets no folder be renamed to there, in the folder `set-aside` of the new one.
     pub old: PathBuf,
     /// What was restored.
     pub restored: RestoreReport,
@@ -91,13 +90,12 @@ impl Rollback {
         self
     }
 
-    /// Does it. The store as it was is kept beside the new one; remove it when it is not needed any
-    /// more.
+    /// Does it. The store as it was is kept; remove it when it is not needed any more. A log that lies on
+    /// another disk stays there, and the old one is set aside in its folder.
     ///
     /// # Durability
-    /// When it returns, the store survives a power loss. A crash leaves the old store or the new one
-    /// in the folder, or neither: then both lie beside it, and the next run begins by putting the old
-    /// one back.
+    /// When it returns, the store survives a power loss. After a crash the old store or the new one is
+    /// there; where the crash came between the two, the next opening finishes or undoes it.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where no archive of this history before the point is there;
@@ -108,7 +106,7 @@ impl Rollback {
             let whole = self.disk.canonical(&self.dir);
             self.dir = whole.map_err(|e| Error::io("find the store", &self.dir, e))?;
         }
-        self.put_back()?;
+        replacement::settle(&self.disk, &self.dir)?;
         // What is found holds as long as nobody else can write.
         let Located { store, position, history, lock } = locate(&self.disk, &self.dir)?;
         if self.point.last() >= position.lsn && self.point.allows(position.time) {
@@ -116,89 +114,17 @@ impl Rollback {
                 format!("the store is at LSN {}: there is nothing to roll back", position.lsn);
             return Err(Error::new(ErrorKind::Invalid, why).at(&self.dir));
         }
-        let new = self.beside("rolling-back");
-        remove_tree(&*self.disk, &new)
-            .map_err(|e| Error::io("remove an unfinished rollback", &new, e))?;
+        let replacement = Replacement::begin(&self.disk, &self.dir, &lock)?;
+        let new = replacement.new_store();
         let made = self
             .restore(store, &history, &new)
             .and_then(|made| carry(&*self.disk, &self.dir, &new).map(|()| made));
-        if made.is_err() {
-            // It may be what the disk has no room for.
-            let _left_over = remove_tree(&*self.disk, &new);
-        }
-        let (archive, restored) = made?;
-        let old = self.free_name()?;
-        let swapped = self.rename(&self.dir, &old).and_then(|()| {
-            drop(lock);
-            self.rename(&new, &self.dir)
-        });
-        if let Err(error) = swapped {
-            // What is told to have failed may not lie there as what has not.
-            if self.disk.metadata(&new).is_err() {
-                let _aside = self.disk.rename_new(&self.dir, &new);
-            }
-            let _back = self.disk.rename_new(&old, &self.dir);
-            return Err(error);
-        }
+        // What was built may be what the disk has no room for.
+        let (archive, restored) = made.inspect_err(|_| replacement.cancel())?;
+        let keep = KeepAs { within: BEFORE.to_owned(), beside: Some(format!(".{BEFORE}")) };
+        let old = replacement.put_in_place(Scope::Everything, &keep)?;
+        drop(lock);
         Ok(RollbackReport { archive, old, restored: RestoreReport { dir: self.dir, ..restored } })
-    }
-
-    fn beside(&self, what: &str) -> PathBuf {
-        let mut name = self.dir.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{what}"));
-        self.dir.with_file_name(name)
-    }
-
-    /// A crash between the two renames left the folder without a store.
-    fn put_back(&self) -> Result<()> {
-        if self.disk.metadata(&self.dir).is_ok() {
-            return Ok(());
-        }
-        let unfinished = self.disk.metadata(&self.beside("rolling-back")).is_ok();
-        match self.newest_old()? {
-            Some(number) if unfinished => self.rename(&self.numbered(number), &self.dir),
-            _ => Ok(()),
-        }
-    }
-
-    fn numbered(&self, number: u32) -> PathBuf {
-        match number {
-            1 => self.beside(BEFORE),
-            _ => self.beside(&format!("{BEFORE}-{number}")),
-        }
-    }
-
-    /// The number of the store that was set aside last. Older ones may have been removed, so what
-    /// lies there is listed, and a number is never given again while a later one is taken.
-    fn newest_old(&self) -> Result<Option<u32>> {
-        let above = parent(&self.dir);
-        let names = match self.disk.list(above) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            names => names.map_err(|e| Error::io("list", above, e))?,
-        };
-        let first = self.numbered(1);
-        let first = first.file_name().unwrap_or_default().as_bytes();
-        let number = |path: &PathBuf| {
-            let number = match path.file_name()?.as_bytes().strip_prefix(first)? {
-                [] => 1,
-                rest => std::str::from_utf8(rest.strip_prefix(b"-")?).ok()?.parse().ok()?,
-            };
-            (self.numbered(number).file_name() == path.file_name()).then_some(number)
-        };
-        Ok(names.iter().filter_map(number).max())
-    }
-
-    fn free_name(&self) -> Result<PathBuf> {
-        let next = self.newest_old()?.unwrap_or(0).checked_add(1).ok_or_else(|| {
-            Error::new(ErrorKind::Limit, "there are too many stores of before").at(&self.dir)
-        })?;
-        Ok(self.numbered(next))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.disk.rename_new(from, to).map_err(|e| Error::io("rename a store", from, e))?;
-        let above = parent(to);
-        self.disk.sync_dir(above).map_err(|e| Error::io("sync the folder", above, e))
     }
 
     /// Restores the newest archive from which the logs lead to the point.

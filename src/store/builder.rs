@@ -6,7 +6,7 @@ use super::inner::{Around, Inner, Settings};
 use super::papers;
 use crate::disk::{Disk, RealDisk, this_process};
 use crate::engine::tree::max_key_len;
-use crate::engine::{Durability, Engine, EngineOptions, LogCap, LogCapPolicy};
+use crate::engine::{Durability, Engine, EngineOptions, LogCap, LogCapPolicy, replacement};
 use crate::lock::StoreMode;
 use crate::{ErrorKind, Result};
 use std::fmt;
@@ -186,6 +186,7 @@ impl StoreBuilder {
     pub fn open(self) -> Result<Store> {
         let this = self.named();
         let (disk, path, mut options) = this.prepared();
+        replacement::settle(&disk, &path)?;
         let around = Around::new(&disk, &path);
         options.keep_log_from = around.state.keep_log_from();
         options.on_log_drop = Some(around.on_log_drop(&disk));

@@ -36,6 +36,7 @@ mod p7_log_bounds;
 mod p7_mirror;
 mod p7_partial;
 mod p7_points;
+mod p7_replacement;
 mod p7_restores;
 mod p7_rollback;
 mod p7_vacant;

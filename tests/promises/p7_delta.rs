@@ -29,7 +29,11 @@ fn scene() -> (Scene, Vec<(u64, String)>, PathBuf) {
 }
 
 fn delta(sim: &Arc<SimDisk>, archive: &Path) -> Result<RestoreReport> {
-    Archive::open_on(sim.clone(), archive)?.restore("/inventory").delta(true).run()
+    Archive::open_on(sim.clone(), archive)?
+        .restore("/inventory")
+        .delta(true)
+        .discard_newer(true)
+        .run()
 }
 
 fn assert_is(sim: &Arc<SimDisk>, expected: &[(u64, String)]) {
@@ -50,7 +54,7 @@ fn a_delta_restore_keeps_what_is_right_and_sets_the_old_log_aside() {
     let web = b"body {}".len() as u64;
     assert!(report.kept_bytes > len / 3, "{report:?}");
     assert!(report.bytes > web && report.kept_bytes < len, "{report:?}");
-    assert!(!sim.list(Path::new("/inventory/log.before-restore")).unwrap().is_empty());
+    assert!(!sim.list(Path::new("/inventory/set-aside/before-restore/log")).unwrap().is_empty());
     assert_eq!(read_file(sim, Path::new("/inventory/attachments/web/a.css")), b"body {}");
     // It is the very file that a restore into a new folder makes.
     scene.archive(&archive).restore("/copy").run().unwrap();
@@ -61,7 +65,7 @@ fn a_delta_restore_keeps_what_is_right_and_sets_the_old_log_aside() {
     let again = delta(sim, &archive).unwrap();
     assert!(again.bytes < report.bytes);
     assert_is(sim, &expected);
-    assert!(sim.metadata(Path::new("/inventory/attachments.before-restore")).is_ok());
+    assert!(sim.metadata(Path::new("/inventory/set-aside/before-restore-2/attachments")).is_ok());
 }
 
 type Records = Vec<(u64, String)>;
@@ -88,7 +92,7 @@ const ELSEWHERE: &str = "/fast/log";
 
 fn delta_with_log(sim: &Arc<SimDisk>, archive: &Path, log: &Path) -> Result<RestoreReport> {
     let archive = Archive::open_on(sim.clone(), archive)?;
-    archive.restore("/inventory").delta(true).log(log).run()
+    archive.restore("/inventory").delta(true).discard_newer(true).log(log).run()
 }
 
 #[test]
@@ -265,15 +269,26 @@ fn a_delta_restore_that_crashes_anywhere_is_finished_by_the_next() {
 }
 
 #[test]
-fn a_delta_restore_that_is_stopped_says_that_it_has_to_be_run_again() {
+fn a_delta_restore_that_is_stopped_leaves_the_store_or_says_that_it_has_to_be_run_again() {
     let (scene, expected, path) = scene();
+    let old = all(&scene.store);
     scene.store.close().unwrap();
     let archive = scene.archive(&path);
-    let restore = archive.restore("/inventory").delta(true).on_progress(|progress| {
-        if progress.done > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    let error = restore.run().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Stopped, 1406));
+    let stop_at = |done: u64| {
+        let restore = archive.restore("/inventory").delta(true).discard_newer(true);
+        let restore = restore.on_progress(move |progress| {
+            if progress.done >= done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let error = restore.run().unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Stopped, 1406));
+        error
+    };
+    // While nothing but the attachment is unpacked, the store is as it was.
+    stop_at(1);
+    let store = open(&scene.sim, "/inventory").unwrap();
+    assert!(all(&store) == old);
+    store.close().unwrap();
+    let error = stop_at(4096);
     assert!(error.advice().is_some_and(|advice| advice.contains("again")), "{error}");
     assert_eq!(open(&scene.sim, "/inventory").unwrap_err().kind(), ErrorKind::NotFound);
     delta(&scene.sim, &path).unwrap();
@@ -294,8 +309,55 @@ fn a_delta_restore_that_fails_is_finished_by_the_next() {
             sim.heal();
             delta(&sim, &archive).unwrap();
             assert_is(&sim, &expected);
-            assert!(sim.metadata(Path::new("/inventory/restoring")).is_err());
+            assert!(sim.metadata(Path::new("/inventory/replacement")).is_err());
         }
         assert!(failed > 0, "{call:?}");
     }
+}
+
+/// Which commits go is told before, and nothing goes that nobody agreed to.
+#[test]
+fn a_delta_restore_throws_newer_commits_away_only_where_it_is_told_to() {
+    let (scene, expected, archive) = scene();
+    let (lsn, old) = (scene.store.lsn(), all(&scene.store));
+    scene.store.close().unwrap();
+    let sim = &scene.sim;
+    let opened = scene.archive(&archive);
+    let from = opened.header().lsn;
+    let restore = || opened.restore("/inventory").delta(true);
+    let gone = restore().plan().unwrap().discards.unwrap();
+    assert_eq!((gone.after, gone.last), (Some(from), Some(lsn)));
+    let before = files(sim, "/");
+    let error = restore().run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let told = format!("commits {} to {lsn}", from + 1);
+    assert!(error.message().contains(&told), "{error}");
+    assert!(error.advice().is_some_and(|advice| advice.contains("discard_newer")), "{error}");
+    let mut after = files(sim, "/");
+    let lock = Path::new("/inventory/lock");
+    after.insert(lock.to_path_buf(), before[lock].clone());
+    assert!(after == before, "nothing was touched");
+    let store = open(sim, "/inventory").unwrap();
+    assert!(all(&store) == old);
+    store.close().unwrap();
+    let report = restore().discard_newer(true).run().unwrap();
+    assert_eq!(report.discarded, Some(gone));
+    assert_is(sim, &expected);
+    // The store has made a commit of its own since: that is one more that would go.
+    let error = restore().run().unwrap_err();
+    assert!(error.message().contains(&format!("has commit {}", from + 1)), "{error}");
+    // An older copy of the same history loses nothing, and nobody has to agree.
+    let first = Path::new(TO).join("inventory[0001].tar.zst");
+    scene.archive(&first).restore("/older").run().unwrap();
+    let report = opened.restore("/older").delta(true).run().unwrap();
+    assert_eq!((report.discarded, report.lsn), (None, from));
+    // Of a damaged copy nobody knows.
+    let data = read_file(sim, Path::new("/older/store.data"));
+    for page in (2 * 4096..data.len() as u64).step_by(4096) {
+        sim.corrupt("/older/store.data", page, 1).unwrap();
+    }
+    let gone = opened.restore("/older").delta(true).plan().unwrap().discards.unwrap();
+    assert_eq!((gone.after, gone.last), (None, None));
+    opened.restore("/older").delta(true).discard_newer(true).run().unwrap();
+    assert!(all(&open(sim, "/older").unwrap()) == expected);
 }

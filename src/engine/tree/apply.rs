@@ -224,7 +224,7 @@ impl Pass<'_, '_> {
     fn make_page(&mut self, level: usize, cut: Cut) -> Result<()> {
         let builder = &mut self.levels[level];
         let mut low = Vec::new();
-        let pointer = self.writer.add_page(|out| {
+        let pointer = self.writer.add_page(self.table, |out| {
             let (bound, runs) = builder.fill(cut, out);
             low = bound;
             runs

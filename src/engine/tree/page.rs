@@ -6,8 +6,10 @@
 //! 2   u16  n, the number of entries
 //! 4   u16  length of the prefix that all keys of the page share (inner: all but the first)
 //! 6   u16  flags: bit 0, an entry at or below this page refers to a run
-//! 8   8 bytes of zeros
-//! 16  n x u32       heads: the first four bytes of each key after the prefix, padded with zeros,
+//! 8   u32  number of the table (0: the catalogue)
+//! 12  u32  CRC32C of the page with zeros here
+//! 16  u64  birth: number of the checkpoint that wrote the page
+//! 24  n x u32       heads: the first four bytes of each key after the prefix, padded with zeros,
 //!                   as a number that compares like them
 //!     n x 16 bytes  inner only: pointers to the children
 //!     (n+1) x u16   where each cell begins; the last is where the last one ends
@@ -18,6 +20,9 @@
 //! page's cell is a separator: child `i` holds the keys from separator `i` up to, but without,
 //! separator `i+1`. The first separator is empty: the bound comes from the page above.
 //!
+//! The parent's checksum covers the whole page, and is the one that readers check. The page's own, with
+//! table and birth, lets [`Stamp::of`] find a page whose parent is lost.
+//!
 //! The heads make a search touch one or two cache lines before it touches the one key it is after.
 //!
 //! Pages are read from a map, which can change under us when the medium rots after the page was
@@ -27,7 +32,7 @@
 use super::pointer::{POINTER_LEN, Pointer, RUN_LEN, RunRef};
 
 /// Bytes before the heads.
-pub(crate) const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 24;
 /// Bytes that a leaf entry takes beside its key and value.
 pub(crate) const LEAF_ENTRY: usize = 4 + 2 + 2;
 /// Bytes that an inner entry takes beside its separator.
@@ -40,6 +45,43 @@ pub(crate) const MAX_LEVEL: u8 = 20;
 pub(crate) const KIND_LEAF: u8 = 1;
 pub(crate) const KIND_INNER: u8 = 2;
 pub(crate) const FLAG_RUNS: u16 = 1;
+
+const TABLE: usize = 8;
+const OWN_CRC: usize = 12;
+const BIRTH: usize = 16;
+
+/// What a page says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// The table that it is of; 0 for the catalogue.
+    pub(crate) table: u32,
+    /// Number of the checkpoint that wrote it.
+    pub(crate) birth: u64,
+}
+
+impl Stamp {
+    /// Writes it into a page that is complete but for this.
+    pub(crate) fn put(self, page: &mut [u8]) {
+        page[TABLE..OWN_CRC].copy_from_slice(&self.table.to_le_bytes());
+        page[OWN_CRC..BIRTH].fill(0);
+        page[BIRTH..HEADER].copy_from_slice(&self.birth.to_le_bytes());
+        let crc = crc32c::crc32c(page);
+        page[OWN_CRC..BIRTH].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// What the page says, believed without a look at its checksum.
+    pub(crate) fn read(page: &[u8]) -> Stamp {
+        Stamp { table: u32_at(page, TABLE), birth: u64_at(page, BIRTH) }
+    }
+
+    /// What a page says whose own checksum is right.
+    pub(crate) fn of(page: &[u8]) -> Option<Stamp> {
+        let crc = crc32c::crc32c(&page[..OWN_CRC]);
+        let crc = crc32c::crc32c_append(crc, &[0; BIRTH - OWN_CRC]);
+        let crc = crc32c::crc32c_append(crc, &page[BIRTH..]);
+        (crc == u32_at(page, OWN_CRC)).then(|| Stamp::read(page))
+    }
+}
 
 /// Bytes of a page that entries can fill.
 pub(crate) const fn capacity(page_size: usize) -> usize {

@@ -9,7 +9,7 @@
 use super::act::{Built, rewrite_catalogue};
 use super::checkpoint::{Checkpoint, TableEntry};
 use super::free::{Extent, Space};
-use super::page::{LeafValue, MAX_LEVEL, Node};
+use super::page::{LeafValue, MAX_LEVEL, Node, Stamp};
 use super::pointer::{Pointer, RunRef};
 use super::run::Shape;
 use super::source::{Mapped, PageSource, run_fits};
@@ -122,7 +122,8 @@ impl Relocation<'_, '_> {
             return Ok(None);
         }
         self.writer.free(pointer.page, 1, pointer.birth);
-        let new = self.writer.add_page(|out| {
+        let table = Stamp::read(page).table;
+        let new = self.writer.add_page(table, |out| {
             out.copy_from_slice(page);
             for (place, bytes) in &patches {
                 out[*place..][..bytes.len()].copy_from_slice(bytes);

@@ -12,7 +12,7 @@ use super::act::MOST_DEFINITION;
 use super::checkpoint::Checkpoint;
 use super::free::{FIRST_PAGE, PageSet};
 use super::meta::{Fault, Meta, Metas};
-use super::page::{LeafValue, MAX_LEVEL, Node, u32_at};
+use super::page::{LeafValue, MAX_LEVEL, Node, Stamp, u32_at};
 use super::pointer::{Pointer, ROOT_LEN, RunRef, TableRoot};
 use super::source::{PageSource, Reader};
 use super::space::ListRef;
@@ -264,6 +264,9 @@ impl Check<'_> {
             return Ok(0);
         }
         let Some(node) = Node::new(&page, bounds.level) else { return Ok(0) };
+        if Stamp::of(&page).is_none_or(|stamp| stamp.birth != pointer.birth) {
+            self.note(pointer.page, "it does not say of itself what its parent says of it");
+        }
         if node.holds_runs() != pointer.holds_runs {
             self.note(pointer.page, "its parent is wrong about big values below it");
         }

@@ -6,9 +6,11 @@
 use super::file::{DataFile, WriterState};
 use super::free::{Extent, FIRST_PAGE, Space};
 use super::meta::Meta;
+use super::page::Stamp;
 use super::pointer::{BIRTH_LIMIT, PAGE_LIMIT, Pointer, RunRef};
 use super::run::{Shape, seal};
 use super::source::{corrupt_page, run_fits};
+use crate::engine::TableId;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that are collected before they are written.
@@ -149,12 +151,17 @@ impl<'f> PageWriter<'f> {
         Ok(crc32c::crc32c(out))
     }
 
-    /// Takes and writes a page. `fill` tells whether it holds runs.
-    pub(crate) fn add_page(&mut self, fill: impl FnOnce(&mut [u8]) -> bool) -> Result<Pointer> {
+    /// Takes and writes a page of `table`. `fill` tells whether it holds runs.
+    pub(crate) fn add_page(
+        &mut self,
+        table: TableId,
+        fill: impl FnOnce(&mut [u8]) -> bool,
+    ) -> Result<Pointer> {
         let page = self.take_page()?;
         let birth = self.number;
         let out = self.room(page, 1)?;
         let holds_runs = fill(out);
+        Stamp { table, birth }.put(out);
         Ok(Pointer { page, birth, crc: crc32c::crc32c(out), holds_runs })
     }
 
