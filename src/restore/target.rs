@@ -161,11 +161,6 @@ impl Target {
         }
     }
 
-    /// Where the store will be.
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Where an entry goes. The papers of the archive are kept, out of the store's way.
     fn place(&self, entry: &Entry) -> PathBuf {
         let path = entry.meta.path.as_path();

@@ -22,6 +22,7 @@
 //! Invariant: whoever calls anything but [`settle`] and [`refuse_unfinished`] holds the lock of the
 //! store's folder.
 
+mod access;
 mod intent;
 mod moves;
 mod names;
@@ -154,7 +155,9 @@ impl Replacement {
             return Ok(());
         }
         let disk = &*self.disk;
-        let mut new = self.new_names().inspect_err(|_| self.cancel())?;
+        let new = access::give_access(disk, &self.dir, &self.new_store());
+        let new = new.and_then(|()| self.new_names());
+        let mut new = new.inspect_err(|_| self.cancel())?;
         new.extend([DATA_FILE, LOG_DIR].iter().chain(others).map(|name| (*name).to_owned()));
         new.sort_unstable();
         new.dedup();

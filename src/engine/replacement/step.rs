@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::access::give_folder_access;
 use super::intent::{Intent, State, is_reserved};
 use super::moves::{Moves, is_immovable, kind};
 use super::names::name_beside;
@@ -29,6 +30,7 @@ impl Steps<'_> {
             return Err(Error::new(ErrorKind::Exists, message).at(&kept));
         }
         moves.make_folder(&kept)?;
+        give_folder_access(self.disk, self.dir, &kept)?;
         let names =
             self.disk.list(self.dir).map_err(|e| Error::io("list the store", self.dir, e))?;
         for name in names {
