@@ -60,7 +60,10 @@ impl<'d> Moves<'d> {
                 }
                 Some(EntryKind::File) if is_taken(&error) => self.drop_copied(&from, &to)?,
                 Some(EntryKind::File) if error.kind() == io::ErrorKind::CrossesDevices => {
-                    self.copy(&from, &to)?;
+                    match kind(self.disk, &to)? {
+                        Some(_) => self.drop_copied(&from, &to)?,
+                        None => self.copy(&from, &to)?,
+                    }
                 }
                 Some(_) => return Err(failed(error)),
             }
