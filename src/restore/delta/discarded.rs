@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Commits of the store in the folder that the restored store does not have.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct DiscardedCommits {
     /// The last commit that both have; `None` where the histories do not say.
     pub after: Option<Lsn>,
