@@ -96,7 +96,12 @@ impl Machine {
         if !delta {
             self.dir = format!("/restored-{}", self.round);
         }
-        archive(&self.sim, &path).restore(&self.dir).delta(delta).discard_newer(delta).run().unwrap();
+        archive(&self.sim, &path)
+            .restore(&self.dir)
+            .delta(delta)
+            .discard_newer(delta)
+            .run()
+            .unwrap();
         self.model = model;
         self.store = open(&self.sim, &self.dir).unwrap();
     }
