@@ -1,8 +1,9 @@
 //! A backup whose process ended while it was made: killed, out of memory, a power cut.
 //!
 //! Nobody was left to report it. So the state of the regime names the backup that runs, from before it
-//! begins until its end is recorded; whoever opens the store and finds one there reports that it failed
-//! (2030), in journal, history and as the last backup. An archive that had its name already is whole: then
+//! begins until its end is recorded; the next opening reports that it failed (2030), in journal, history and
+//! as the last backup; where that opening only answers a question or does one thing, as those of the
+//! command line, the next backup does. An archive that had its name already is whole: then
 //! only its record is missing, which the journal says.
 
 use std::sync::Arc;
@@ -23,13 +24,15 @@ impl Core {
             origin: order.origin,
             destination: order.plan.destination.clone(),
             set: order.plan.set.clone(),
+            is_own: true,
         };
         self.remember(|state| state.running = Some(running));
     }
 
     /// Reports a backup that ran when the process that had the store open ended.
     pub(super) fn report_interrupted(&self) {
-        let Some(running) = self.desk.lock().state.running.clone() else { return };
+        let running = self.desk.lock().state.running.clone().filter(|running| !running.is_own);
+        let Some(running) = running else { return };
         if self.has_archive(&running) {
             self.remember(|state| state.running = None);
             let message = format!(

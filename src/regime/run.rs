@@ -132,6 +132,7 @@ impl Preparation for Prepared {
 
     fn clear(&mut self, number: u32) {
         let (core, plan) = (&self.core, &self.order.plan);
+        core.report_interrupted();
         core.remember_running(&self.order, number);
         core.books(|books| books.began(&self.order, number));
         if plan.erase_before {

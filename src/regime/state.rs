@@ -84,6 +84,9 @@ pub(crate) struct RunningBackup {
     pub(crate) origin: Origin,
     pub(crate) destination: PathBuf,
     pub(crate) set: String,
+    /// Whether it was begun since the store was opened: then its end is still to be recorded.
+    #[serde(skip)]
+    pub(crate) is_own: bool,
 }
 
 /// What is known of the last automatic restore. Restores that a person made are not counted.

@@ -78,7 +78,7 @@ fn a_partial_backup_has_an_exit_code_of_its_own() {
 }
 
 #[test]
-fn a_backup_that_is_killed_is_reported_by_the_next_command_that_opens_the_store() {
+fn a_backup_that_is_killed_is_reported_by_the_next_one() {
     let shop = Shop::new();
     let rows: String = (0..40_000).map(|row| format!("{row},{:x}\n", row * 7_919)).collect();
     shop.done(&["import", "s", "t", shop.file("in.csv", format!("id,x\n{rows}")), "--key", "id"]);
@@ -97,10 +97,12 @@ fn a_backup_that_is_killed_is_reported_by_the_next_command_that_opens_the_store(
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let coverage = shop.json(&["coverage", "s"]);
-    assert_eq!(coverage["last_backup"]["code"], json!(2030), "{coverage}");
+    assert_eq!(shop.json(&["backup", "s"])["status"], json!("complete"));
     assert!(shop.done(&["journal", "s", "--errors"]).contains("[2030]"));
     let history = shop.json(&["history", "s"]);
-    assert_eq!(history["operations"][0]["code"], json!(2030), "{history}");
-    assert_eq!(shop.json(&["backup", "s"])["status"], json!("complete"));
+    let codes = history["operations"].as_array().unwrap().iter();
+    let codes: Vec<i64> = codes.map(|operation| operation["code"].as_i64().unwrap()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 2030).count(), 1, "{history}");
+    shop.done(&["backup", "s"]);
+    assert_eq!(shop.done(&["journal", "s", "--errors"]).matches("[2030]").count(), 1);
 }
