@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::storage::Storage;
 use crate::archive::{ArchiveFile, ArchiveKind, ArchiveName, Files, Keys, Listed};
 use crate::engine::{ANCESTRY_FILE, Ancestry, StoreId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{BackupHeader, BackupKind, BackupResults, LogHeader};
 
 /// An archive that lies in a destination, by its name.
@@ -96,10 +96,21 @@ impl StoredArchive {
         let files = Files::listed(&self.listed, self.parity.clone());
         let opened = ArchiveFile::open_files(&*self.storage, &files, &self.keys);
         self.described.get_or_init(|| {
-            let file = opened.clone()?;
+            let file = opened.clone().map_err(|error| self.numbered(error))?;
             self.describe(&file)
         });
         opened
+    }
+
+    /// Damage and absence of an archive have numbers of their own.
+    fn numbered(&self, error: Error) -> Error {
+        match (error.kind(), self.is_log()) {
+            (ErrorKind::Corrupt, false) => error.with_code(code::CHECK),
+            (ErrorKind::Corrupt, true) => error.with_code(code::LOG_CHECK),
+            (ErrorKind::NotFound, false) => error.with_code(code::ARCHIVE_MISSING),
+            (ErrorKind::NotFound, true) => error.with_code(code::LOG_ARCHIVE_MISSING),
+            _ => error,
+        }
     }
 
     fn describe(&self, file: &ArchiveFile) -> Result<Described> {
