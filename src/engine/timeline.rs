@@ -25,6 +25,8 @@
 mod file;
 mod history;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

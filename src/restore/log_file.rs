@@ -309,11 +309,13 @@ impl LogFile {
 }
 
 /// Where one segment says that it follows another one by number, it must name its closing checksum.
-/// Applied segments are another store's history cut anew, whose numbers mean nothing here.
+/// Applied segments are another store's history cut anew, whose numbers mean nothing here; and so may be
+/// what stands before a new timeline.
 pub(crate) fn check_chain(before: &Segment, chain: u32, segment: &Segment) -> Result<()> {
     let Some(prev) = segment.header().prev else { return Ok(()) };
     let follows = prev.number == before.header().number
         && prev.lsn == before.last()
+        && segment.header().timeline.id == before.header().timeline.id
         && !segment.header().applied
         && !before.header().applied;
     if follows && prev.chain != chain {
