@@ -98,12 +98,13 @@ pub(crate) mod destination;
 pub mod disk;
 pub(crate) mod engine;
 mod error;
+pub(crate) mod json_budget;
 pub mod lock;
 pub mod regime;
 mod restore;
 mod store;
 
-pub use archive::{ArchiveRepair, Compression, Keys, Level, Promise, Recipients};
+pub use archive::{ArchiveRepair, Compression, Keys, Level, Promise, ReadRepair, Recipients};
 pub use backup::{
     BackupBuilder, BackupHandle, BackupReport, BackupStart, LogArchiveReport, ParticipantReport,
     Progress, SavedFile, Stage, Together, TogetherHandle, backup_together,
@@ -120,7 +121,8 @@ pub use restore::{
     Archive, ChainCheck, ChainLink, DiscardedCommits, FollowEvent, Follower, IntegrateOptions,
     IntegrationReport, LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment,
     PlannedLog, Repair, Repaired, RestoreBuilder, RestorePlan, RestorePoint, RestoreReport,
-    Rollback, RollbackReport, StoreCheck, Strictness, TableCopy, verify_store, verify_store_with,
+    Rollback, RollbackReport, StoreCheck, Strictness, TableCopy, verify_store, verify_store_on,
+    verify_store_with,
 };
 pub use store::{
     AsKey, AsPrefix, AttachmentPaper, Background, BackupHeader, BackupKind, BackupResults,

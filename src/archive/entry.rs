@@ -21,6 +21,11 @@ pub const MAX_PATH: usize = 4096;
 /// The longest header or manifest, in bytes.
 pub const MAX_JSON: u64 = 64 << 20;
 
+/// The most values in a header or a manifest, beside the entries that the manifest lists.
+pub(crate) const MAX_JSON_VALUES: u64 = 4 << 20;
+/// Values in a manifest for each entry that it lists, at most.
+pub(crate) const JSON_VALUES_OF_ENTRY: u64 = 32;
+
 /// The name of the first entry.
 pub const HEADER_NAME: &str = "header.json";
 /// The name of the last entry.

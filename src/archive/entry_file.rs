@@ -82,9 +82,15 @@ impl Shard {
         number: usize,
         content: &mut Vec<u8>,
     ) -> Result<()> {
-        let (file, path) = (&*archive.file, &archive.path);
-        let len = frames::read_packed(file, path, &archive.map, number, &mut self.packed)?;
-        frames::decode(&mut self.decoder, path, number, &self.packed, len, content)
+        let mut read = |file: &dyn File| {
+            let (path, packed) = (&archive.path, &mut self.packed);
+            let len = frames::read_packed(file, path, &archive.map, number, packed)?;
+            frames::decode(&mut self.decoder, path, number, packed, len, content)
+        };
+        match (read(&*archive.file), &archive.repaired) {
+            (Err(error), Some(repaired)) => read(&**repaired).map_err(|_| error),
+            (read, _) => read,
+        }
     }
 }
 

@@ -236,6 +236,16 @@ fn check_header(frame: &[u8], content: usize) -> Result<(), FrameError> {
     }
 }
 
+/// The length of the frame that `bytes` begin with and that of its content, as it states them, where
+/// it is one that is read here.
+pub(crate) fn sizes(bytes: &[u8]) -> Option<(usize, usize)> {
+    let packed = zstd_safe::find_frame_compressed_size(bytes).ok()?;
+    let content = zstd_safe::get_frame_content_size(bytes).ok()??;
+    let content = usize::try_from(content).ok().filter(|content| *content <= MAX_CONTENT)?;
+    check_header(bytes.get(..packed)?, content).ok()?;
+    Some((packed, content))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

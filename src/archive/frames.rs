@@ -13,18 +13,36 @@ pub(crate) struct FrameReader<'a> {
     file: &'a dyn File,
     pub(crate) path: &'a Path,
     pub(crate) map: &'a FrameMap,
+    /// The same frames as parity repairs them.
+    repaired: Option<&'a dyn File>,
     decoder: FrameDecoder,
     packed: Vec<u8>,
 }
 
 impl<'a> FrameReader<'a> {
     pub(crate) fn new(file: &'a dyn File, path: &'a Path, map: &'a FrameMap) -> Result<Self> {
-        Ok(FrameReader { file, path, map, decoder: new_decoder(path)?, packed: Vec::new() })
+        let (decoder, repaired) = (new_decoder(path)?, None);
+        Ok(FrameReader { file, path, map, repaired, decoder, packed: Vec::new() })
+    }
+
+    /// Reads of `repaired` what is damaged in its own file.
+    pub(crate) fn or_repaired(self, repaired: Option<&'a dyn File>) -> Self {
+        FrameReader { repaired, ..self }
     }
 
     /// Unpacks frame `number`, which there must be, into `out`.
     pub(crate) fn read(&mut self, number: usize, out: &mut Vec<u8>) -> Result<()> {
-        let content = read_packed(self.file, self.path, self.map, number, &mut self.packed)?;
+        let read = self.read_from(self.file, number, out);
+        match (read, self.repaired) {
+            (Err(error), Some(repaired)) => {
+                self.read_from(repaired, number, out).map_err(|_| error)
+            }
+            (read, _) => read,
+        }
+    }
+
+    fn read_from(&mut self, file: &dyn File, number: usize, out: &mut Vec<u8>) -> Result<()> {
+        let content = read_packed(file, self.path, self.map, number, &mut self.packed)?;
         decode(&mut self.decoder, self.path, number, &self.packed, content, out)
     }
 

@@ -137,6 +137,17 @@ impl Files {
         }
     }
 
+    /// The same archive, with the file number `index`, from 0, at `path`.
+    pub(crate) fn with(mut self, index: usize, path: &Path) -> Files {
+        match &mut self.body {
+            Body::One(own) => *own = path.to_path_buf(),
+            Body::Segments { found, .. } => {
+                found.insert(index as u32 + 1, path.to_path_buf());
+            }
+        }
+        self
+    }
+
     /// Where its first file lies.
     pub(crate) fn first(&self) -> PathBuf {
         self.path(0)

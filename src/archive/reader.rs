@@ -10,15 +10,15 @@
 //! It reads any [`File`]: one on the disk, or one that is put together from others: segments are
 //! joined, parity mends what is damaged, encryption is opened, in this order.
 
-use super::crypt;
 use super::digest::{Digest, Place};
 use super::entry::{EntryMeta, Header, Manifest};
 use super::frame;
 use super::frames::{FrameReader, read_failed};
-use super::keys::{AGE_MAGIC, Keys};
+use super::keys::Keys;
 use super::names::ArchiveName;
-use super::parity::{Guard, Parity, Promise};
+use super::parity::{Guard, Parity, Promise, RepairCount};
 use super::parts::{Files, Joined, MIXED_UP, is_damage};
+use super::proof;
 use super::seal::{self, FrameMap, TableError};
 use super::source::OpenFiles;
 use super::walk::Walk;
@@ -40,7 +40,11 @@ pub struct Entry {
 
 /// A finished archive, open for reading. Its methods may be called by several threads at once.
 pub struct ArchiveFile {
+    /// The frames as they lie; through parity where the archive cannot be opened without.
     pub(crate) file: Arc<dyn File>,
+    /// The frames as parity repairs them: where a frame of `file` is damaged it is read from here. What
+    /// is whole as it lies is never asked of the parity, which may be that of another archive.
+    pub(crate) repaired: Option<Arc<dyn File>>,
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
     pub(crate) map: FrameMap,
@@ -63,9 +67,9 @@ pub(crate) struct Below {
     /// Why the parity is of no use, where it is there.
     pub(crate) parity_problem: Option<Error>,
     /// Whether the frames are encrypted.
-    encrypted: bool,
+    pub(crate) encrypted: bool,
     /// Whether there are segments, which can be mixed up.
-    in_segments: bool,
+    pub(crate) in_segments: bool,
 }
 
 impl ArchiveFile {
@@ -88,34 +92,32 @@ impl ArchiveFile {
         files: &Files,
         keys: &Keys,
     ) -> Result<Arc<ArchiveFile>> {
-        let parity = files.parity.as_ref().map(|path| Parity::open(source, path));
         let in_segments = files.in_segments();
-        let (guarded, parity_problem) = match parity {
-            None => (None, None),
-            Some(Err(error)) if !is_damage(&error) => return Err(error),
-            Some(Err(error)) => (None, Some(error)),
-            Some(Ok(parity)) => {
-                let archive = Joined::with_lengths(source, files, parity.header.lengths())?;
-                let archive = Arc::new(archive);
-                let guard = Some(Arc::new(Guard::new(archive.clone(), parity)));
-                let archive = Some(archive);
-                let below = Below { archive, guard, in_segments, ..Below::default() };
-                match ArchiveFile::open_below(below, &files.first(), keys) {
-                    Err(error) if is_damage(&error) => (Some(error), None),
-                    opened => return opened,
-                }
-            }
+        let path = files.first();
+        let plain = |parity_problem| {
+            Joined::strict(source, files).and_then(|archive| {
+                let archive = Some(Arc::new(archive));
+                let below = Below { archive, parity_problem, in_segments, ..Below::default() };
+                ArchiveFile::open_below(below, &path, keys)
+            })
         };
+        let parity = match files.parity.as_ref().map(|path| Parity::open(source, path)) {
+            None => return plain(None),
+            Some(Err(error)) if !is_damage(&error) => return Err(error),
+            Some(Err(error)) => return plain(Some(error)),
+            Some(Ok(parity)) => parity,
+        };
+        let as_it_lies = plain(None);
+        let guarded =
+            guarded(source, files, parity, in_segments).and_then(|below| match &as_it_lies {
+                Ok(archive) => archive.behind(below, keys),
+                Err(error) if !is_damage(error) => Err(error.clone()),
+                Err(_) => opened_by_parity(source, files, below, keys),
+            });
         // Without its parity, or in spite of it: it may belong to another archive.
-        let plain = Joined::strict(source, files).and_then(|archive| {
-            let archive = Some(Arc::new(archive));
-            let problem = guarded.clone().or(parity_problem);
-            let below = Below { archive, parity_problem: problem, in_segments, ..Below::default() };
-            ArchiveFile::open_below(below, &files.first(), keys)
-        });
-        match (plain, guarded) {
-            (Err(_), Some(guarded)) => Err(guarded),
-            (opened, _) => opened,
+        match (guarded, as_it_lies) {
+            (Err(problem), Ok(_)) if is_damage(&problem) => plain(Some(problem)),
+            (guarded, _) => guarded,
         }
     }
 
@@ -127,20 +129,39 @@ impl ArchiveFile {
         ArchiveFile::open_over(file, path, Below::default())
     }
 
-    fn open_below(mut below: Below, path: &Path, keys: &Keys) -> Result<Arc<ArchiveFile>> {
-        let file: Arc<dyn File> = match (&below.guard, &below.archive) {
-            (Some(guard), _) => guard.clone(),
-            (None, Some(archive)) => archive.clone(),
-            (None, None) => return Err(Error::new(ErrorKind::NotFound, "no file").at(path)),
-        };
-        let mut magic = [0; AGE_MAGIC.len()];
-        let len = file.len().map_err(|cause| Error::io("measure", path, cause))?;
-        if len >= magic.len() as u64 {
-            file.read_exact_at(&mut magic, 0).map_err(|cause| read_failed(path, cause))?;
-        }
-        below.encrypted = magic == AGE_MAGIC;
-        let file = if below.encrypted { crypt::decrypt(file, keys, path)? } else { file };
+    pub(crate) fn open_below(
+        mut below: Below,
+        path: &Path,
+        keys: &Keys,
+    ) -> Result<Arc<ArchiveFile>> {
+        let raw = below.raw().ok_or_else(|| Error::new(ErrorKind::NotFound, "no file").at(path))?;
+        below.encrypted = proof::is_encrypted(&*raw, path)?;
+        let file = proof::frames_of(raw, keys, path)?;
         ArchiveFile::open_over(file, path, below)
+    }
+
+    /// The same archive, with its parity for what is damaged.
+    fn behind(&self, mut below: Below, keys: &Keys) -> Result<Arc<ArchiveFile>> {
+        let raw = below.raw().unwrap_or_else(|| self.file.clone());
+        let repaired = proof::frames_of(raw, keys, &self.path)?;
+        let (bytes, map, seal) = read_end(&*repaired, &self.path)?;
+        if (bytes, seal) != (self.bytes, self.seal) || map != self.map {
+            return Err(below.foreign("the archive has another seal"));
+        }
+        below.encrypted = self.below.encrypted;
+        Ok(Arc::new(ArchiveFile {
+            path: self.path.clone(),
+            bytes,
+            seal,
+            frame_bytes: self.frame_bytes,
+            below,
+            header: self.header.clone(),
+            manifest: self.manifest.clone(),
+            entries: self.entries.clone(),
+            map,
+            repaired: Some(repaired),
+            file: self.file.clone(),
+        }))
     }
 
     fn open_over(file: Arc<dyn File>, path: &Path, below: Below) -> Result<Arc<ArchiveFile>> {
@@ -158,6 +179,7 @@ impl ArchiveFile {
             manifest: contents.manifest,
             entries: contents.entries,
             map,
+            repaired: None,
             file,
         }))
     }
@@ -207,6 +229,11 @@ impl ArchiveFile {
         self.below.guard.as_ref().map(|guard| guard.parity.header.geometry.promise())
     }
 
+    /// Counts the blocks that its parity repairs while it is read; `None` without parity.
+    pub(crate) fn repairs(&self) -> Option<Arc<RepairCount>> {
+        self.below.guard.as_ref().map(|guard| guard.repairs())
+    }
+
     /// The file that byte `offset` of the frames lies in.
     pub(crate) fn path_at(&self, offset: u64) -> &Path {
         let Some(archive) = &self.below.archive else { return &self.path };
@@ -243,7 +270,7 @@ impl ArchiveFile {
             let message = format!("{:?} has {} bytes", entry.meta.path, entry.meta.size);
             return Err(Error::new(ErrorKind::Limit, message).at(&self.path));
         }
-        let mut frames = FrameReader::new(&*self.file, &self.path, &self.map)?;
+        let mut frames = self.frames()?;
         let mut out = Vec::new();
         let mut content = Vec::new();
         for (number, _) in self.frames_of(entry) {
@@ -254,6 +281,12 @@ impl ArchiveFile {
             true => Ok(out),
             false => Err(self.not_as_listed(entry)),
         }
+    }
+
+    /// Reads single frames, through parity where they are damaged.
+    pub(crate) fn frames(&self) -> Result<FrameReader<'_>> {
+        let frames = FrameReader::new(&*self.file, &self.path, &self.map)?;
+        Ok(frames.or_repaired(self.repaired.as_deref()))
     }
 
     /// The frames of an entry's content and where they lie in it.
@@ -272,7 +305,54 @@ impl ArchiveFile {
     }
 }
 
+/// What lies below the frames where the archive is read through `parity`.
+fn guarded<S: OpenFiles + ?Sized>(
+    source: &S,
+    files: &Files,
+    parity: Parity,
+    in_segments: bool,
+) -> Result<Below> {
+    let archive = Arc::new(Joined::with_lengths(source, files, parity.header.lengths())?);
+    let guard = Some(Arc::new(Guard::new(archive.clone(), parity)));
+    Ok(Below { archive: Some(archive), guard, in_segments, ..Below::default() })
+}
+
+/// Opens what cannot be opened as it lies. What is left of it must not say that it is another archive
+/// than its parity makes of it.
+fn opened_by_parity<S: OpenFiles + ?Sized>(
+    source: &S,
+    files: &Files,
+    below: Below,
+    keys: &Keys,
+) -> Result<Arc<ArchiveFile>> {
+    let archive = ArchiveFile::open_below(below, &files.first(), keys)?;
+    let (Some(joined), Some(guard)) = (&archive.below.archive, &archive.below.guard) else {
+        return Ok(archive);
+    };
+    let damaged = Joined::strict(source, files).map_or(joined.clone(), Arc::new);
+    let raw: (Arc<dyn File>, Arc<dyn File>) = (damaged, guard.clone());
+    match proof::belongs(raw, &archive, keys, proof::AT_OPENING) {
+        Ok(()) => Ok(archive),
+        Err(why) => Err(archive.below.foreign(why)),
+    }
+}
+
 impl Below {
+    /// The bytes as they lie, or as the parity repairs them.
+    fn raw(&self) -> Option<Arc<dyn File>> {
+        match (&self.guard, &self.archive) {
+            (Some(guard), _) => Some(guard.clone()),
+            (None, Some(archive)) => Some(archive.clone()),
+            (None, None) => None,
+        }
+    }
+
+    /// The error of parity that is not that of the archive.
+    pub(crate) fn foreign(&self, why: &str) -> Error {
+        let path = self.guard.as_ref().map(|guard| guard.parity.path.clone());
+        proof::foreign(&path.unwrap_or_default(), why)
+    }
+
     /// The same error, with what may be behind it.
     fn explain(&self, error: Error) -> Error {
         match self.in_segments && error.kind() == ErrorKind::Corrupt {

@@ -5,9 +5,10 @@
 //! the caller's thread, which is why they need not be `Send`.
 
 use super::digest::{Piece, Place};
-use super::frames;
+use super::frames::{self, FrameReader};
 use super::pipeline::{self, Collector, Feeder, Workers};
 use super::reader::ArchiveFile;
+use crate::disk::File;
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::VecDeque;
 
@@ -44,6 +45,9 @@ struct Job {
 /// The threads that unpack. The ends come before the threads: they are dropped in that order.
 pub(crate) struct Scan<'a> {
     archive: &'a ArchiveFile,
+    file: &'a dyn File,
+    /// Where frames are read that are damaged in `file`.
+    repaired: Option<&'a dyn File>,
     feeder: Feeder<Job>,
     frames: Collector<Job>,
     _workers: Workers,
@@ -75,6 +79,8 @@ impl<'a> Scan<'a> {
         })?;
         Ok(Scan {
             archive,
+            file: &*archive.file,
+            repaired: archive.repaired.as_deref(),
             feeder,
             frames,
             _workers: threads,
@@ -82,6 +88,11 @@ impl<'a> Scan<'a> {
             drop_cache: false,
             dropped: 0,
         })
+    }
+
+    /// Reads the frames of `file` and nothing else.
+    pub(crate) fn only(self, file: &'a dyn File) -> Scan<'a> {
+        Scan { file, repaired: None, ..self }
     }
 
     /// Drops from the page cache what was read, as it goes on.
@@ -100,7 +111,7 @@ impl<'a> Scan<'a> {
         let mut plan = plan.fuse();
         let mut spare: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut under_way = 0;
-        let mut numbers = VecDeque::new();
+        let mut sent = VecDeque::new();
         loop {
             while under_way < self.depth {
                 let Some(wanted) = plan.next() else { break };
@@ -108,7 +119,7 @@ impl<'a> Scan<'a> {
                 let len = self.read_frame(wanted.number, &mut packed)?;
                 read(&packed);
                 under_way += 1;
-                numbers.push_back(wanted.number);
+                sent.push_back(wanted);
                 self.feeder
                     .send(Job { wanted, packed, len, content, piece: None })
                     .map_err(|_| self.gone())?;
@@ -117,9 +128,10 @@ impl<'a> Scan<'a> {
                 return Ok(());
             }
             // Results come in the order in which the frames were read.
-            let number = numbers.pop_front().unwrap_or_default();
+            let Some(wanted) = sent.pop_front() else { return Err(self.gone()) };
             let job = self.frames.next().unwrap_or_else(|| Err(self.gone()));
-            let job = job.map_err(|error| self.archive.in_its_file(error, number))?;
+            let job = job.or_else(|error| self.repaired_frame(wanted).ok_or(error));
+            let job = job.map_err(|error| self.archive.in_its_file(error, wanted.number))?;
             under_way -= 1;
             take(Scanned { wanted: job.wanted, content: &job.content, piece: job.piece })?;
             spare.push((job.packed, job.content));
@@ -128,15 +140,31 @@ impl<'a> Scan<'a> {
 
     fn read_frame(&mut self, number: usize, packed: &mut Vec<u8>) -> Result<usize> {
         let archive = self.archive;
-        let len = frames::read_packed(&*archive.file, &archive.path, &archive.map, number, packed)
-            .map_err(|error| archive.in_its_file(error, number))?;
+        let mut read = |file: &dyn File| {
+            frames::read_packed(file, &archive.path, &archive.map, number, packed)
+        };
+        let len = match (read(self.file), self.repaired) {
+            (Err(error), Some(repaired)) => read(repaired).map_err(|_| error),
+            (read, _) => read,
+        };
+        let len = len.map_err(|error| archive.in_its_file(error, number))?;
         if let (true, Some((at, _))) = (self.drop_cache, archive.map.get(number))
             && at >= self.dropped + DROP_EVERY
         {
-            archive.file.drop_cache(self.dropped, at - self.dropped);
+            self.file.drop_cache(self.dropped, at - self.dropped);
             self.dropped = at;
         }
         Ok(len)
+    }
+
+    /// A frame that did not unpack, as parity repairs it.
+    fn repaired_frame(&self, wanted: Wanted) -> Option<Job> {
+        let (archive, repaired) = (self.archive, self.repaired?);
+        let mut frames = FrameReader::new(repaired, &archive.path, &archive.map).ok()?;
+        let mut content = Vec::new();
+        frames.read(wanted.number, &mut content).ok()?;
+        let piece = wanted.place.map(|place| Piece::of(&content, place));
+        Some(Job { wanted, packed: Vec::new(), len: content.len(), content, piece })
     }
 
     fn gone(&self) -> Error {

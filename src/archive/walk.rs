@@ -6,13 +6,25 @@
 
 use super::digest::Digest;
 use super::entry::{
-    EntryKind, EntryMeta, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON, Manifest, PathSet,
+    EntryKind, EntryMeta, FORMAT, HEADER_NAME, Header, JSON_VALUES_OF_ENTRY, MANIFEST_NAME,
+    MAX_JSON, MAX_JSON_VALUES, Manifest, PathSet,
 };
 use super::frames::FrameReader;
 use super::reader::Entry;
 use super::{tar, writer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::json_budget::Budget;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+/// Values that a very small archive may have in its header.
+const FREE_VALUES: u64 = 256 << 10;
+
+/// What every header has, whatever its format.
+#[derive(Deserialize)]
+struct Format {
+    format: Option<u64>,
+}
 
 /// What an archive says of itself.
 pub(crate) struct Contents {
@@ -56,7 +68,10 @@ impl<'a> Walk<'a> {
             match &self.header {
                 None => self.header = Some(self.read_header(&meta)?),
                 Some(_) if meta.path.as_bytes() == MANIFEST_NAME.as_bytes() => {
-                    break self.read_json::<Manifest>(&meta)?;
+                    let entries = self.metas.len() as u64 * JSON_VALUES_OF_ENTRY;
+                    let budget = self.budget() + entries + 2 * self.names;
+                    let (json, digest) = self.read_json(&meta, budget)?;
+                    break (self.parse::<Manifest>(&meta, &json)?, digest);
                 }
                 Some(header) => {
                     let frame_bytes = header.frame_bytes;
@@ -109,38 +124,52 @@ impl<'a> Walk<'a> {
         if meta.path.as_bytes() != HEADER_NAME.as_bytes() {
             return Err(self.corrupt(format!("the first entry is {:?}", meta.path)));
         }
-        let (json, _) = self.read_json::<serde_json::Value>(meta)?;
-        let format = json.get("format").and_then(serde_json::Value::as_u64);
+        let (json, _) = self.read_json(meta, self.budget())?;
+        // Another format may have another header: its number comes first.
+        let Format { format } = self.parse(meta, &json)?;
         if format != Some(u64::from(FORMAT)) {
             let shown = format.map_or("unknown".to_string(), |format| format.to_string());
             let message = format!("the format of the archive is {shown}, not {FORMAT}");
             return Err(Error::new(ErrorKind::Unsupported, message).at(self.frames.path));
         }
-        let header: Header = serde_json::from_value(json)
-            .map_err(|cause| self.corrupt("the header is malformed").because(cause))?;
+        let header: Header = self.parse(meta, &json)?;
         writer::check_frame_bytes(header.frame_bytes).map_err(|why| self.corrupt(why))?;
         self.check_frames(meta, first, header.frame_bytes)?;
         Ok(header)
     }
 
-    /// Reads the entry that the next frames hold, whatever their sizes, and its digest.
-    fn read_json<T: DeserializeOwned>(&mut self, meta: &EntryMeta) -> Result<(T, Digest)> {
+    /// Values that header and manifest may have, beside what they say of entries: as many as there are
+    /// bytes in the archive, so that a small one cannot unpack to much, and some for a very small one.
+    fn budget(&self) -> u64 {
+        (FREE_VALUES + self.frames.map.end()).min(MAX_JSON_VALUES)
+    }
+
+    /// Reads the text of the entry that the next frames hold, whatever their sizes, and its digest. It
+    /// may have `values` values.
+    fn read_json(&mut self, meta: &EntryMeta, values: u64) -> Result<(Vec<u8>, Digest)> {
         if meta.kind != EntryKind::File || meta.size > MAX_JSON {
             return Err(self.corrupt(format!("{:?} has {} bytes", meta.path, meta.size)));
         }
         let mut json = Vec::new();
+        let mut budget = Budget::new(values);
         while (json.len() as u64) < meta.size {
             self.frames.read(self.next, &mut self.buffer)?;
             self.next += 1;
+            budget.take(&self.buffer).map_err(|cause| {
+                self.corrupt(format!("{:?} is malformed", meta.path)).because(cause)
+            })?;
             json.extend_from_slice(&self.buffer);
         }
         if json.len() as u64 != meta.size {
             return Err(self.corrupt(format!("the frames of {:?} do not fit it", meta.path)));
         }
-        let value = serde_json::from_slice(&json).map_err(|cause| {
-            self.corrupt(format!("{:?} is malformed", meta.path)).because(cause)
-        })?;
-        Ok((value, Digest::of(&json)))
+        let digest = Digest::of(&json);
+        Ok((json, digest))
+    }
+
+    fn parse<T: DeserializeOwned>(&self, meta: &EntryMeta, json: &[u8]) -> Result<T> {
+        serde_json::from_slice(json)
+            .map_err(|cause| self.corrupt(format!("{:?} is malformed", meta.path)).because(cause))
     }
 
     /// Demands that the frames from `first` on are those of an entry; gives the one after them.

@@ -11,8 +11,8 @@
 use super::assembly::{Assembly, Buffers, Job};
 use super::digest::{Digest, Place};
 use super::entry::{
-    EntryMeta, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON, Manifest, ManifestEntry,
-    PathSet,
+    EntryMeta, FORMAT, HEADER_NAME, Header, MANIFEST_NAME, MAX_JSON, MAX_JSON_VALUES, Manifest,
+    ManifestEntry, PathSet,
 };
 use super::frame::{Compression, MAX_CONTENT};
 use super::keys::Keys;
@@ -25,6 +25,7 @@ use super::tar;
 use super::verify::Progress;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::json_budget::Budget;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -391,6 +392,11 @@ impl ArchiveWriter {
         json.push(b'\n');
         if json.len() as u64 > MAX_JSON {
             let message = format!("\"{name}\" has {} bytes, {MAX_JSON} at most", json.len());
+            return Err(Error::new(ErrorKind::Limit, message).at(&self.path));
+        }
+        // What is written can be read again.
+        if name == HEADER_NAME && Budget::new(MAX_JSON_VALUES).take(&json).is_err() {
+            let message = format!("\"{name}\" has more than {MAX_JSON_VALUES} values");
             return Err(Error::new(ErrorKind::Limit, message).at(&self.path));
         }
         self.begin_entry(EntryMeta::file(name, json.len() as u64, self.time))?;

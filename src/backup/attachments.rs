@@ -13,13 +13,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::foreign;
 use crate::archive::{ArchiveName, EntryPath, MAX_JSON, MAX_PATH};
-use crate::disk::{Disk, EntryKind, Metadata};
+use crate::disk::{Disk, EntryKind, Metadata, beside};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{ATTACHMENTS, AttachmentPaper, HoldUntil, Registered};
 
@@ -227,7 +227,8 @@ fn free_name(taken: &mut BTreeSet<Vec<u8>>, name: &OsStr) -> Vec<u8> {
     let mut free = name.as_bytes().to_vec();
     let mut number = 2;
     while !taken.insert(free.clone()) {
-        free = [name.as_bytes(), b"~", number.to_string().as_bytes()].concat();
+        let other = beside(Path::new(name), &format!("~{number}"));
+        free = other.into_os_string().into_vec();
         number += 1;
     }
     free

@@ -66,6 +66,7 @@ pub(super) struct Options {
     /// What opens the archives that are looked at before this one is written.
     pub(super) keys: Keys,
     pub(super) log_archive: bool,
+    pub(super) accept_log_damage: bool,
     pub(super) base: Base,
     /// The smallest number that the backup may have.
     pub(super) number_from: u32,
@@ -107,6 +108,7 @@ impl Store {
             layers: Layers::default(),
             keys: Keys::none(),
             log_archive: true,
+            accept_log_damage: false,
             base: Base::Nothing,
             number_from: 1,
         };
@@ -214,6 +216,14 @@ impl BackupBuilder {
     /// log, and the next one that does begins where it would have begun without this one.
     pub fn log_archive(mut self, log_archive: bool) -> Self {
         self.options.log_archive = log_archive;
+        self
+    }
+
+    /// Goes on where a segment of the kept log is damaged. Without it the backup is given up (1408).
+    /// With it the log archive holds what can be read, and the commits that cannot be read are a gap
+    /// (2010) of the report and of [`Coverage`](crate::Coverage). The archive itself is complete.
+    pub fn accept_log_damage(mut self) -> Self {
+        self.options.accept_log_damage = true;
         self
     }
 

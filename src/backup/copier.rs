@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,8 +186,9 @@ impl Copier {
         !self.attachments.found.is_empty()
     }
 
-    /// Copies the store: its ancestry, and its data file or its catalogue.
-    pub(super) fn copy_store(&mut self, step: &mut Step<'_>) -> Result<()> {
+    /// Copies the store in the folder `dir`: its ancestry, and its data file with its settings, or its
+    /// catalogue.
+    pub(super) fn copy_store(&mut self, dir: &Path, step: &mut Step<'_>) -> Result<()> {
         write_entry(&mut self.writer, ANCESTRY_FILE, &self.ancestry, self.time)?;
         let store = std::mem::replace(&mut self.store, StorePart::Structure(Vec::new()));
         match &store {
@@ -199,11 +200,13 @@ impl Copier {
             StorePart::Data(plan) => {
                 self.writer.begin_entry(EntryMeta::dir(LOG_DIR, self.time)).map_err(failed)?;
                 self.writer.end_entry().map_err(failed)?;
-                self.copy_pages(DATA_FILE, plan, step)
+                self.copy_pages(DATA_FILE, plan, step)?;
+                self.copy_settings(dir)
             }
             StorePart::Changes(plan, index) => {
                 write_entry(&mut self.writer, PAGES_INDEX, &index.encode(), self.time)?;
-                self.copy_pages(PAGES, plan, step)
+                self.copy_pages(PAGES, plan, step)?;
+                self.copy_settings(dir)
             }
         }
     }

@@ -45,8 +45,8 @@ pub(super) struct LogPlan {
     follows: Option<String>,
     /// The closed segments that the log archive will hold, oldest first.
     segments: Vec<ClosedSegment>,
-    /// Commits since the base that no segment has any more.
-    pub(super) gap: Option<LogGap>,
+    /// Commits since the base that no segment has any more, and those that cannot be read.
+    pub(super) gaps: Vec<LogGap>,
 }
 
 impl LogPlan {
@@ -63,12 +63,64 @@ impl LogPlan {
             _ => return Ok(None),
         };
         let _hold = engine.hold_log();
-        let mut segments = engine.closed_segments().map_err(failed)?;
+        let segments = match backup.options.accept_log_damage {
+            false => engine.closed_segments(),
+            true => engine.sound_segments(),
+        };
+        let mut segments = segments.map_err(failed)?;
         segments.retain(|segment| segment.last > from && segment.last <= pinned);
-        let held_from = segments.first().map_or(pinned, |first| first.after);
-        let gap = LogGap { after: from, last: held_from, time: engine.disk().now() };
-        let gap = Some(gap).filter(|_| held_from > from && !forgotten);
-        Ok(Some(LogPlan { _hold, number, follows, segments, gap }))
+        let mut gaps = Vec::new();
+        let mut held = if forgotten { segments.first().map_or(pinned, |s| s.after) } else { from };
+        for (after, last) in segments.iter().map(|s| (s.after, s.last)).chain([(pinned, pinned)]) {
+            if after > held {
+                gaps.push(LogGap { after: held, last: after, time: engine.disk().now() });
+            }
+            held = held.max(last);
+        }
+        Ok(Some(LogPlan { _hold, number, follows, segments, gaps }))
+    }
+
+    /// Reads and checks every segment, and says what of each is archived, and the time of the last
+    /// commit. What is damaged ends where the damage begins, if that is accepted; what is lost with it
+    /// becomes a gap.
+    fn measure(
+        &mut self,
+        backup: &BackupBuilder,
+        checkpoint: &Checkpoint,
+    ) -> Result<(Vec<SegmentPaper>, i64)> {
+        let disk = &**backup.inner.engine.disk();
+        let mut papers = Vec::with_capacity(self.segments.len());
+        let mut last_time = checkpoint.meta().time;
+        let mut kept = Vec::new();
+        for segment in std::mem::take(&mut self.segments) {
+            let (last, bytes) = match segment.measure(disk) {
+                Ok(bytes) => (segment.last, bytes),
+                Err(e) if e.kind() == ErrorKind::Corrupt && backup.options.accept_log_damage => {
+                    let found = segment.readable(disk).map_err(failed)?;
+                    let (after, last) = (found.last, segment.last);
+                    self.gaps.push(LogGap { after, last, time: disk.now() });
+                    last_time = found.time;
+                    (found.last, found.bytes)
+                }
+                Err(e) => return Err(failed(e)),
+            };
+            if last == segment.last {
+                last_time = checkpoint.meta().time;
+            }
+            if last > segment.after {
+                papers.push(SegmentPaper {
+                    number: segment.number,
+                    timeline: segment.timeline.into(),
+                    after: segment.after,
+                    last,
+                    bytes,
+                });
+                kept.push(segment);
+            }
+        }
+        self.segments = kept;
+        self.gaps.sort_by_key(|gap| gap.after);
+        Ok((papers, last_time))
     }
 
     /// About as many bytes as will be read.
@@ -78,27 +130,19 @@ impl LogPlan {
 
     /// Writes the log archive under a name that says that it is unfinished.
     pub(super) fn write(
-        &self,
+        &mut self,
         backup: &BackupBuilder,
         place: &Place,
         checkpoint: &Checkpoint,
         step: &mut Step<'_>,
     ) -> Result<Option<LogArchive>> {
-        let (Some(first), Some(last)) = (self.segments.first(), self.segments.last()) else {
-            return Ok(None);
-        };
         let disk = backup.inner.engine.disk();
         let written = disk.now();
-        let mut papers = Vec::with_capacity(self.segments.len());
-        for segment in &self.segments {
-            papers.push(SegmentPaper {
-                number: segment.number,
-                timeline: segment.timeline.into(),
-                after: segment.after,
-                last: segment.last,
-                bytes: segment.measure(&**disk).map_err(failed)?,
-            });
-        }
+        let (papers, last_time) = self.measure(backup, checkpoint)?;
+        let (Some(first), Some(last)) = (papers.first(), papers.last()) else {
+            return Ok(None);
+        };
+        let timeline = last.timeline;
         let mut header = LogHeader {
             program: concat!("stillpoint ", env!("CARGO_PKG_VERSION")).to_owned(),
             number: self.number,
@@ -106,10 +150,10 @@ impl LogPlan {
             set: place.name.set().to_owned(),
             named: self.number,
             store_id: backup.inner.engine.store_id(),
-            timeline: last.timeline.into(),
+            timeline,
             after: first.after,
             last: last.last,
-            last_time: checkpoint.meta().time,
+            last_time,
             written,
             tables: catalogue_of(checkpoint)?.iter().map(|table| LogTable::of(table)).collect(),
             segments: papers,
@@ -120,7 +164,7 @@ impl LogPlan {
         let options = options_of(backup, written);
         let mut writer =
             ArchiveWriter::create_in(disk, &target.place, &options, app).map_err(failed)?;
-        let ancestry = backup.inner.engine.ancestry_through(last.timeline.id).map_err(failed)?;
+        let ancestry = backup.inner.engine.ancestry_through(timeline.id).map_err(failed)?;
         write_entry(&mut writer, ANCESTRY_FILE, &ancestry.encode(), written)?;
         for (segment, paper) in self.segments.iter().zip(&header.segments) {
             copy(disk, segment, paper.bytes, &mut writer, step)?;
@@ -253,8 +297,8 @@ pub(super) fn failed(error: Error) -> Error {
         .with_code(code::LOG_COPY)
         .because(error)
         .hint(
-            "Move the segment out of the log's folder: the next backup then tells of the \
-                       gap in the log, and saves the store itself.",
+            "Back up with accept_log_damage() (--accept-log-damage): the store is saved, and the \
+             commits that cannot be read become a gap that is reported.",
         ),
         _ => Error::new(ErrorKind::BackupFailed, "the copy of the log failed")
             .with_code(code::LOG_COPY)

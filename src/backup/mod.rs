@@ -29,6 +29,7 @@ mod progress;
 mod quiet;
 mod report;
 mod run;
+mod saved_settings;
 mod start;
 mod teller;
 mod throttle;

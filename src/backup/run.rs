@@ -225,7 +225,8 @@ impl<'r> Run<'r> {
             let kind = if thawed.in_time { &mut self.troubles } else { &mut too_early };
             kind.extend(thawed.error);
         }
-        copier.copy_store(&mut |b, w| self.moved(held, b, w))?;
+        let dir = self.backup.inner.engine.dir();
+        copier.copy_store(dir, &mut |b, w| self.moved(held, b, w))?;
         let for_attachments = self.hold_for_attachments(copier.has_attachments())?;
         let during = for_attachments.as_ref().map(|(hold, _)| hold).or(held);
         copier.copy_attachments(None, &mut |b, w| self.moved(during, b, w))?;
@@ -294,7 +295,7 @@ impl<'r> Run<'r> {
         if !(options.contents.data && options.log_archive) {
             return Ok(LogPart::default());
         }
-        let Some(plan) = LogPlan::new(&self.backup, checkpoint.lsn())? else {
+        let Some(mut plan) = LogPlan::new(&self.backup, checkpoint.lsn())? else {
             return Ok(LogPart::default());
         };
         self.enter(Stage::Log, plan.bytes())?;
@@ -340,12 +341,14 @@ impl<'r> Run<'r> {
             checkpoint: checkpoint.number(),
             time: self.started,
         };
-        let gap = log.as_ref().and_then(|plan| plan.gap.clone());
+        let gaps = log.as_ref().map(|plan| plan.gaps.clone()).unwrap_or_default();
         let mut problems = Vec::new();
         let recorded = inner.update_backup_state(|state| {
-            if let Some(gap) = gap.filter(|gap| !state.knows_gap(gap)) {
-                problems.push(log_gap(&gap));
-                state.add_gap(gap);
+            for gap in gaps {
+                if !state.knows_gap(&gap) {
+                    problems.push(log_gap(&gap));
+                    state.add_gap(gap);
+                }
             }
             state.add_parent(made.clone());
             if options.log_archive {

@@ -51,6 +51,10 @@ pub(crate) struct Backup {
     /// Save only what changed since the last archive of this store in the same folder.
     #[arg(long)]
     incremental: bool,
+    /// Go on where a segment of the kept log is damaged: what can be read of it is archived, and the
+    /// commits that cannot be read are reported as a gap.
+    #[arg(long)]
+    accept_log_damage: bool,
     #[command(flatten)]
     layers: LayerArgs,
 }
@@ -132,6 +136,9 @@ impl Backup {
         }
         if self.incremental {
             backup = backup.incremental(true);
+        }
+        if self.accept_log_damage {
+            backup = backup.accept_log_damage();
         }
         let running = self.layers.apply(backup)?.start()?;
         let thermometer = Thermometer::new(output.json);

@@ -8,7 +8,7 @@ use stillpoint::Archive;
 
 use super::exit::Outcome;
 use super::keys::{ChainArgs, KeyArgs};
-use super::show::{Output, human};
+use super::show::{Output, damage, human};
 use super::stop::Stop;
 use super::stores;
 
@@ -50,15 +50,21 @@ impl Extract {
         if let Some(key) = &self.key {
             archive.copy_record(&store, table, key)?;
             store.close()?;
-            let object = json!({ "table": table, "key": key, "records": 1 });
-            return output.result(&object, format!("copied record {key} of \"{table}\""));
+            let repairs = archive.read_repairs();
+            let damaged = damage::object(&repairs);
+            let object = json!({ "table": table, "key": key, "records": 1, "damaged": damaged });
+            let text = format!("copied record {key} of \"{table}\"{}", damage::text(&repairs));
+            return output.result(&object, text);
         }
         let as_name = self.as_name.as_deref().unwrap_or(table);
         let copy = archive.copy_table(&store, table, as_name).replace(self.replace);
         let records = copy.on_progress(|_| stop.flow()).run()?;
         store.close()?;
-        let object = json!({ "table": as_name, "records": records });
-        let records = human::counted(records, "record");
-        output.result(&object, format!("copied table \"{table}\" as \"{as_name}\": {records}"))
+        let repairs = archive.read_repairs();
+        let damaged = damage::object(&repairs);
+        let object = json!({ "table": as_name, "records": records, "damaged": damaged });
+        let (records, damaged) = (human::counted(records, "record"), damage::text(&repairs));
+        let text = format!("copied table \"{table}\" as \"{as_name}\": {records}{damaged}");
+        output.result(&object, text)
     }
 }

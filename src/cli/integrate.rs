@@ -10,7 +10,7 @@ use super::by_hand;
 use super::exit::Outcome;
 use super::keys::KeyArgs;
 use super::point::Point;
-use super::show::{Output, human};
+use super::show::{Output, damage, human};
 use super::stop::Stop;
 use super::stores;
 
@@ -75,6 +75,7 @@ pub(crate) fn object(report: &IntegrationReport) -> Value {
         "commits": report.commits,
         "operations": report.operations,
         "repaired": report.repaired,
+        "damaged": damage::object(&report.read_repairs),
         "repairs": repairs.collect::<Vec<_>>(),
         "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "duration_us": super::micros(report.duration),

@@ -26,6 +26,7 @@ mod output_file;
 mod point;
 mod put;
 mod restore;
+mod restore_info;
 mod rollback;
 mod rows;
 mod scan;
@@ -72,6 +73,7 @@ enum Command {
     Coverage(coverage::Coverage),
     Drill(drill::Drill),
     Restore(restore::Restore),
+    RestoreInfo(restore_info::RestoreInfo),
     Extract(extract::Extract),
     Rollback(rollback::Rollback),
     Integrate(integrate::Integrate),
@@ -100,6 +102,7 @@ impl Command {
             Command::Coverage(command) => command.run(output, stop),
             Command::Drill(command) => command.run(output, stop),
             Command::Restore(command) => command.run(output, stop),
+            Command::RestoreInfo(command) => command.run(output),
             Command::Extract(command) => command.run(output, stop),
             Command::Rollback(command) => command.run(output, stop),
             Command::Integrate(command) => command.run(output, stop),

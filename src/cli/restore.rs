@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use stillpoint::disk::RealDisk;
 use stillpoint::regime::SettingsFile;
-use stillpoint::{Archive, DiscardedCommits, Lsn, RestoreBuilder, RestorePlan, RestoreReport};
+use stillpoint::{
+    Archive, Contents, DiscardedCommits, Lsn, RestoreBuilder, RestorePlan, RestoreReport,
+};
 
 use super::by_hand;
 use super::exit::Outcome;
@@ -14,7 +16,7 @@ use super::keys::{ChainArgs, KeyArgs};
 use super::output_file;
 use super::point::Point;
 use super::show::thermometer::Thermometer;
-use super::show::{Output, human, plain};
+use super::show::{Output, damage, human, plain};
 use super::stop::Stop;
 
 /// Make a new store from an archive.
@@ -41,6 +43,9 @@ pub(crate) struct Restore {
     /// Restore this table only, into a store of its own.
     #[arg(long, value_name = "TABLE", conflicts_with_all = ["log", "logs_in", "point"])]
     only: Vec<String>,
+    /// What of the archive is restored; all of it if not given. Data brings its structure along.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    contents: Vec<Content>,
     /// Restore into the folder of an older copy, keeping the pages that are right already.
     #[arg(long, conflicts_with = "only")]
     delta: bool,
@@ -54,6 +59,19 @@ pub(crate) struct Restore {
     chain: ChainArgs,
     #[command(flatten)]
     keys: KeyArgs,
+}
+
+/// What an archive may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Content {
+    /// The tables, without their records.
+    Structure,
+    /// The tables with their records.
+    Data,
+    /// Files of the application that were saved with the store.
+    Attachments,
+    /// The settings of the store.
+    Settings,
 }
 
 impl Restore {
@@ -92,6 +110,14 @@ impl Restore {
         }
         for folder in &self.logs_in {
             builder = builder.logs_in(folder);
+        }
+        if !self.contents.is_empty() {
+            let has = |one| self.contents.contains(&one);
+            let (structure, data) = (has(Content::Structure), has(Content::Data));
+            builder = builder
+                .contents(Contents { structure: structure || data, data })
+                .attachments(has(Content::Attachments))
+                .settings(has(Content::Settings));
         }
         match self.only.is_empty() {
             true => builder,
@@ -149,6 +175,7 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
         "kept_bytes": report.kept_bytes,
         "discarded": report.discarded.map(discarded),
         "files": report.files,
+        "damaged": damage::object(&report.read_repairs),
         "duration_us": super::micros(report.duration),
     });
     let mut text = format!(
@@ -168,9 +195,10 @@ fn done(report: &RestoreReport, output: Output) -> Outcome {
     if let Some(gone) = &report.discarded {
         text.push_str(&format!("\n  {} of the older copy were thrown away", in_words(gone)));
     }
+    text.push_str(&damage::text(&report.read_repairs));
     if without_settings(&report.dir) {
         text.push_str(
-            "\n  settings: all by default, for archives hold none; \
+            "\n  settings: all by default, for none were restored; \
              `stillpoint settings DIR import FILE` takes over others",
         );
     }

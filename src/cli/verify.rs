@@ -1,10 +1,11 @@
 //! `stillpoint verify`: whether a store or an archive is what was written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
-use stillpoint::{Archive, ArchiveRepair, Error, ErrorKind, verify_store_with};
+use serde_json::{Value, json};
+use stillpoint::archive::{ArchiveKind, ArchiveName};
+use stillpoint::{Archive, ArchiveRepair, Error, ErrorKind, Keys, LogFile, verify_store_with};
 
 use super::exit::Outcome;
 use super::keys::{ChainArgs, KeyArgs};
@@ -21,8 +22,8 @@ pub(crate) struct Verify {
     /// The folder of a store, or an archive.
     #[arg(value_name = "DIR|ARCHIVE")]
     what: PathBuf,
-    /// Repair the archive first, by the parity beside it: only bytes that are proven wrong are
-    /// written, and none where the damage is more than the parity can bear.
+    /// Repair the archive first, by the parity beside it. A repair counts only where the seal of the
+    /// archive agrees (an encrypted one needs its key); else nothing is changed.
     #[arg(long)]
     repair: bool,
     /// Check also what an incremental archive goes on from, and every page that they make together.
@@ -42,20 +43,63 @@ impl Verify {
                 Err(Error::new(ErrorKind::Invalid, message).at(&self.what).into())
             }
             true => self.store(output, stop),
+            false if is_log_archive(&self.what) => self.log_archive(output, stop),
             false => self.archive(output, stop),
         }
+    }
+
+    /// The repair that comes first, where one is asked for.
+    fn repair(
+        &self,
+        keys: &Keys,
+        show: &Thermometer,
+        stop: &Stop,
+    ) -> Outcome<Option<ArchiveRepair>> {
+        if !self.repair {
+            return Ok(None);
+        }
+        let repaired = Archive::repair_with(&self.what, keys, |progress| {
+            show.show_bytes("repairing", progress.done, progress.total);
+            stop.flow()
+        });
+        Ok(Some(repaired?))
+    }
+
+    /// Every byte of a log archive, and every commit in it.
+    fn log_archive(&self, output: Output, stop: &Stop) -> Outcome {
+        let keys = self.keys.keys()?;
+        let thermometer = Thermometer::new(output.json);
+        let repaired = self.repair(&keys, &thermometer, stop)?;
+        let log = LogFile::open_with(&self.what, &keys)?;
+        let checked = log.verify_with(|progress| {
+            thermometer.show_bytes("verifying", progress.done, progress.total);
+            stop.flow()
+        })?;
+        drop(thermometer);
+        let mut object = json!({
+            "kind": "log",
+            "whole": true,
+            "bytes": checked.bytes,
+            "segments": checked.segments,
+            "commits": checked.commits,
+            "after": checked.after,
+            "lsn": checked.last,
+        });
+        let text = format!(
+            "whole: {} with {}, LSN {} to {}",
+            human::counted(checked.segments, "segment"),
+            human::counted(checked.commits, "commit"),
+            human::count(checked.after + 1),
+            human::count(checked.last),
+        );
+        let text = with_repair(repaired, &mut object, text);
+        output.result(&object, text)
     }
 
     fn archive(&self, output: Output, stop: &Stop) -> Outcome {
         let keys = self.keys.keys()?;
         let thermometer = Thermometer::new(output.json);
-        let repaired = match self.repair {
-            false => None,
-            true => Some(Archive::repair(&self.what, |progress| {
-                thermometer.show_bytes("repairing", progress.done, progress.total);
-                stop.flow()
-            })?),
-        };
+        let repaired = self.repair(&keys, &thermometer, stop)?;
         let archive = self.links.apply(Archive::open_with(&self.what, &keys)?);
         if self.chain {
             return chain(&archive, thermometer, output, stop);
@@ -87,14 +131,7 @@ impl Verify {
                 "\n  incremental: it takes {name} too, which was not read (--chain reads all of them)"
             ));
         }
-        if let Some(repaired) = repaired {
-            object["repaired"] = json!({
-                "blocks": repaired.repaired,
-                "parity_blocks": repaired.parity_damaged,
-                "files": repaired.files,
-            });
-            text = format!("{}\n{text}", said(&repaired));
-        }
+        let text = with_repair(repaired, &mut object, text);
         output.result(&object, text)
     }
 
@@ -113,6 +150,8 @@ impl Verify {
             "tables": checked.tables,
             "records": checked.records,
             "pages": checked.live_pages,
+            "log_segments": checked.log_segments,
+            "log_bytes": checked.log_bytes,
             "unlocked": checked.unlocked,
         });
         let mut text = format!(
@@ -122,6 +161,13 @@ impl Verify {
             human::counted(checked.tables, "table"),
             human::count(checked.lsn),
         );
+        if checked.log_segments > 0 {
+            text.push_str(&format!(
+                "\n  {} of the kept log: {}",
+                human::counted(checked.log_segments, "segment"),
+                human::bytes(checked.log_bytes),
+            ));
+        }
         if checked.unlocked {
             text.push_str(
                 "\n  without a lock, since its folder cannot be written: nobody may have had it open",
@@ -129,6 +175,23 @@ impl Verify {
         }
         output.result(&object, text)
     }
+}
+
+/// Whether the name at `path` is that of a log archive.
+fn is_log_archive(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(ArchiveName::parse);
+    name.is_some_and(|name| name.kind() == ArchiveKind::Log)
+}
+
+/// The result with what a repair before it did.
+fn with_repair(repaired: Option<ArchiveRepair>, object: &mut Value, text: String) -> String {
+    let Some(repaired) = repaired else { return text };
+    object["repaired"] = json!({
+        "blocks": repaired.repaired,
+        "parity_blocks": repaired.parity_damaged,
+        "files": repaired.files,
+    });
+    format!("{}\n{text}", said(&repaired))
 }
 
 /// What a repair did.

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Access, Disk, EntryKind, File, OpenMode, create_like};
+use super::{Access, Disk, EntryKind, File, OpenMode, beside, create_like};
 
 /// The folder that holds the name `path`; `.` for a bare name.
 pub fn parent(path: &Path) -> &Path {
@@ -48,9 +48,10 @@ pub fn is_same_folder(disk: &dyn Disk, one: &Path, other: &Path) -> bool {
 
 /// The name under which [`write_atomically`] builds the file.
 fn partial(path: &Path) -> io::Result<PathBuf> {
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
-    name.push(".partial");
-    Ok(path.with_file_name(name))
+    if path.file_name().is_none() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(beside(path, ".partial"))
 }
 
 /// Replaces the file at `path` by one that holds `bytes`. After a crash the old or the new one is

@@ -12,6 +12,7 @@ mod anchor;
 pub mod atomic;
 #[cfg(test)]
 mod conformance;
+mod derived;
 mod memory;
 mod process;
 mod real;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{Access, create_dir_like, create_like};
+pub use derived::{NAME_MAX, beside};
 pub(crate) use process::this_process;
 pub use real::RealDisk;
 pub use sim::{Call, Fault, FaultPlan, HangGuard, SimDisk, Survival};

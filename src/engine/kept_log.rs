@@ -45,6 +45,11 @@ impl Engine {
         self.core.upkeep.closed()
     }
 
+    /// The same without those whose header is damaged.
+    pub(crate) fn sound_segments(&self) -> Result<Vec<ClosedSegment>> {
+        self.core.upkeep.closed_and_sound()
+    }
+
     /// The last commit in such a segment, be it still there or not; 0 before the first.
     pub(crate) fn log_closed_through(&self) -> Lsn {
         self.core.upkeep.closed_through().unwrap_or(0)

@@ -16,7 +16,7 @@ use super::replay::too_long_to_read;
 use super::snapshot::Snapshot;
 use super::tree::{Checkpoint, DataFile};
 use super::view::View;
-use super::{History, Lsn, Position, StoreId};
+use super::{ClosedSegment, History, Lsn, Position, StoreId};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 
@@ -51,6 +51,8 @@ pub(crate) struct Surveyed {
     pub(crate) lsn: Lsn,
     /// The newest checkpoint.
     pub(crate) checkpoint: Arc<Checkpoint>,
+    /// The segments of the log that nothing will be written to any more.
+    pub(crate) closed: Vec<ClosedSegment>,
     /// Keeps others out; `None` where the folder cannot be written, so it cannot be locked either.
     pub(crate) lock: Option<DirLock>,
 }
@@ -60,8 +62,11 @@ pub(crate) struct Surveyed {
 pub(crate) fn survey(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Surveyed> {
     let looked = Looked::at(disk, dir)?;
     let Looked { checkpoint, folder, is_locked } = looked;
-    let recovered = judge(folder.folder().disk(), dir, &checkpoint)?;
-    Ok(Surveyed { lsn: recovered.last_lsn, checkpoint, lock: is_locked.then_some(folder) })
+    let disk = folder.folder().disk();
+    let recovered = judge(disk, dir, &checkpoint)?;
+    let closed = log::closed_segments(&**disk, &dir.join(LOG_DIR), recovered.end, false)?;
+    let lsn = recovered.last_lsn;
+    Ok(Surveyed { lsn, checkpoint, closed, lock: is_locked.then_some(folder) })
 }
 
 fn judge(disk: &Arc<dyn Disk>, dir: &Path, checkpoint: &Checkpoint) -> Result<Recovered> {

@@ -49,7 +49,7 @@ pub(crate) use folder::{DirLock, StoreFolder, lock_dir};
 pub(crate) use log::{ClosedSegment, Hold as LogHold};
 pub use log_guard::LogCapPolicy;
 pub(crate) use log_guard::{LogCap, OnLogDrop};
-pub(crate) use look::{Located, inspect, locate, locate_locked, survey};
+pub(crate) use look::{Located, Surveyed, inspect, locate, locate_locked, survey};
 pub(crate) use merge::MergeCursor;
 pub(crate) use open::{DATA_FILE, LOCK_FILE, LOG_DIR, LOST_FOUND, random_id};
 pub use options::Durability;

@@ -113,6 +113,12 @@ impl RegimeBackup {
         self.with(|plan| plan.throttle = Some(bytes_per_second))
     }
 
+    /// Goes on where a segment of the kept log is damaged, as
+    /// [`BackupBuilder::accept_log_damage`](crate::BackupBuilder::accept_log_damage).
+    pub fn accept_log_damage(self) -> Self {
+        self.with(|plan| plan.accept_log_damage = true)
+    }
+
     /// How long to wait for the open write handles of others before giving up (1405).
     pub fn transaction_timeout(self, limit: Duration) -> Self {
         self.with(|plan| plan.transaction_timeout = limit)

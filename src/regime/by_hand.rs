@@ -20,10 +20,11 @@ use super::core::Secrets;
 use super::history::{ArchivePart, History, Operation, OperationKind, OperationStatus};
 use super::journal::{About, Journal, JournalEvent, JournalItem, Origin};
 use super::plan::Plan;
-use super::restored::repair_lines;
+use super::restored::{read_repair_lines, repair_lines};
 use super::rolling::micros;
 use super::settings::Settings;
 use super::state::State;
+use crate::archive::ReadRepair;
 use crate::disk::atomic::absolute;
 use crate::disk::{Disk, EntryKind};
 use crate::engine::DATA_FILE;
@@ -73,8 +74,9 @@ impl ByHand {
         if result.is_err_and(was_refused) {
             return Ok(());
         }
-        let line = self.restore_line(archive, result);
-        self.put_down(vec![line], History::record, |told| self.restore(told, archive, result))
+        let mut lines = vec![self.restore_line(archive, result)];
+        lines.extend(result.iter().flat_map(|report| self.damage_lines(&report.read_repairs)));
+        self.put_down(lines, History::record, |told| self.restore(told, archive, result))
     }
 
     /// It was a backup for which the store could not even be opened.
@@ -102,9 +104,9 @@ impl ByHand {
                 let mut line = self.restore_line(archive, restored);
                 line.message +=
                     &format!("; the store as it was is \"{}\"", self.whole(&report.old).display());
-                self.put_down(vec![line], History::record, |told| {
-                    self.restore(told, archive, restored)
-                })
+                let mut lines = vec![line];
+                lines.extend(self.damage_lines(&report.restored.read_repairs));
+                self.put_down(lines, History::record, |told| self.restore(told, archive, restored))
             }
             Err(error) if was_refused(error) => Ok(()),
             Err(error) => {
@@ -164,8 +166,13 @@ impl ByHand {
         for problem in &report.problems {
             items.push(self.item(JournalEvent::Integration).with_error(problem));
         }
+        items.extend(self.damage_lines(&report.read_repairs));
         items.extend(repair_lines(&report.repairs, report.repaired, self.origin));
         items
+    }
+
+    fn damage_lines(&self, repairs: &[ReadRepair]) -> impl Iterator<Item = JournalItem> {
+        read_repair_lines(repairs, self.origin)
     }
 
     fn restore_line(&self, archive: &Path, result: Result<&RestoreReport, &Error>) -> JournalItem {

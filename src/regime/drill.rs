@@ -20,10 +20,10 @@ use super::events::RegimeEvent;
 use super::state::{Checked, Status};
 use crate::archive::{Progress, stopped};
 use crate::disk::atomic::remove_tree;
-use crate::disk::{Disk, atomic};
+use crate::disk::{Disk, atomic, beside};
 use crate::engine::{EngineOptions, Lsn, Snapshot, inspect};
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::restore::{Archive, verify_store_on};
+use crate::restore::{Archive, check_store};
 
 /// After how many records the comparison asks whether to go on.
 const ASK_EVERY: u64 = 256;
@@ -98,9 +98,7 @@ impl Core {
 /// The folder beside `store` that its drills restore into. What is there is removed, so it has a name
 /// that nobody gives to a folder of his own.
 pub(crate) fn scratch(store: &Path) -> PathBuf {
-    let mut name = store.file_name().unwrap_or_default().to_os_string();
-    name.push(".stillpoint-drill");
-    store.with_file_name(name)
+    beside(store, ".stillpoint-drill")
 }
 
 /// Restores `archive` into `scratch` and compares.
@@ -150,7 +148,7 @@ fn compare(
     tell: Tell<'_>,
 ) -> Result<(usize, u64)> {
     let header = archive.header();
-    verify_store_on(disk, dir, &mut *tell)?;
+    check_store(disk, dir, &mut *tell)?;
     let mut go_on = || match tell(Progress { done: bytes, total: bytes }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(stopped(dir)),

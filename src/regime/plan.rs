@@ -12,10 +12,10 @@ use super::core::Secrets;
 use super::policy::Rules;
 use super::schedule::Schedule;
 use super::settings::{BackupFailure, DrillSchedule, Settings, Strictness};
-use crate::archive::{Compression, Keys, Layers, check_set_name};
+use crate::archive::{Compression, Keys, Layers, Recipients, check_set_name};
 use crate::backup::BackupBuilder;
-use crate::disk::Disk;
 use crate::disk::atomic::{create_dir_all, is_same_folder, parent};
+use crate::disk::{Disk, beside};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Contents, StoreMode};
 use crate::store::Store;
@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) hold_limit: Option<(Duration, AtLimit)>,
     pub(crate) stall_limit: Duration,
     pub(crate) throttle: Option<u64>,
+    /// A damaged segment of the log is a gap and no reason to give up. Never a setting.
+    pub(crate) accept_log_damage: bool,
     /// Of so many backups one is full.
     pub(crate) full_every: u32,
     /// Whether this backup saves only what changed; `None` leaves it to the line above.
@@ -73,15 +75,28 @@ pub(crate) struct Plan {
 
 /// Where the archives go where nobody says so: a folder beside the store.
 fn default_destination(dir: &Path) -> PathBuf {
-    let mut name = dir.file_name().unwrap_or_default().to_os_string();
-    name.push(" backups");
-    dir.with_file_name(name)
+    beside(dir, " backups")
 }
 
 /// A path of the settings: relative ones begin at the folder that holds the store.
 fn whole(dir: &Path, path: &Path) -> PathBuf {
     let plain = path.strip_prefix(".").unwrap_or(path);
     parent(dir).join(plain)
+}
+
+/// Who archives are encrypted for: whom the application names, or else the settings.
+fn recipients(keys: &[String], secrets: &Secrets) -> Result<Option<Recipients>> {
+    match &secrets.recipients {
+        Some(named) => Ok(Some(named.clone())),
+        None if keys.is_empty() => Ok(None),
+        None => {
+            let keys = keys.iter().map(String::as_str);
+            Recipients::public_keys(keys).map(Some).map_err(|error| match error.kind() {
+                ErrorKind::Unsupported => error,
+                _ => error.with_code(code::SETTINGS),
+            })
+        }
+    }
 }
 
 fn segment_bytes(mib: u32) -> Option<u64> {
@@ -150,7 +165,7 @@ impl Plan {
             access: own.access,
             compression: advanced.compression_rate,
             layers: Layers {
-                recipients: secrets.recipients.clone(),
+                recipients: recipients(&own.recipients, secrets)?,
                 segment_bytes: segment_bytes(advanced.segment_mib),
                 redundancy: advanced.redundancy,
                 interlacing: advanced.interlacing,
@@ -164,6 +179,7 @@ impl Plan {
             hold_limit: (!own.hold_limit.is_zero()).then_some((own.hold_limit, own.at_hold_limit)),
             stall_limit: own.stall_limit,
             throttle: (own.throttle > 0).then_some(own.throttle),
+            accept_log_damage: false,
             keep: advanced.set_number.enable.then_some(advanced.set_number.value),
             full_every: own.full_every,
             incremental: None,
@@ -258,6 +274,9 @@ impl Plan {
         }
         if let Some(bytes) = self.throttle {
             backup = backup.throttle(bytes);
+        }
+        if self.accept_log_damage {
+            backup = backup.accept_log_damage();
         }
         self.attachments.iter().fold(backup, |backup, path| backup.attachment(path))
     }

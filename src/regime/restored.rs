@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use super::history::{ArchivePart, Operation, OperationKind, OperationStatus};
 use super::journal::{About, JournalEvent, JournalItem, Origin};
 use super::state::RestoreInfo;
+use crate::archive::ReadRepair;
 use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::Error;
 use crate::restore::{LogAction, Repair, Repaired};
@@ -22,6 +23,8 @@ pub(super) struct Restored {
     /// The archive that the store came out of, where one was found.
     pub(super) source: Option<Source>,
     pub(super) rolled: Option<Rolled>,
+    /// Archives that are damaged, and that were read through their parity.
+    pub(super) read_repairs: Vec<ReadRepair>,
     /// How long it took, integration included, in microseconds.
     pub(super) took: u64,
 }
@@ -59,7 +62,7 @@ pub(super) struct Rolled {
 
 impl Restored {
     pub(super) fn begin(info: RestoreInfo) -> Restored {
-        Restored { info, source: None, rolled: None, took: 0 }
+        Restored { info, source: None, rolled: None, read_repairs: Vec::new(), took: 0 }
     }
 
     /// The lines of the journal.
@@ -76,6 +79,7 @@ impl Restored {
             item.message += &format!("; the damaged store is kept as \"{}\"", aside.display());
         }
         let mut lines = vec![item];
+        lines.extend(read_repair_lines(&self.read_repairs, Origin::Automatic));
         lines.extend(self.rolled.iter().flat_map(Rolled::lines));
         lines
     }
@@ -150,6 +154,19 @@ impl Rolled {
         }
         made
     }
+}
+
+/// A line for each archive that is damaged and was read through its parity.
+pub(super) fn read_repair_lines(
+    repairs: &[ReadRepair],
+    origin: Origin,
+) -> impl Iterator<Item = JournalItem> {
+    repairs.iter().map(move |repair| {
+        let mut item = JournalItem::note(JournalEvent::Repair, repair.to_string());
+        item.path = Some(repair.archive.clone());
+        item.origin = Some(origin);
+        item
+    })
 }
 
 /// A line for each operation that auto-repair dealt with, and one for those beyond the list.

@@ -17,7 +17,7 @@ use super::history::ArchivePart;
 use super::plan::Plan;
 use super::restored::{Restored, Rolled};
 use super::state::Status;
-use crate::archive::Keys;
+use crate::archive::{Keys, ReadRepair};
 use crate::destination::Catalogue;
 use crate::disk::Disk;
 use crate::engine::{History, LOG_DIR, Lsn};
@@ -76,7 +76,8 @@ pub(super) fn roll_forward(
     }
     let (from, began) = (store.lsn(), disk.elapsed());
     let mut rolled = Rolled { started: disk.now(), ..Rolled::default() };
-    as_they_are(&store, &ahead, (plan, keys), &mut rolled);
+    let repairs = &mut restored.read_repairs;
+    as_they_are(&store, &ahead, (plan, keys), &mut rolled, repairs);
     let fits = !rolled.stopped;
     if !fits && !plan.automatic.strict {
         mend(&store, &ahead, keys, history, &mut rolled);
@@ -100,17 +101,26 @@ pub(super) fn roll_forward(
 
 /// Applies the logs with their own LSNs. Strict stops at the first that does not fit; auto-repair goes
 /// past it, since another may hold the same commits.
-fn as_they_are(store: &Store, ahead: &[Ahead], (plan, keys): (&Plan, &Keys), rolled: &mut Rolled) {
+fn as_they_are(
+    store: &Store,
+    ahead: &[Ahead],
+    (plan, keys): (&Plan, &Keys),
+    rolled: &mut Rolled,
+    repairs: &mut Vec<ReadRepair>,
+) {
     for log in ahead {
         if log.until <= store.lsn() {
             continue;
         }
         let to = RestorePoint::Lsn(log.until);
         let options = IntegrateOptions { to, keys: keys.clone(), ..IntegrateOptions::default() };
-        if let Err(error) = store.integrate(&[&log.path], options) {
-            rolled.problems.push(error);
-            if plan.automatic.strict {
-                break;
+        match store.integrate(&[&log.path], options) {
+            Ok(report) => repairs.extend(report.read_repairs),
+            Err(error) => {
+                rolled.problems.push(error);
+                if plan.automatic.strict {
+                    break;
+                }
             }
         }
     }

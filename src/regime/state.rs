@@ -109,6 +109,17 @@ pub struct RestoreInfo {
 }
 
 impl RestoreInfo {
+    /// Reads what the store in the folder `dir` remembers, which may be open: `None` where it was never
+    /// restored automatically.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is no such folder; [`ErrorKind::Corrupt`] where the file is
+    /// damaged; those of the disk.
+    pub fn of(disk: &dyn Disk, dir: &Path) -> Result<Option<RestoreInfo>> {
+        disk.metadata(dir).map_err(|e| Error::io("find the store", dir, e))?;
+        Ok(State::load(disk, dir)?.last_restore)
+    }
+
     /// When it began.
     pub fn started(&self) -> Timestamp {
         timestamp(self.started)

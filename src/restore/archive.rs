@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::builder::RestoreBuilder;
 use super::chain::{Chain, ChainCheck, ChainLink, Link};
-use crate::archive::{self, ArchiveFile, ArchiveRepair, Keys, Progress, Promise, Verified};
+use crate::archive::{
+    self, ArchiveFile, ArchiveRepair, Keys, Progress, Promise, ReadRepair, RepairCounts, Verified,
+};
 use crate::destination::{Catalogue, StoredArchive};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{ANCESTRY_FILE, Ancestry, History, Snapshot};
@@ -31,6 +33,8 @@ pub struct Archive {
     parents: Vec<PathBuf>,
     /// What else lies in its folder, where somebody has looked already.
     catalogue: Option<Arc<Catalogue>>,
+    /// What parity repaired while it, and what it goes on from, were read.
+    repairs: Arc<RepairCounts>,
 }
 
 impl Archive {
@@ -90,20 +94,39 @@ impl Archive {
         let results = results.map_err(|cause| not_ours(&file, cause))?;
         let keys = keys.clone();
         let (parents, catalogue) = (Vec::new(), None);
-        Ok(Archive { disk, file, keys, header, results, parents, catalogue })
+        let repairs = Arc::new(RepairCounts::default());
+        repairs.add(&file);
+        Ok(Archive { disk, file, keys, header, results, parents, catalogue, repairs })
     }
 
-    /// Repairs the archive at `path` by the parity beside it; no key is needed. See
-    /// [`repair`](crate::archive::repair) for what it does and how it is safe.
+    /// Repairs the archive or log archive at `path`, which is not encrypted, by the parity beside it.
+    /// See [`repair_with`](crate::archive::repair_with) for what it does and how it is safe.
+    ///
+    /// # Durability
+    /// What was repaired is durable, and was read back, when it returns.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] (1410) without archive or parity; [`ErrorKind::Corrupt`] (1411) for
-    /// damage beyond repair: nothing is changed then.
+    /// damage beyond repair, and for parity that is not the archive's; 2011 for one that is encrypted.
+    /// Nothing is changed then.
     pub fn repair(
         path: impl AsRef<Path>,
+        progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<ArchiveRepair> {
+        Archive::repair_with(path, &Keys::none(), progress)
+    }
+
+    /// The same for an archive that `keys` may open where it is encrypted.
+    ///
+    /// # Errors
+    /// As [`Archive::repair`]; 2011 when none of `keys` opens it.
+    pub fn repair_with(
+        path: impl AsRef<Path>,
+        keys: &Keys,
         mut progress: impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<ArchiveRepair> {
-        archive::repair(&*RealDisk::new(), path.as_ref(), &mut progress).map_err(numbered)
+        archive::repair_with(&*RealDisk::new(), path.as_ref(), keys, &mut progress)
+            .map_err(numbered)
     }
 
     /// What its parity repairs for certain; `None` where it has none that is of use.
@@ -255,7 +278,20 @@ impl Archive {
 
     /// Opens another archive as this one was opened.
     pub(super) fn open_beside(&self, path: &Path) -> Result<Arc<ArchiveFile>> {
-        ArchiveFile::open(&*self.disk, path, &self.keys).map_err(numbered)
+        let file = ArchiveFile::open(&*self.disk, path, &self.keys).map_err(numbered)?;
+        Ok(self.counted(file))
+    }
+
+    /// The same file, whose damage this archive reports from now on.
+    pub(super) fn counted(&self, file: Arc<ArchiveFile>) -> Arc<ArchiveFile> {
+        self.repairs.add(&file);
+        file
+    }
+
+    /// The damage that was met so far and that parity repaired while this archive, and what it goes on
+    /// from, were read. On the medium it is still there: [`repair`](Archive::repair) repairs it.
+    pub fn read_repairs(&self) -> Vec<ReadRepair> {
+        self.repairs.report()
     }
 
     /// What a backup wrote into the header of `file`.

@@ -13,7 +13,7 @@ use super::only;
 use super::point::{Logs, RestorePoint, Roll, Rolled, Start};
 use super::pour::{bytes_to_unpack, pour};
 use super::target::{Target, check_free_space, check_pages};
-use crate::archive::Progress;
+use crate::archive::{Progress, ReadRepair, merged};
 use crate::disk::Access;
 use crate::engine::{Engine, History, Lsn, Timeline};
 use crate::error::{Error, ErrorKind, Result};
@@ -114,6 +114,8 @@ pub struct RestoreReport {
     pub discarded: Option<DiscardedCommits>,
     /// Files that were restored, attachments included.
     pub files: usize,
+    /// Archives that are damaged, and that were read through their parity.
+    pub read_repairs: Vec<ReadRepair>,
     /// How long it took.
     pub duration: Duration,
 }
@@ -142,8 +144,8 @@ impl<'a> RestoreBuilder<'a> {
         self
     }
 
-    /// Structure, data (which brings its structure along), both, or neither: then only the
-    /// attachments are restored. Without data the store has its tables, and no records.
+    /// Structure, data (which brings its structure along), both, or neither: then only attachments
+    /// and settings are restored. Without data the store has its tables, and no records.
     pub fn contents(mut self, contents: Contents) -> Self {
         self.choice.contents = contents;
         self
@@ -152,6 +154,14 @@ impl<'a> RestoreBuilder<'a> {
     /// Whether the attachments are restored; they are by default.
     pub fn attachments(mut self, attachments: bool) -> Self {
         self.choice.attachments = attachments;
+        self
+    }
+
+    /// Whether the settings that the archive holds are restored into the folder `Settings` of the
+    /// store; they are by default. They say where the store is backed up to, and what is kept there: a
+    /// copy that goes its own way needs others.
+    pub fn settings(mut self, settings: bool) -> Self {
+        self.choice.settings = settings;
         self
     }
 
@@ -334,6 +344,9 @@ impl<'a> RestoreBuilder<'a> {
             kept_bytes,
             discarded,
             files,
+            read_repairs: merged(
+                self.archive.read_repairs().into_iter().chain(logs.read_repairs()),
+            ),
             duration: disk.elapsed().saturating_sub(start),
         };
         let mut rolled = Rolled { lsn: archive_lsn, ..Rolled::default() };

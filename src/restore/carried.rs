@@ -9,9 +9,10 @@ use std::path::Path;
 use crate::disk::atomic::{copy_file, parent};
 use crate::disk::{Access, Disk, EntryKind};
 use crate::error::{Error, Result};
+use crate::store::SETTINGS;
 
 /// The settings, the journal, and what the regime remembers.
-const CARRIED: [&str; 3] = ["Settings", "Logs", "regime-state.json"];
+const CARRIED: [&str; 3] = [SETTINGS, "Logs", "regime-state.json"];
 
 /// Copies what goes with the store in the folder `from` into the folder `to`.
 ///

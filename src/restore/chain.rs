@@ -82,8 +82,10 @@ impl Parents<'_> {
         folders.dedup();
         for folder in &folders {
             match self.catalogue(folder)?.search(wanted) {
-                Search::Found(_, Some(file)) => return Ok(file),
-                Search::Found(stored, None) => return stored.open(),
+                Search::Found(_, Some(file)) => return Ok(self.archive.counted(file)),
+                Search::Found(stored, None) => {
+                    return stored.open().map(|file| self.archive.counted(file));
+                }
                 Search::Nothing(cause) => why_not = why_not.or(cause),
             }
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::log_file::LogFile;
 use super::point::{Logs, RestorePoint, Roll, Start};
 use super::repair::{Repair, Repairer};
-use crate::archive::Keys;
+use crate::archive::{Keys, ReadRepair, merged};
 use crate::engine::{History, Lsn, Position, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{Access, AtLimit, Contents, Hold, HoldKind, HoldRequest, roots};
@@ -80,6 +80,8 @@ pub struct IntegrationReport {
     pub repairs: Vec<Repair>,
     /// What auto-repair went past.
     pub problems: Vec<Error>,
+    /// Log archives that are damaged, and that were read through their parity.
+    pub read_repairs: Vec<ReadRepair>,
     /// How long it took.
     pub duration: Duration,
 }
@@ -152,11 +154,15 @@ impl Store {
                 Some(stop) if stop.load(Ordering::Acquire) => Err(stopped(inner)),
                 _ => hold.check(),
             };
-            if repairing {
-                let repairer = Repairer::new(inner, hold, start, options.to, along, &go_on);
-                return repairer.run(&logs, report);
-            }
-            apply(inner, hold, &Roll::plan(&logs, &start, options.to)?, &go_on, report)
+            let done = match repairing {
+                true => {
+                    Repairer::new(inner, hold, start, options.to, along, &go_on).run(&logs, report)
+                }
+                false => Roll::plan(&logs, &start, options.to)
+                    .and_then(|roll| apply(inner, hold, &roll, &go_on, report)),
+            };
+            report.read_repairs = merged(logs.read_repairs());
+            done
         })
     }
 }
@@ -180,6 +186,7 @@ pub(super) fn exclusively(
         repaired: 0,
         repairs: Vec::new(),
         problems: Vec::new(),
+        read_repairs: Vec::new(),
         duration: Duration::ZERO,
     };
     let worked = work(&hold, start, &mut report);

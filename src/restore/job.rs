@@ -12,7 +12,7 @@ use crate::archive::{ArchiveName, Entry, HEADER_NAME, MANIFEST_NAME, PAGES, PAGE
 use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Contents;
-use crate::store::{ATTACHMENTS, ArchiveRef, CATALOGUE_FILE, RestoredTo, TablePaper};
+use crate::store::{ATTACHMENTS, ArchiveRef, CATALOGUE_FILE, RestoredTo, SETTINGS, TablePaper};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -21,12 +21,13 @@ pub(super) struct Choice {
     /// Only these tables, where they are named.
     pub(super) tables: Option<Vec<String>>,
     pub(super) attachments: bool,
+    pub(super) settings: bool,
 }
 
 impl Default for Choice {
     fn default() -> Choice {
         let contents = Contents { structure: true, data: true };
-        Choice { contents, tables: None, attachments: true }
+        Choice { contents, tables: None, attachments: true, settings: true }
     }
 }
 
@@ -38,7 +39,7 @@ pub(super) enum Part {
     Tables(Vec<TablePaper>),
     /// A store of these tables, empty.
     Structure(Vec<TablePaper>),
-    /// Nothing: only the attachments are wanted.
+    /// Nothing: only the attachments or the settings are wanted.
     Nothing,
 }
 
@@ -47,6 +48,7 @@ pub(super) struct Job<'a> {
     pub(super) archive: &'a Archive,
     pub(super) part: Part,
     attachments: bool,
+    settings: bool,
 }
 
 impl<'a> Job<'a> {
@@ -65,7 +67,8 @@ impl<'a> Job<'a> {
             (Some(names), false) => Part::Structure(named(archive, names)?),
             (None, false) => Part::Structure(header.tables.clone()),
         };
-        Ok(Job { archive, part, attachments: choice.attachments })
+        let (attachments, settings) = (choice.attachments, choice.settings);
+        Ok(Job { archive, part, attachments, settings })
     }
 
     /// Refuses what no delta restore can do.
@@ -93,6 +96,9 @@ impl<'a> Job<'a> {
         let path = entry.meta.path.as_path();
         if path.starts_with(ATTACHMENTS) {
             return self.attachments;
+        }
+        if path.starts_with(SETTINGS) {
+            return self.settings;
         }
         match path.to_str() {
             Some(HEADER_NAME | PAGES | PAGES_INDEX | CATALOGUE_FILE | DATA_FILE | LOG_DIR) => false,

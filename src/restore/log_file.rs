@@ -23,7 +23,7 @@ pub use record::{LogAction, LogCommit, LogOperation};
 pub(crate) use segment::Segment;
 pub(crate) use tables::Tables;
 
-use crate::archive::Keys;
+use crate::archive::{Keys, Progress, ReadRepair, merged};
 use crate::disk::{Disk, EntryKind, RealDisk};
 use crate::engine::{Lsn, StoreId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -206,6 +206,12 @@ impl LogFile {
         self.segments.iter().map(describe).collect()
     }
 
+    /// The damage of log archives that was met so far and that parity repaired while they were read. On
+    /// the medium it is still there: [`Archive::repair`](crate::Archive::repair) repairs it.
+    pub fn read_repairs(&self) -> Vec<ReadRepair> {
+        merged(self.segments.iter().filter_map(Segment::read_repair))
+    }
+
     pub(crate) fn parts(&self) -> &[Segment] {
         &self.segments
     }
@@ -275,7 +281,34 @@ impl LogFile {
         course.gap().map_or(Ok(course), Err)
     }
 
-    /// Reads and checks every byte, and sees that the parts follow each other.
+    /// Reads and checks every byte: of log archives what their seals vouch for and their parity, of all
+    /// segments every commit; and sees that the parts follow each other.
+    ///
+    /// # Errors
+    /// Those of [`LogFile::check`], and damage that the parity of a log archive repairs.
+    pub fn verify(&self) -> Result<LogCheck> {
+        self.verify_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// The same, telling `progress` of the bytes of each log archive, which may stop it (1406).
+    ///
+    /// # Errors
+    /// As [`LogFile::verify`].
+    pub fn verify_with(
+        &self,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<LogCheck> {
+        let mut seen: Vec<&Path> = Vec::new();
+        for archive in self.segments.iter().filter_map(Segment::archive) {
+            if !seen.contains(&archive.path()) {
+                seen.push(archive.path());
+                archive.verify(0, &mut progress).map_err(segment::numbered)?;
+            }
+        }
+        self.check()
+    }
+
+    /// Reads and checks every commit, and sees that the parts follow each other.
     ///
     /// # Errors
     /// As [`LogFile::commits`]. The first that is found, with its file and place.

@@ -44,5 +44,5 @@ pub use mirror::{FollowEvent, Follower};
 pub use point::RestorePoint;
 pub use repair::{Repair, Repaired};
 pub use rollback::{Rollback, RollbackReport};
-pub(crate) use verify::verify_store_on;
-pub use verify::{StoreCheck, verify_store, verify_store_with};
+pub(crate) use verify::check as check_store;
+pub use verify::{StoreCheck, verify_store, verify_store_on, verify_store_with};

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::builder::Tell;
 use super::log_file::{Course, LogFile, Segment, check_admitted, check_chain, known};
-use crate::archive::Progress;
+use crate::archive::{Progress, ReadRepair};
 use crate::engine::{Engine, EngineOptions, ForeignGroup, History, Known, Lsn, StoreId, Timeline};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{BackupState, RestoredTo};
@@ -71,6 +71,11 @@ impl Logs {
     /// Bytes of all of them.
     pub(crate) fn bytes(&self) -> u64 {
         self.segments().map(Segment::bytes).sum()
+    }
+
+    /// What parity repaired while they were read.
+    pub(crate) fn read_repairs(&self) -> impl Iterator<Item = ReadRepair> + '_ {
+        self.named.iter().chain(&self.at_hand).flat_map(LogFile::read_repairs)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -166,7 +166,8 @@ impl Rollback {
         history: &History,
         new: &Path,
     ) -> RestoreBuilder<'a> {
-        let own = archive.restore(new).attachments(false).to(self.point).along(history.clone());
+        let own = archive.restore(new).attachments(false).settings(false);
+        let own = own.to(self.point).along(history.clone());
         let own = own.logs_in(self.dir.join(LOG_DIR));
         let own = self.folders.iter().fold(own, |builder, folder| builder.logs_in(folder));
         match &self.progress {

@@ -6,6 +6,7 @@
 //! one left, nor gives the other's half-done work its name.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::disk::{self, Access, Disk, File, OpenMode, create_dir_like};
 use crate::engine::tree::{Watch, verify_data_file};
 use crate::engine::{DATA_FILE, DirLock, LOCK_FILE, LOG_DIR, lock_dir};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{ATTACHMENTS, ArchiveRef, BackupHeader, BackupState, RestoredTo};
+use crate::store::{ATTACHMENTS, ArchiveRef, BackupHeader, BackupState, RestoredTo, SETTINGS};
 
 /// Pieces of an entry are gathered to writes of about this size.
 const WRITE_BYTES: usize = 1 << 20;
@@ -25,8 +26,33 @@ const WRITE_BYTES: usize = 1 << 20;
 /// The permission bits that are restored: none that give somebody the rights of another.
 const PLAIN_BITS: u32 = 0o777;
 
-fn is_attachment(entry: &Entry) -> bool {
-    entry.meta.path.as_path().starts_with(ATTACHMENTS)
+/// Zeros of this length or more are left as a hole: shorter ones would cost more in writes than they
+/// save in space.
+const HOLE: usize = 16 << 10;
+/// Holes begin and end at multiples of this, as the blocks of file systems do.
+const HOLE_GRID: usize = 4 << 10;
+
+/// The ranges of `bytes` that are to be written; what lies between is zeros.
+fn filled(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for (number, block) in bytes.chunks(HOLE_GRID).enumerate() {
+        if block.iter().fold(0, |any, byte| any | byte) == 0 {
+            continue;
+        }
+        let (start, end) = (number * HOLE_GRID, number * HOLE_GRID + block.len());
+        match ranges.last_mut() {
+            Some(last) if start - last.end < HOLE => last.end = end,
+            // A short run of zeros at the beginning may go on from the piece before.
+            _ => ranges.push(start..end),
+        }
+    }
+    ranges
+}
+
+/// Whether the entry keeps its mode and its time: the store makes its own files itself.
+fn is_kept_as_it_was(entry: &Entry) -> bool {
+    let path = entry.meta.path.as_path();
+    path.starts_with(ATTACHMENTS) || path.starts_with(SETTINGS)
 }
 
 pub(super) struct Target {
@@ -189,13 +215,13 @@ impl Target {
 
     fn flush(&mut self) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        if !open.gathered.is_empty() {
+        for data in filled(&open.gathered) {
             open.file
-                .write_at(&open.gathered, open.at)
+                .write_at(&open.gathered[data.clone()], open.at + data.start as u64)
                 .map_err(|e| Error::io("write a restored file", &open.path, e))?;
-            open.at += open.gathered.len() as u64;
-            open.gathered.clear();
         }
+        open.at += open.gathered.len() as u64;
+        open.gathered.clear();
         Ok(())
     }
 
@@ -321,12 +347,10 @@ impl Target {
 
 /// Where a store for `dir` is built.
 fn beside(dir: &Path) -> Result<PathBuf> {
-    let name = dir.file_name().ok_or_else(|| {
-        Error::new(ErrorKind::Invalid, "the restore's target has no name").at(dir)
-    })?;
-    let mut partial = name.to_os_string();
-    partial.push(".stillpoint-restoring");
-    Ok(dir.with_file_name(partial))
+    match dir.file_name() {
+        Some(_) => Ok(disk::beside(dir, ".stillpoint-restoring")),
+        None => Err(Error::new(ErrorKind::Invalid, "the restore's target has no name").at(dir)),
+    }
 }
 
 /// Takes the folder in which a store is built.
@@ -379,7 +403,7 @@ impl Unpack for Target {
         match &entry.meta.kind {
             EntryKind::Dir => {
                 self.make_folders_above(&path)?;
-                if is_attachment(entry) {
+                if is_kept_as_it_was(entry) {
                     let (mode, time) = (entry.meta.mode & PLAIN_BITS, entry.meta.mtime);
                     self.folder_attributes.push((path.clone(), mode, time));
                 }
@@ -393,10 +417,6 @@ impl Unpack for Target {
                 self.make_folders_above(&path)?;
                 let opened = self.disk.open(&path, OpenMode::CreateNew);
                 let file = opened.map_err(|e| Error::io("create a restored file", &path, e))?;
-                if entry.meta.size > 0 {
-                    file.allocate(0, entry.meta.size)
-                        .map_err(|e| Error::io("make room for a restored file", &path, e))?;
-                }
                 self.open = Some(Open { file, path, at: 0, gathered: Vec::new() });
                 Ok(())
             }
@@ -412,12 +432,18 @@ impl Unpack for Target {
     fn end(&mut self, entry: &Entry) -> Result<()> {
         self.flush()?;
         if let Some(open) = self.open.take() {
-            if is_attachment(entry) {
+            // It may end with a hole.
+            if entry.meta.size > 0 {
+                open.file
+                    .set_len(entry.meta.size)
+                    .map_err(|e| Error::io("set the length of a restored file", &open.path, e))?;
+            }
+            if is_kept_as_it_was(entry) {
                 self.disk
                     .set_attributes(&open.path, entry.meta.mode & PLAIN_BITS, entry.meta.mtime)
                     .map_err(|e| Error::io("set the attributes of", &open.path, e))?;
             }
-            if !is_attachment(entry) || entry.meta.size > SMALL {
+            if !is_kept_as_it_was(entry) || entry.meta.size > SMALL {
                 open.sync()?;
             } else if !self.many_unsynced {
                 self.unsynced.push(open);

@@ -173,6 +173,15 @@ impl BackupState {
         }
     }
 
+    /// The commit from which on the log is kept; `None` where nothing says that it is.
+    pub(crate) fn keep_log_from(&self) -> Option<Lsn> {
+        let base = self.base.as_ref()?;
+        Some(self.gaps.iter().fold(base.lsn, |from, gap| {
+            // What the cap took need not be kept.
+            if gap.after <= from { from.max(gap.last) } else { from }
+        }))
+    }
+
     /// Whether all of `gap` is known to be gone.
     pub(crate) fn knows_gap(&self, gap: &LogGap) -> bool {
         self.gaps.iter().any(|known| known.after <= gap.after && gap.last <= known.last)
@@ -245,14 +254,7 @@ impl StateFile {
     /// The commit from which on the log is to be kept; `None` where it need not be.
     pub(crate) fn keep_log_from(&self) -> Option<Lsn> {
         let known = self.known.lock();
-        match (&known.state.base, &known.damage) {
-            (Some(base), _) => Some(known.state.gaps.iter().fold(base.lsn, |from, gap| {
-                // What the cap took need not be kept.
-                if gap.after <= from { from.max(gap.last) } else { from }
-            })),
-            (None, Some(_)) => Some(0),
-            (None, None) => None,
-        }
+        known.state.keep_log_from().or(known.damage.as_ref().map(|_| 0))
     }
 
     /// Forgets archives of checkpoints after `newest`, which the data file does not have: an older one

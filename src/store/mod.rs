@@ -56,7 +56,7 @@ pub(crate) use inner::Inner;
 pub use inner::MAX_VALUE_BYTES;
 pub use job::Job;
 pub use key::{AsKey, AsPrefix, Key, KeyBuf, KeyReader, KeyType};
-pub(crate) use papers::{ATTACHMENTS, CATALOGUE_FILE, RESTORED_FROM};
+pub(crate) use papers::{ATTACHMENTS, CATALOGUE_FILE, RESTORED_FROM, SETTINGS};
 pub use papers::{
     AttachmentPaper, BackupHeader, BackupKind, BackupResults, BackupStatus, LogHeader, LogTable,
     ParentPaper, ParticipantPaper, SegmentPaper, TablePaper, TimelinePaper, TogetherPaper,

@@ -24,6 +24,9 @@ pub(crate) const CATALOGUE_FILE: &str = "catalogue.json";
 /// The folder of the attachments, in an archive and in a restored store.
 pub(crate) const ATTACHMENTS: &str = "attachments";
 
+/// The folder of the settings, in a store and in an archive of its data.
+pub(crate) const SETTINGS: &str = "Settings";
+
 /// Moves the papers of an archive aside in a store that `tar` unpacked: from now on the store goes
 /// its own way, and an old manifest must not be taken for a description of it.
 pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path) -> Result<()> {

@@ -195,3 +195,26 @@ fn segments_that_are_mixed_up_are_damage_and_not_something_unknown() {
     shop.file("b/s[0002].tar.zst", "");
     assert_eq!(shop.fails(3, &["verify", "b/s[0002].tar.zst"])["code"], json!(1411));
 }
+
+#[test]
+fn a_store_may_have_the_longest_name_that_the_file_system_takes() {
+    let shop = Shop::new();
+    shop.file("in.csv", super::sample_csv(3));
+    for len in [229, 240, 255] {
+        let store = "n".repeat(len);
+        let copy = "c".repeat(len);
+        shop.done(&["import", &store, "t", "in.csv", "--key", "id"]);
+        let told = shop.json(&["backup", &store]);
+        let archive = told["archive"].as_str().unwrap();
+        shop.done(&["drill", &store]);
+        shop.done(&["restore", archive, &copy]);
+        shop.done(&["verify", &store]);
+        shop.done(&["settings", &store, "set", "Scheduler/Frequency", "Daily"]);
+        let left: Vec<String> = shop.names(".");
+        let ours = left.iter().filter(|name| name.starts_with(&store[..200])).count();
+        assert_eq!(ours, 2, "the store and its backups: {left:?}");
+        for name in left.iter().filter(|name| !name.contains("csv")) {
+            std::fs::remove_dir_all(shop.path(name)).unwrap();
+        }
+    }
+}

@@ -89,3 +89,80 @@ fn a_repair_without_parity_is_refused() {
     shop.fails(4, &["verify", told["archive"].as_str().unwrap(), "--repair"]);
     assert_ne!(shop.run(&["verify", "s", "--repair"]).code, 0, "a store has none");
 }
+
+/// Damages a byte in the middle of a file.
+fn spoil(shop: &Shop, name: &str) {
+    let mut bytes = std::fs::read(shop.path(name)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(shop.path(name), &bytes).unwrap();
+}
+
+#[test]
+fn damage_that_parity_repairs_while_reading_is_reported_by_every_command_that_reads() {
+    let (shop, _) = shop();
+    shop.done(&["settings", "s", "set", "Advanced/Redundancy", "High"]);
+    shop.done(&["backup", "s"]);
+    shop.done(&["put", "s", "t", "new", "{\"name\":\"new\"}"]);
+    shop.done(&["backup", "s"]);
+    let (first, log) = ("s backups/s[0001].tar.zst", "s backups/s[0001].log.zst");
+    spoil(&shop, first);
+    let told = shop.json(&["restore", first, "copy"]);
+    assert_eq!(told["damaged"][0]["blocks"], json!(1), "{told}");
+    assert_eq!(told["damaged"].as_array().unwrap().len(), 1, "{told}");
+    let text = shop.done(&["restore", first, "other"]);
+    assert!(text.contains("1 damaged blocks") && text.contains("--repair"), "{text}");
+    let journal = shop.done(&["journal", "copy"]);
+    assert!(journal.contains("damaged blocks"), "{journal}");
+    let told = shop.json(&["extract", first, "s", "t", "k00001"]);
+    assert_eq!(told["damaged"][0]["blocks"], json!(1), "{told}");
+    spoil(&shop, log);
+    let told = shop.json(&["integrate", "copy", log]);
+    assert_eq!(told["damaged"][0]["blocks"], json!(1), "{told}");
+    spoil(&shop, "s backups/s[0002].tar.zst");
+    let error = shop.fails(3, &["drill", "s"]);
+    assert!(error["hint"].as_str().unwrap().contains("--repair"), "{error}");
+    shop.done(&["verify", "s backups/s[0002].tar.zst", "--repair"]);
+    shop.done(&["drill", "s"]);
+}
+
+#[test]
+fn a_log_archive_is_verified_and_repaired_like_any_other() {
+    let (shop, _) = shop();
+    shop.done(&["settings", "s", "set", "Advanced/Redundancy", "High"]);
+    shop.done(&["backup", "s"]);
+    shop.done(&["put", "s", "t", "new", "{\"name\":\"new\"}"]);
+    shop.done(&["backup", "s"]);
+    let log = "s backups/s[0001].log.zst";
+    let whole = std::fs::read(shop.path(log)).unwrap();
+    let told = shop.json(&["verify", log]);
+    assert_eq!((&told["kind"], &told["commits"]), (&json!("log"), &json!(1)), "{told}");
+    spoil(&shop, log);
+    let error = shop.fails(3, &["verify", log]);
+    assert!(error["hint"].as_str().unwrap().contains("--repair"), "{error}");
+    let told = shop.json(&["verify", log, "--repair"]);
+    assert_eq!(told["repaired"]["blocks"], json!(1), "{told}");
+    assert!(std::fs::read(shop.path(log)).unwrap() == whole);
+    shop.done(&["verify", log]);
+}
+
+#[test]
+fn a_repair_by_the_parity_of_an_older_archive_is_refused_and_changes_nothing() {
+    let (shop, _) = shop();
+    std::fs::create_dir(shop.path("c")).unwrap();
+    for (folder, key) in [("b", "one"), ("c", "two")] {
+        shop.done(&["put", "s", "t", key, "{\"name\":\"new\"}"]);
+        shop.done(&["backup", "s", "--to", folder, "--redundancy", "high"]);
+    }
+    std::fs::copy(shop.path("b/s[0001].parity"), shop.path("c/s[0001].parity")).unwrap();
+    let whole = std::fs::read(shop.path("c/s[0001].tar.zst")).unwrap();
+    shop.fails(3, &["verify", "c/s[0001].tar.zst", "--repair"]);
+    assert!(std::fs::read(shop.path("c/s[0001].tar.zst")).unwrap() == whole);
+    spoil(&shop, "c/s[0001].tar.zst");
+    let damaged = std::fs::read(shop.path("c/s[0001].tar.zst")).unwrap();
+    shop.fails(3, &["verify", "c/s[0001].tar.zst", "--repair"]);
+    assert!(std::fs::read(shop.path("c/s[0001].tar.zst")).unwrap() == damaged);
+    let left: Vec<String> =
+        shop.names("c").into_iter().filter(|name| name.starts_with("s[")).collect();
+    assert_eq!(left, ["s[0001].parity", "s[0001].tar.zst"]);
+}

@@ -86,3 +86,80 @@ fn a_restore_tells_that_the_new_store_has_no_settings_yet() {
     .unwrap();
     assert!(!told(&shop.done(&["restore", archive, "beside"])));
 }
+
+#[test]
+fn settings_are_saved_with_the_data_and_come_back_unless_they_are_left_out() {
+    let shop = shop();
+    let frequency = |store: &str| shop.done(&["settings", store, "get", "Scheduler/Frequency"]);
+    shop.done(&["settings", "s", "set", "Scheduler/Frequency", "Daily"]);
+    shop.file("s/Settings/notes.txt", "of the operator");
+    shop.done(&["backup", "s"]);
+    let archive = "s backups/s[0001].tar.zst";
+    shop.done(&["restore", archive, "copy"]);
+    assert_eq!(frequency("copy").trim(), "Daily");
+    assert_eq!(shop.names("copy/Settings"), ["Backup.4DSettings", "notes.txt"]);
+    shop.done(&["restore", archive, "bare", "--contents", "structure,data,attachments"]);
+    assert!(!shop.path("bare/Settings").exists() && shop.path("bare/store.data").exists());
+    shop.done(&["restore", archive, "only", "--contents", "settings"]);
+    assert!(shop.path("only/Settings").exists() && !shop.path("only/store.data").exists());
+    shop.done(&["restore", archive, "empty", "--contents", "structure,settings"]);
+    assert_eq!(frequency("empty").trim(), "Daily");
+    let info = shop.json(&["info", "empty"]);
+    assert_eq!((&info["tables"], &info["records"]), (&1.into(), &0.into()), "{info}");
+}
+
+#[test]
+fn a_rollback_keeps_the_settings_of_today_and_a_delta_restore_sets_them_aside() {
+    let shop = shop();
+    let frequency = |store: &str| shop.done(&["settings", store, "get", "Scheduler/Frequency"]);
+    shop.done(&["settings", "s", "set", "Scheduler/Frequency", "Daily"]);
+    shop.done(&["backup", "s"]);
+    shop.done(&["put", "s", "t", "new", "{\"name\":\"new\"}"]);
+    let lsn = shop.json(&["info", "s"])["lsn"].as_u64().unwrap();
+    shop.done(&["put", "s", "t", "newer", "{\"name\":\"newer\"}"]);
+    shop.done(&["settings", "s", "set", "Scheduler/Frequency", "Weekly"]);
+    shop.done(&["rollback", "s", "--archives", "s backups", "--to-lsn", &lsn.to_string()]);
+    assert_eq!(frequency("s").trim(), "Weekly");
+    shop.done(&["restore", "s backups/s[0001].tar.zst", "copy"]);
+    shop.done(&["settings", "copy", "set", "Scheduler/Frequency", "Monthly"]);
+    shop.done(&["restore", "s backups/s[0001].tar.zst", "copy", "--delta"]);
+    assert_eq!(frequency("copy").trim(), "Daily");
+    let aside = shop.path("copy/Settings.before-restore/Backup.4DSettings");
+    assert!(std::fs::read_to_string(aside).unwrap().contains("Monthly"));
+}
+
+#[test]
+fn archives_are_encrypted_for_the_recipients_of_the_settings_and_no_private_key_is_taken() {
+    let shop = shop();
+    let public = super::layers::public();
+    let private = super::layers::IDENTITY;
+    let ended = shop.run(&["settings", "s", "set", "Stillpoint/Recipients", private]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(!ended.err.contains(private), "a private key is never shown: {ended:?}");
+    assert!(!shop.path(FILE).exists());
+    shop.done(&["settings", "s", "set", "Stillpoint/Recipients", &public]);
+    let told = shop.json(&["backup", "s"]);
+    let archive = told["archive"].as_str().unwrap();
+    assert!(archive.ends_with(".tar.zst.age"), "{archive}");
+    shop.fails(2, &["verify", archive]);
+    shop.file("key", private);
+    shop.done(&["verify", archive, "--identity", "key"]);
+    let forged = std::fs::read_to_string(shop.path(FILE)).unwrap().replace(&public, private);
+    shop.file(FILE, forged);
+    let ended = shop.run(&["backup", "s"]);
+    assert!(ended.code != 0 && !ended.err.contains(private), "{ended:?}");
+}
+
+#[test]
+fn restore_info_tells_of_the_last_restore() {
+    let shop = shop();
+    assert!(shop.done(&["restore-info", "s"]).contains("never restored"));
+    shop.done(&["backup", "s"]);
+    shop.done(&["put", "s", "t", "new", "{\"name\":\"new\"}"]);
+    let lsn = shop.json(&["info", "s"])["lsn"].as_u64().unwrap() - 1;
+    shop.done(&["rollback", "s", "--archives", "s backups", "--to-lsn", &lsn.to_string()]);
+    let told = shop.json(&["restore-info", "s"]);
+    assert_eq!(told["by_hand"]["lsn"], lsn, "{told}");
+    assert!(shop.done(&["restore-info", "s"]).contains("restore by hand"));
+    shop.fails(4, &["restore-info", "nowhere"]);
+}

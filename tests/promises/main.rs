@@ -41,6 +41,7 @@ mod p7_restores;
 mod p7_rollback;
 mod p7_vacant;
 mod p8_bad_input;
+mod p8_log_damage;
 mod p8_space;
 mod p9_settings;
 

@@ -337,3 +337,48 @@ fn many_small_attachments_are_restored_in_linear_time_and_are_durable() {
     let (first, second) = (more - few, most - more);
     assert!(second.abs_diff(first) < 400, "{first} calls for 400 files, {second} for 400 more");
 }
+
+#[cfg(unix)]
+#[test]
+fn the_holes_of_an_attachment_are_holes_again_and_its_bytes_are_the_same() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    const GIB: u64 = 1 << 30;
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let sparse = std::fs::File::create(at("sparse")).unwrap();
+    let data: [(u64, &[u8]); 4] =
+        [(0, &[1; 5]), (70_000, &[2; 9000]), (GIB / 2 + 123, &[3; 40_000]), (GIB - 3, &[4; 2])];
+    for (offset, bytes) in data {
+        sparse.write_all_at(bytes, offset).unwrap();
+    }
+    sparse.set_len(GIB).unwrap();
+    if sparse.metadata().unwrap().blocks() * 512 > GIB / 2 {
+        eprintln!("skipped: the file system has no holes");
+        return;
+    }
+    std::fs::write(at("zeros"), vec![0; 1 << 20]).unwrap();
+    std::fs::create_dir(at("b")).unwrap();
+    let store = Store::create(at("s")).unwrap();
+    let report =
+        store.backup(at("b")).attachment(at("sparse")).attachment(at("zeros")).run().unwrap();
+    Archive::open(&report.archive).unwrap().restore(at("copy")).run().unwrap();
+    let restored = std::fs::File::open(at("copy/attachments/sparse")).unwrap();
+    let found = restored.metadata().unwrap();
+    assert_eq!(found.len(), GIB);
+    assert!(found.blocks() * 512 < 1 << 20, "{} bytes on the disk", found.blocks() * 512);
+    for (offset, bytes) in data {
+        let from = offset.saturating_sub(20_000);
+        let mut read = vec![9; bytes.len() + 40_000];
+        let len = restored.read_at(&mut read, from).unwrap();
+        let mut expected = vec![9; read.len()];
+        assert_eq!(sparse_read(&at("sparse"), &mut expected, from), len);
+        assert!(read == expected, "around {offset}");
+    }
+    assert!(std::fs::read(at("copy/attachments/zeros")).unwrap() == vec![0; 1 << 20]);
+}
+
+#[cfg(unix)]
+fn sparse_read(path: &Path, into: &mut [u8], from: u64) -> usize {
+    use std::os::unix::fs::FileExt;
+    std::fs::File::open(path).unwrap().read_at(into, from).unwrap()
+}

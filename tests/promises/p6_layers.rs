@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stillpoint::archive::{ArchiveFile, MIN_SEGMENT_BYTES, list_archives, repair};
+use stillpoint::archive::{ArchiveFile, MIN_SEGMENT_BYTES, list_archives, repair, repair_with};
 use stillpoint::disk::{Disk, OpenMode, SimDisk, Survival};
 use stillpoint::{
     Archive, BackupBuilder, Compression, ErrorKind, Keys, Level, Mode, Recipients, Stage, Store,
@@ -165,7 +165,9 @@ fn a_lost_segment_and_other_promised_damage_is_repaired_and_more_is_told() {
     let error = archive.verify().unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Corrupt, 1411), "{error}");
     spoil(&scene.sim, &segments[5], 100, 10);
-    let repaired = repair(&*scene.sim, &report.archive, &mut go_on).unwrap();
+    let unproven = repair(&*scene.sim, &report.archive, &mut go_on).unwrap_err();
+    assert_eq!(unproven.code(), 2011, "its seal takes the key: {unproven}");
+    let repaired = repair_with(&*scene.sim, &report.archive, &keys, &mut go_on).unwrap();
     assert!(repaired.files.contains(&segments[3]) && repaired.files.contains(&segments[5]));
     assert!(destination(&scene.sim) == whole, "every byte is as it was");
     open_it().unwrap().verify().unwrap();
@@ -174,7 +176,7 @@ fn a_lost_segment_and_other_promised_damage_is_repaired_and_more_is_told() {
         spoil(&scene.sim, segment, 0, scene.sim.metadata(segment).unwrap().len);
     }
     let damaged = destination(&scene.sim);
-    let error = repair(&*scene.sim, &report.archive, &mut go_on).unwrap_err();
+    let error = repair_with(&*scene.sim, &report.archive, &keys, &mut go_on).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(destination(&scene.sim) == damaged, "nothing is changed");
     assert!(open_it().is_err());

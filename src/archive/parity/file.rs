@@ -112,6 +112,7 @@ fn vouch(stripe: u64, digests: &[u8]) -> Digest {
 }
 
 /// A parity file, open for reading.
+#[derive(Clone)]
 pub(crate) struct Parity {
     pub(crate) file: Arc<dyn File>,
     pub(crate) path: PathBuf,

@@ -5,6 +5,7 @@
 //! the checksums of the frames and the encryption have the last word, so parity that is damaged itself
 //! or belongs to another archive makes nothing worse.
 
+use super::count::RepairCount;
 use super::file::{Parity, Table, beyond};
 use super::geometry::{Geometry, Stripe};
 use super::stripe::{Examined, read_block};
@@ -27,12 +28,15 @@ pub(crate) struct Guard {
     archive: Arc<Joined>,
     pub(crate) parity: Parity,
     state: Mutex<State>,
+    repairs: Arc<RepairCount>,
 }
 
 #[derive(Default)]
 struct State {
     /// One bit for each block of the archive as it is: set when it was found right.
-    right: Vec<u64>,
+    right: Bits,
+    /// The same: set when it was repaired.
+    repaired: Bits,
     tables: HashMap<u64, Option<Table>>,
     mended: VecDeque<(u64, Vec<u8>)>,
     /// Stripes that cannot be repaired.
@@ -44,7 +48,13 @@ struct State {
 
 impl Guard {
     pub(crate) fn new(archive: Arc<Joined>, parity: Parity) -> Guard {
-        Guard { archive, parity, state: Mutex::new(State::default()) }
+        let repairs = RepairCount::new(archive.path_at(0));
+        Guard { archive, parity, state: Mutex::new(State::default()), repairs }
+    }
+
+    /// Counts what is repaired in memory.
+    pub(crate) fn repairs(&self) -> Arc<RepairCount> {
+        self.repairs.clone()
     }
 
     fn geometry(&self) -> &Geometry {
@@ -99,7 +109,7 @@ impl Guard {
         let grid = u64::from(self.geometry().block_bytes);
         let (number, within) = (offset / grid, (offset % grid) as usize);
         let mut state = self.state.lock();
-        if state.is_right(number) {
+        if state.right.is_set(number) {
             drop(state);
             if self.archive.read_or_zeros(buffer, offset) {
                 return Ok(());
@@ -111,13 +121,16 @@ impl Guard {
         let (stripe, index) = self.geometry().place(number);
         let table = state.table(&self.parity, &stripe);
         if table.is_some_and(|table| table.digests[index] == Digest::of(&block).0) {
-            state.set_right(number);
+            state.right.set(number);
             buffer.copy_from_slice(&block[within..within + buffer.len()]);
             return Ok(());
         }
         state.first_mended.get_or_insert(number);
         if let Some(mended) = self.mend(&mut state, stripe, number) {
             buffer.copy_from_slice(&mended[within..within + buffer.len()]);
+            if state.repaired.set(number) {
+                self.repairs.add();
+            }
             return Ok(());
         }
         drop(state);
@@ -165,20 +178,28 @@ impl Guard {
     }
 }
 
-impl State {
-    fn is_right(&self, block: u64) -> bool {
-        self.right.get((block / 64) as usize).is_some_and(|bits| bits >> (block % 64) & 1 == 1)
+/// A set of blocks. Grows with what was read, never with what a header claims.
+#[derive(Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn is_set(&self, block: u64) -> bool {
+        self.0.get((block / 64) as usize).is_some_and(|bits| bits >> (block % 64) & 1 == 1)
     }
 
-    /// Grows with what was read and found right, never with what a header claims.
-    fn set_right(&mut self, block: u64) {
+    /// Returns whether it was not there.
+    fn set(&mut self, block: u64) -> bool {
         let word = (block / 64) as usize;
-        if self.right.len() <= word {
-            self.right.resize(word + 1, 0);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
         }
-        self.right[word] |= 1 << (block % 64);
+        let before = self.0[word];
+        self.0[word] |= 1 << (block % 64);
+        self.0[word] != before
     }
+}
 
+impl State {
     fn table(&mut self, parity: &Parity, stripe: &Stripe) -> Option<&Table> {
         if self.tables.len() >= KEPT_TABLES && !self.tables.contains_key(&stripe.number) {
             self.tables.clear();

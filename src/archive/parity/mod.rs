@@ -9,6 +9,8 @@
 //! Memory is bounded whatever the archive's length: one stripe is under way at a time, at most 160
 //! blocks of 64 KiB with as much again for the arithmetic; readers keep 64 MiB of mended blocks.
 
+mod aside;
+mod count;
 mod file;
 mod geometry;
 mod guard;
@@ -18,10 +20,16 @@ mod stripe;
 #[cfg(test)]
 mod tests;
 
+pub use count::ReadRepair;
+pub(crate) use count::{RepairCount, RepairCounts, merged};
 pub(crate) use file::Parity;
+#[cfg(test)]
+pub(crate) use geometry::Geometry;
 pub use geometry::Promise;
 pub(crate) use geometry::parity_of;
 pub(crate) use guard::Guard;
 pub(crate) use order::Order;
+#[cfg(test)]
+pub(crate) use order::write_parity;
 pub use repair::ArchiveRepair;
-pub(crate) use repair::repair_files;
+pub(crate) use repair::{Proof, repair_files};

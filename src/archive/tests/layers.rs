@@ -2,6 +2,7 @@
 
 #[cfg(feature = "encryption")]
 mod encrypted;
+mod forged;
 mod naming;
 
 use super::*;
@@ -34,11 +35,19 @@ fn entries() -> Vec<(EntryMeta, Vec<u8>)> {
 
 /// Writes an archive with `layers` and gives what was written, without names yet.
 fn write_layered(disk: &Arc<dyn Disk>, layers: Layers) -> Finished {
+    write_entries(disk, layers, entries())
+}
+
+fn write_entries(
+    disk: &Arc<dyn Disk>,
+    layers: Layers,
+    entries: Vec<(EntryMeta, Vec<u8>)>,
+) -> Finished {
     let options = ArchiveOptions { layers, ..options(Compression::Fast, 16 << 10) };
     let mut writer =
         ArchiveWriter::create_in(disk, &place(), &options, serde_json::json!({ "lsn": 7 }))
             .expect("creates");
-    for (meta, content) in entries() {
+    for (meta, content) in entries {
         writer.begin_entry(meta).expect("begins");
         writer.write(&content).expect("writes");
         writer.end_entry().expect("ends");

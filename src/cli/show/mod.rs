@@ -5,6 +5,7 @@
 //! gone ends the command quietly. Text for a person goes through [`plain`], so that nothing from
 //! outside is obeyed by a terminal; what a program reads is exact.
 
+pub(crate) mod damage;
 pub(crate) mod human;
 pub(crate) mod plain;
 pub(crate) mod table;

@@ -7,7 +7,7 @@
 //! Invariants: removal goes oldest first, one at a time, and never while a [`Hold`] is there; nothing
 //! that a commit waits for waits for a removal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,6 +66,22 @@ impl ClosedSegment {
         Ok((reader.at(), bytes))
     }
 
+    /// How much of a damaged segment can be read.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(crate) fn readable(&self, disk: &dyn Disk) -> Result<Readable> {
+        let mut reader = SegmentReader::open(disk, &self.path)?;
+        let mut time = reader.header().base_time;
+        while reader.next_lsn() <= self.last {
+            match reader.next()? {
+                Step::Group(group) => time = group.head.time,
+                Step::Trailer(_) | Step::Bad(_) => break,
+            }
+        }
+        Ok(Readable { last: reader.next_lsn() - 1, time, bytes: reader.at() })
+    }
+
     /// Reads through its last commit, and makes the trailer that follows.
     fn read(&self, disk: &dyn Disk) -> Result<(SegmentReader, GroupHead)> {
         let mut reader = SegmentReader::open(disk, &self.path)?;
@@ -103,6 +119,17 @@ impl ClosedSegment {
         };
         Ok((reader, trailer))
     }
+}
+
+/// What can be read of a damaged segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Readable {
+    /// The last commit before the damage; the one before the segment where none can be read.
+    pub(crate) last: Lsn,
+    /// The time of that commit.
+    pub(crate) time: i64,
+    /// Where the damage begins.
+    pub(crate) bytes: u64,
 }
 
 /// How much of the log is kept.
@@ -233,11 +260,13 @@ impl Drop for Hold {
     }
 }
 
-/// The closed segments in `dir`, oldest first, back from `end` as far as they are there.
-pub(super) fn closed_segments(
+/// The closed segments in `dir`, oldest first, back from `end` as far as they are there. Those whose
+/// header is damaged are left out where they are to be passed over.
+pub(crate) fn closed_segments(
     disk: &dyn Disk,
-    dir: &std::path::Path,
+    dir: &Path,
     end: Option<SegmentEnd>,
+    pass_damaged: bool,
 ) -> Result<Vec<ClosedSegment>> {
     let mut found = Vec::new();
     let mut next = end;
@@ -249,6 +278,10 @@ pub(super) fn closed_segments(
             opened => opened?,
         };
         let Header::Sound(header, _) = read_header(&*file, &path, bytes)? else {
+            if pass_damaged {
+                next = end_of_older(disk, dir, end.number)?;
+                continue;
+            }
             return Err(Error::corrupt(&path, "a log segment without a sound header"));
         };
         found.push(ClosedSegment {
@@ -265,4 +298,19 @@ pub(super) fn closed_segments(
     }
     found.reverse();
     Ok(found)
+}
+
+/// Where the newest segment before number `number` ends that has a sound header: read from itself,
+/// since the header that stated it is damaged.
+fn end_of_older(disk: &dyn Disk, dir: &Path, number: u64) -> Result<Option<SegmentEnd>> {
+    for number in (1..number).rev() {
+        let mut reader = match SegmentReader::open(disk, &path_of(dir, number)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => break,
+            Err(e) if e.kind() == ErrorKind::Corrupt => continue,
+            reader => reader?,
+        };
+        while let Step::Group(_) = reader.next()? {}
+        return Ok(Some(SegmentEnd { number, chain: reader.chain(), lsn: reader.next_lsn() - 1 }));
+    }
+    Ok(None)
 }

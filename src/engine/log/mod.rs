@@ -33,7 +33,7 @@ pub(crate) use chain::{Era, era_at};
 pub(crate) use format::MAX_GROUP;
 pub(crate) use format::{Malformed, SegmentHeader};
 pub(crate) use group::{Context, LogCommit, LogOp};
-pub(crate) use keep::{ClosedSegment, Hold};
+pub(crate) use keep::{ClosedSegment, Hold, closed_segments};
 pub(crate) use reader::{Group, SegmentReader, Step};
 pub(crate) use recovery::{Recovered, RecoveryBase, recover};
 pub(crate) use segment::{SegmentInfo, is_segment_name, list_segments};

@@ -95,7 +95,15 @@ impl Upkeep {
     /// # Errors
     /// Where one of them cannot be read; damage of a header.
     pub(crate) fn closed(&self) -> Result<Vec<ClosedSegment>> {
-        closed_segments(&*self.0.disk, &self.0.dir, self.0.keep.end())
+        closed_segments(&*self.0.disk, &self.0.dir, self.0.keep.end(), false)
+    }
+
+    /// The same without those whose header is damaged.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(crate) fn closed_and_sound(&self) -> Result<Vec<ClosedSegment>> {
+        closed_segments(&*self.0.disk, &self.0.dir, self.0.keep.end(), true)
     }
 
     /// The last commit in a segment that nothing will be written to any more; `None` before the first.

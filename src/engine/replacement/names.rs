@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::KEPT_DIR;
 use super::intent::{Intent, State};
-use crate::disk::Disk;
 use crate::disk::atomic::parent;
+use crate::disk::{Disk, beside};
 use crate::engine::{LOG_DIR, StoreId};
 use crate::error::{Error, Result};
 
@@ -61,9 +61,7 @@ impl KeepAs {
 
 /// The path beside the store's folder whose name is the folder's with `ending`.
 pub(super) fn name_beside(dir: &Path, ending: &str) -> PathBuf {
-    let mut name = dir.file_name().unwrap_or_default().to_os_string();
-    name.push(ending);
-    dir.with_file_name(name)
+    beside(dir, ending)
 }
 
 /// The numbers that `first` has in the folder; none where it may not be listed.

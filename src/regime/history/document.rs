@@ -4,15 +4,20 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::HISTORY_FILE;
 use super::operation::Operation;
 use crate::disk::{Disk, atomic};
 use crate::error::{Error, ErrorKind, Result};
+use crate::json_budget::{self, Budget};
 
 /// A longer file is none; ours leaves the lists of saved files out before it comes to that.
 const MAX_BYTES: usize = 64 << 20;
+
+/// The most values in it: each takes up to fifty bytes of memory, whatever the length of its text.
+const MAX_VALUES: u64 = 2 << 20;
 
 /// What was found at the place of the file.
 pub(super) enum Found {
@@ -53,7 +58,7 @@ impl Document {
             }
             Err(e) => return Err(Error::io("read the history of backups", &path, e)),
         };
-        match serde_json::from_slice(&bytes) {
+        match json_budget::from_slice(&bytes, MAX_VALUES) {
             Ok(Value::Object(lists)) => Ok(Found::History(Document { lists })),
             Ok(_) => malformed("it is not an object".to_owned()),
             Err(e) => malformed(e.to_string()),
@@ -63,7 +68,7 @@ impl Document {
     /// The operations of `set`, or none and what is wrong with them.
     pub(super) fn operations(&self, set: &str) -> (Vec<Operation>, Option<Error>) {
         let Some(list) = self.lists.get(set) else { return (Vec::new(), None) };
-        match serde_json::from_value(list.clone()) {
+        match Vec::deserialize(list) {
             Ok(operations) => (operations, None),
             Err(e) => {
                 let message = format!("the list of \"{set}\" is none of operations");
@@ -85,12 +90,12 @@ impl Document {
         let path = folder.join(HISTORY_FILE);
         let mut bytes = self.bytes()?;
         for spared in [1, 0] {
-            if bytes.len() > MAX_BYTES {
+            if is_too_long(&bytes) {
                 self.omit_files(spared);
                 bytes = self.bytes()?;
             }
         }
-        if bytes.len() > MAX_BYTES {
+        if is_too_long(&bytes) {
             let message = format!("the history of backups has become {} bytes long", bytes.len());
             return Err(Error::new(ErrorKind::Limit, message).at(&path));
         }
@@ -115,6 +120,11 @@ impl Document {
             }
         }
     }
+}
+
+/// Whether no reader would take it.
+fn is_too_long(bytes: &[u8]) -> bool {
+    bytes.len() > MAX_BYTES || Budget::new(MAX_VALUES).take(bytes).is_err()
 }
 
 fn no_json(cause: serde_json::Error) -> Error {

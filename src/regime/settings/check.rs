@@ -136,8 +136,16 @@ fn twice(document: &Document, wrong: &mut Vec<Problem>) {
 }
 
 fn problem(key: &str, element: &Element, allowed: String) -> Problem {
-    let value = element.value.trim().to_owned();
+    let value = presentable(element.value.trim());
     Problem { key: key.to_owned(), line: element.line, value, allowed }
+}
+
+/// A value as a message may show it: somebody may have taken a private key for a public one.
+pub(super) fn presentable(value: &str) -> String {
+    match value.to_ascii_uppercase().contains("AGE-SECRET-KEY") {
+        true => "a private key".to_owned(),
+        false => value.to_owned(),
+    }
 }
 
 /// The keys below `Settings` that the table does not know, with their lines.

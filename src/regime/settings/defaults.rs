@@ -118,6 +118,7 @@ impl Default for OwnSettings {
             log_policy: LogCapPolicy::Refuse,
             drill: DrillSchedule::default(),
             time_zone: None,
+            recipients: Vec::new(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::disk::{Disk, EntryKind};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// The folder of settings, in the store's folder or in the one above.
-pub const SETTINGS_FOLDER: &str = "Settings";
+pub const SETTINGS_FOLDER: &str = crate::store::SETTINGS;
 /// The file in it.
 pub const SETTINGS_FILE: &str = "Backup.4DSettings";
 /// The longest file that is read.
@@ -207,6 +207,7 @@ impl SettingsFile {
     }
 
     fn not_allowed(&self, key: &SettingKey, value: &str, allowed: &str) -> Error {
+        let value = check::presentable(value);
         let value = value.escape_debug();
         let message = format!("{} cannot be \"{value}\"; allowed is {allowed}", key.path());
         check::wrong(&self.path, message)

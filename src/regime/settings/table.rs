@@ -330,6 +330,12 @@ const OWN: &[SettingKey] = &[
         |s| &mut s.stillpoint.time_zone,
         "The time zone of the schedule. Where nothing is said: that of the system.",
     ),
+    key(
+        "Stillpoint/Recipients",
+        Kind::PublicKeys,
+        |s| &mut s.stillpoint.recipients,
+        "Who archives are encrypted for, where the application or the command names nobody: public keys alone. Nothing leaves them unencrypted. To verify, drill or go on from them takes a private key, which no setting holds.",
+    ),
 ];
 
 /// All of them, in the order of the file.

@@ -232,6 +232,8 @@ pub struct OwnSettings {
     pub drill: DrillSchedule,
     /// The time zone of the schedule, an IANA name; `None`: that of the system.
     pub time_zone: Option<String>,
+    /// The public keys that archives are encrypted for; none leaves them unencrypted.
+    pub recipients: Vec<String>,
 }
 
 /// When restore drills are made.

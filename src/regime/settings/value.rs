@@ -11,8 +11,9 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::types::{Frequency, Strictness};
-use crate::archive::{Compression, Level, check_set_name};
+use crate::archive::{Compression, Level, Recipients, check_set_name};
 use crate::engine::LogCapPolicy;
+use crate::error::ErrorKind;
 use crate::lock::{Access, AtLimit};
 
 /// What a value may be.
@@ -36,6 +37,8 @@ pub(super) enum Kind {
     Name,
     /// A time zone, or nothing.
     Zone,
+    /// Public keys in one value, or nothing.
+    PublicKeys,
 }
 
 /// The longest path that is taken, in bytes.
@@ -54,6 +57,7 @@ impl Kind {
             Kind::Paths => "list of paths",
             Kind::Name => "name",
             Kind::Zone => "time zone",
+            Kind::PublicKeys => "public keys",
         }
     }
 
@@ -76,6 +80,10 @@ impl Kind {
                     .to_owned()
             }
             Kind::Zone => "an IANA time zone such as Europe/Berlin".to_owned(),
+            Kind::PublicKeys => {
+                "public keys of age (age1...), with spaces between them, and no private key"
+                    .to_owned()
+            }
         }
     }
 }
@@ -228,6 +236,26 @@ impl Field for Vec<PathBuf> {
 
     fn items(&self) -> Vec<String> {
         self.iter().map(|path| path.display().to_string()).collect()
+    }
+}
+
+/// Public keys, which are no secret; a private one is refused.
+impl Field for Vec<String> {
+    fn text(&self) -> String {
+        self.join(" ")
+    }
+
+    fn take(&mut self, text: &str, _: Kind) -> bool {
+        *self = text.split_whitespace().map(str::to_owned).collect();
+        let keys = self.iter().map(String::as_str);
+        match Recipients::public_keys(keys) {
+            Ok(_) => true,
+            // A program without encryption cannot judge them, and its backups refuse them.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.iter().all(|key| key.starts_with("age1"))
+            }
+            Err(_) => self.is_empty(),
+        }
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn folder(
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             file => file.map_err(|e| Error::io("open the log", &found.path, e))?,
         };
-        let opened = Segment::open(file, &found.path, found.last_lsn, false);
+        let opened = Segment::open(file, &found.path, found.last_lsn, None);
         take(opened.map(|segment| vec![with_ancestry(segment)]))?;
     }
     let names = disk.list(dir).map_err(|e| Error::io("list the log files", dir, e))?;
@@ -104,7 +104,7 @@ pub(super) fn file(disk: &dyn Disk, path: &Path, keys: &Keys) -> Result<Vec<Segm
     }
     let opened = disk.open(path, OpenMode::Read);
     let file = opened.map_err(|e| numbered(Error::io("open the log", path, e)))?;
-    Ok(vec![Segment::open(file, path, None, false)?])
+    Ok(vec![Segment::open(file, path, None, None)?])
 }
 
 /// The segments in a log archive.
@@ -123,7 +123,8 @@ fn archived(archive: &Arc<ArchiveFile>) -> Result<Vec<Segment>> {
         let entry = archive.find(&name).filter(|entry| entry.meta.kind == EntryKind::File);
         let entry = entry.ok_or_else(|| wrong(format!("segment {name} is not in the archive")))?;
         let content = archive.entry_file(entry).map_err(numbered)?;
-        let segment = Segment::open(content, &path.join(&name), Some(paper.last), true)?;
+        let segment =
+            Segment::open(content, &path.join(&name), Some(paper.last), Some(archive.clone()))?;
         let stated = (header.store_id, paper.timeline.id, paper.after, paper.last);
         let head = segment.header();
         if stated != (head.store_id, head.timeline.id, segment.after(), segment.last()) {

@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::archive::{ArchiveFile, ReadRepair};
 use crate::disk::File;
 use crate::engine::log::{Context, Group, LogOp, Malformed, SegmentHeader, SegmentReader, Step};
 use crate::engine::{Ancestry, Batch, Change, Durability, ForeignGroup, History, Lsn, Payload};
@@ -32,8 +33,8 @@ pub(crate) struct Segment {
     last_time: i64,
     closed: bool,
     bytes: u64,
-    /// It lies in an archive.
-    archived: bool,
+    /// The archive that it lies in.
+    archive: Option<Arc<ArchiveFile>>,
     /// Tables that the archive says its store had.
     tables: Arc<[TableDescription]>,
 }
@@ -48,7 +49,7 @@ impl Segment {
         file: Arc<dyn File>,
         path: &Path,
         stated: Option<Lsn>,
-        archived: bool,
+        archive: Option<Arc<ArchiveFile>>,
     ) -> Result<Segment> {
         let bytes = file.len().map_err(|e| Error::io("read the length of the log", path, e))?;
         let reader = SegmentReader::on(file.clone(), bytes, path);
@@ -68,7 +69,7 @@ impl Segment {
             last_time,
             closed,
             bytes,
-            archived,
+            archive,
             tables,
         })
     }
@@ -100,6 +101,16 @@ impl Segment {
         let (timeline, digest) = (self.header.timeline, self.header.ancestry_digest);
         let stated = || Ancestry::stated(timeline, digest);
         History::new(self.ancestry.clone().unwrap_or_else(stated), self.after())
+    }
+
+    /// The archive that it lies in, if it does.
+    pub(super) fn archive(&self) -> Option<&Arc<ArchiveFile>> {
+        self.archive.as_ref()
+    }
+
+    /// What parity repaired so far while that was read.
+    pub(super) fn read_repair(&self) -> Option<ReadRepair> {
+        self.archive.as_ref()?.repairs()?.report()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -135,7 +146,7 @@ impl Segment {
     }
 
     pub(crate) fn archived(&self) -> bool {
-        self.archived
+        self.archive.is_some()
     }
 
     /// Shows each group, with the contexts that are defined by then, until `visit` ends it.

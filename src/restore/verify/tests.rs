@@ -140,7 +140,7 @@ fn store(sim: &Arc<SimDisk>) -> Store {
 }
 
 fn check(disk: Arc<dyn Disk>) -> Result<StoreCheck> {
-    verify_store_on(&disk, Path::new(DIR), &mut |_| ControlFlow::Continue(()))
+    super::check(&disk, Path::new(DIR), &mut |_| ControlFlow::Continue(()))
 }
 
 #[test]

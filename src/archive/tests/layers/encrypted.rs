@@ -73,7 +73,11 @@ fn all_layers_together_are_read_in_place_verified_and_repaired() {
     let archive = ArchiveFile::open(&*disk, &path, &keys).expect("opens through its parity");
     assert_content(&archive);
     assert!(archive.verify(1, &mut go_on).is_err());
-    repair(&*disk, &path, &mut go_on).expect("no key is needed");
+    let damaged = joined(&*disk, &finished);
+    let error = repair(&*disk, &path, &mut go_on).expect_err("nothing proves it without a key");
+    assert_eq!(error.code(), crate::error::code::KEY, "{error}");
+    assert!(joined(&*disk, &finished) == damaged, "nothing is changed");
+    repair_with(&*disk, &path, &keys, &mut go_on).expect("is repaired");
     assert!(joined(&*disk, &finished) == before);
     let plain = Path::new("/a[0001].tar.zst");
     ArchiveFile::open(&*disk, plain, &keys).expect("its plain name will do");

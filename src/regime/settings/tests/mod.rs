@@ -121,6 +121,9 @@ fn every_key_can_be_set_and_comes_back() {
             ("path" | "name", _) => vec!["a <b> & \"c\""],
             ("list of paths", _) => vec!["/first", "second & last"],
             ("time zone", _) => vec!["Pacific/Auckland"],
+            ("public keys", _) => {
+                vec!["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
+            }
             (_, "Scheduler/Frequency") => vec!["Monthly"],
             (_, "Advanced/AutomaticLogIntegrationStrictness") => vec!["auto-repair"],
             (_, "Advanced/CompressionRate") => vec!["Compact"],

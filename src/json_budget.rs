@@ -1,0 +1,144 @@
+//! JSON that others may have written is measured before it is parsed.
+//!
+//! A parsed value takes up to fifty times the memory of its text: `[],` is three bytes, and three words
+//! and more as a value. A few kilobytes of an archive unpack to megabytes of such text. So the values of
+//! a text are counted while it is read, in constant memory, and a text with more of them than its
+//! reader can need is refused before anything is built of it. What is refused here for its depth would
+//! be refused by the parser; what is malformed is left to the parser.
+
+use serde::de::{DeserializeOwned, Error as _};
+
+/// The deepest nesting that the parser takes.
+const DEPTH: u32 = 127;
+
+/// Counts the values in a text that comes in pieces.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: u64,
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+}
+
+/// The text has more values than its reader can need, or they are nested too deep.
+#[derive(Debug, thiserror::Error)]
+#[error("it has more values than can be meant, or they are nested too deep")]
+pub(crate) struct Exceeded;
+
+impl Budget {
+    /// Allows `values` values, keys and values of objects each counted.
+    pub(crate) fn new(values: u64) -> Budget {
+        Budget { left: values, depth: 0, in_string: false, escaped: false }
+    }
+
+    /// Counts what is in `piece`, which goes on from the one before.
+    pub(crate) fn take(&mut self, piece: &[u8]) -> Result<(), Exceeded> {
+        for byte in piece {
+            if self.in_string {
+                match byte {
+                    _ if self.escaped => self.escaped = false,
+                    b'\\' => self.escaped = true,
+                    b'"' => self.in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            let cost = match byte {
+                b'"' => {
+                    self.in_string = true;
+                    0
+                }
+                b',' | b':' => 1,
+                b'[' | b'{' => {
+                    self.depth += 1;
+                    // Itself, and the first value in it, which no comma precedes.
+                    2
+                }
+                b']' | b'}' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    0
+                }
+                _ => 0,
+            };
+            self.left = self.left.checked_sub(cost).ok_or(Exceeded)?;
+            if self.depth > DEPTH {
+                return Err(Exceeded);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Parses `text`, which may have at most `values` values.
+///
+/// # Errors
+/// Those of the parser, and one for a text with more.
+pub(crate) fn from_slice<T: DeserializeOwned>(
+    text: &[u8],
+    values: u64,
+) -> Result<T, serde_json::Error> {
+    Budget::new(values).take(text).map_err(serde_json::Error::custom)?;
+    serde_json::from_slice(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    /// Values and keys, counted on the parsed tree.
+    fn count(value: &Value) -> u64 {
+        match value {
+            Value::Array(items) => 1 + items.iter().map(count).sum::<u64>(),
+            Value::Object(map) => 1 + map.values().map(|value| 1 + count(value)).sum::<u64>(),
+            _ => 1,
+        }
+    }
+
+    fn spent(text: &[u8], pieces: usize) -> u64 {
+        let mut budget = Budget::new(u64::MAX);
+        text.chunks(pieces).for_each(|piece| budget.take(piece).expect("it is allowed"));
+        u64::MAX - budget.left
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<i64>().prop_map(Value::from),
+            "[a\"\\\\,:\\[{]{0,5}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::btree_map("[a\"\\\\,:]{0,4}", inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_costs_less_than_the_values_in_it_however_it_comes(
+            value in value(),
+            piece in 1usize..9,
+        ) {
+            let text = serde_json::to_vec(&value).expect("it is JSON");
+            let cost = spent(&text, piece) + 1;
+            prop_assert!(cost >= count(&value) && cost <= 2 * count(&value) + 1);
+            prop_assert_eq!(cost, spent(&text, text.len()) + 1);
+        }
+    }
+
+    #[test]
+    fn a_text_beyond_its_budget_is_refused_and_one_within_is_parsed() {
+        let text = b"[1,2,3,[],[]]";
+        assert!(from_slice::<Value>(text, 10).is_ok());
+        let error = from_slice::<Value>(text, 9).expect_err("it is one too many");
+        assert!(error.to_string().contains("more values"), "{error}");
+        let deep = [vec![b'['; 500], vec![b']'; 500]].concat();
+        assert!(from_slice::<Value>(&deep, 1 << 20).is_err());
+        let long = format!("\"{}\"", "[,".repeat(1000));
+        assert_eq!(from_slice::<String>(long.as_bytes(), 0).expect("it is one value").len(), 2000);
+    }
+}
