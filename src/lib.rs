@@ -118,10 +118,11 @@ pub use lock::{
     StoreMode as Mode, TicketState,
 };
 pub use restore::{
-    Archive, ChainCheck, ChainLink, DiscardedCommits, FollowEvent, Follower, IntegrateOptions,
-    IntegrationReport, LogAction, LogCheck, LogCommit, LogFile, LogOperation, LogSegment,
-    PlannedLog, Repair, Repaired, RestoreBuilder, RestorePlan, RestorePoint, RestoreReport,
-    Rollback, RollbackReport, StoreCheck, Strictness, TableCopy, verify_store, verify_store_on,
+    Archive, ChainCheck, ChainLink, Compact, CompactReport, DiscardedCommits, FollowEvent,
+    Follower, IntegrateOptions, IntegrationReport, LogAction, LogCheck, LogCommit, LogFile,
+    LogOperation, LogSegment, MissingRange, PlannedLog, Repair, Repaired, RepairedTable,
+    RestoreBuilder, RestorePlan, RestorePoint, RestoreReport, Rollback, RollbackReport, StoreCheck,
+    StoreRepair, StoreRepairReport, Strictness, TableCopy, verify_store, verify_store_on,
     verify_store_with,
 };
 pub use store::{
@@ -130,9 +131,9 @@ pub use store::{
     HoldUntil, Job, Key, KeyBuf, KeyReader, KeyType, LiveTable, LogHeader, LogTable,
     MAX_VALUE_BYTES, ParentPaper, Participant, ParticipantLimits, ParticipantPaper,
     ParticipantTerms, Participation, Range, ReadHandle, ReadTable, ReadTicket, Readable, Rejected,
-    SegmentPaper, Store, StoreBuilder, StoreEvent, StoreStats, StrGuard, StructureHandle,
-    SubmitTicket, Table, TableDef, TableDescription, TablePaper, TimelinePaper, TogetherPaper,
-    Value, ValueType, WaitError, WriteHandle, WriteTable, WriteTicket,
+    RestoredCommit, SegmentPaper, Store, StoreBuilder, StoreEvent, StoreStats, StrGuard,
+    StructureHandle, SubmitTicket, Table, TableDef, TableDescription, TablePaper, TimelinePaper,
+    TogetherPaper, Value, ValueType, WaitError, WriteHandle, WriteTable, WriteTicket,
 };
 
 #[cfg(doctest)]

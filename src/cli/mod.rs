@@ -6,6 +6,7 @@
 
 mod backup;
 mod by_hand;
+mod compact;
 mod coverage;
 mod delete;
 mod demo;
@@ -25,6 +26,7 @@ mod log;
 mod output_file;
 mod point;
 mod put;
+mod repair;
 mod restore;
 mod restore_info;
 mod rollback;
@@ -80,6 +82,8 @@ enum Command {
     Follow(follow::Follow),
     Log(log::Log),
     Verify(verify::Verify),
+    Compact(compact::Compact),
+    Repair(repair::Repair),
     Schedule(schedule::Schedule),
     Settings(settings::Settings),
     Journal(journal::Journal),
@@ -109,6 +113,8 @@ impl Command {
             Command::Follow(command) => command.run(output, stop),
             Command::Log(command) => command.run(output, stop),
             Command::Verify(command) => command.run(output, stop),
+            Command::Compact(command) => command.run(output, stop),
+            Command::Repair(command) => command.run(output, stop),
             Command::Schedule(command) => command.run(output),
             Command::Settings(command) => command.run(output),
             Command::Journal(command) => command.run(output, stop),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stillpoint::{RestorePoint, Rollback as Act};
+use stillpoint::{RestorePoint, Rollback as Act, RollbackReport};
 
 use super::by_hand;
 use super::exit::{Failure, Outcome};
@@ -27,6 +27,9 @@ pub(crate) struct Rollback {
     /// A folder with archives and log archives of the store.
     #[arg(long, value_name = "FOLDER", required = true)]
     archives: Vec<PathBuf>,
+    /// Bring the attachments of the archive back, into the folder `attachments` of the store.
+    #[arg(long)]
+    attachments: bool,
     #[command(flatten)]
     point: Point,
     #[command(flatten)]
@@ -42,7 +45,8 @@ impl Rollback {
                 "Give one of --to-lsn, --to-time and --before.",
             ));
         }
-        let act = Act::new(&self.store, point).keys(self.keys.keys()?);
+        let act =
+            Act::new(&self.store, point).keys(self.keys.keys()?).attachments(self.attachments);
         let stopped = stop.clone();
         let act = act.on_progress(move |_| stopped.flow());
         let act = self.archives.iter().fold(act, |act, folder| act.archives(folder));
@@ -50,15 +54,19 @@ impl Rollback {
         let result = act.run();
         by_hand::tell(journal.rolled_back(result.as_ref()));
         let report = result?;
+        let attachments = attachments(&report);
         let object = json!({
             "store": report.restored.dir.display().to_string(),
             "lsn": report.restored.lsn,
             "reaches_point": report.restored.reached_point,
             "archive": report.archive.display().to_string(),
             "old": report.old.display().to_string(),
+            "attachments": report.attachments,
+            "attachments_restored": report.attachments_restored,
+            "archive_lsn": report.restored.archive_lsn,
         });
         let mut text = format!(
-            "{} is back at LSN {}, from {}\nthe store as it was is {}\n\
+            "{} is back at LSN {}, from {}\nthe store as it was is {}\n{attachments}\
              make a backup next: the log of the new history is kept from that on",
             plain::path(&report.restored.dir),
             human::count(report.restored.lsn),
@@ -69,5 +77,22 @@ impl Rollback {
             text.push_str(&ends_before(report.restored.lsn));
         }
         output.result(&object, text)
+    }
+}
+
+/// What became of the files of the application: a line, or nothing where the archive has none.
+fn attachments(report: &RollbackReport) -> String {
+    let files = human::counted(report.attachments as u64, "attachment");
+    let lsn = human::count(report.restored.archive_lsn);
+    match (report.attachments, report.attachments_restored) {
+        (0, _) => String::new(),
+        (_, true) => {
+            let folder = report.restored.dir.join("attachments");
+            format!("{files}, as of LSN {lsn}, are in {}\n", folder.display())
+        }
+        (_, false) => format!(
+            "{files} stay as they are now; --attachments brings those of the archive, as of LSN {lsn}, \
+             back into the store's folder\n"
+        ),
     }
 }

@@ -8,6 +8,7 @@ mod batch;
 mod budget;
 mod catalogue;
 mod checkpointer;
+mod compacted;
 mod core;
 pub(crate) mod delta;
 #[allow(clippy::module_inception, reason = "the engine itself stands in the file of its name")]
@@ -43,6 +44,7 @@ mod tests;
 pub(crate) use apply::ForeignGroup;
 pub(crate) use batch::{Batch, Payload};
 pub(crate) use catalogue::{Catalogue, TableInfo};
+pub(crate) use compacted::{compare as compare_compacted, write_compacted};
 pub use engine::CommitInfo;
 pub(crate) use engine::Engine;
 pub(crate) use folder::{DirLock, StoreFolder, lock_dir};

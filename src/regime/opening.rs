@@ -58,7 +58,13 @@ pub(super) fn end_what_was_begun(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()>
 /// Opens the store, or restores it by itself where it is damaged and the settings say so. Where a
 /// restore was tried and failed, that is the cause of the error, and the state in the folder says so. Where it
 /// may not restore, it only says what would.
-pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys, may_restore: bool) -> Opened {
+pub(super) fn open(
+    builder: &StoreBuilder,
+    plan: &Plan,
+    keys: &Keys,
+    may_restore: bool,
+    attachments: bool,
+) -> Opened {
     let (disk, dir) = (builder.disk_ref(), builder.path());
     let damage = match builder.clone().open() {
         Err(error) if is_damage(&**disk, dir, &error) => error,
@@ -90,8 +96,11 @@ pub(super) fn open(builder: &StoreBuilder, plan: &Plan, keys: &Keys, may_restore
         aside: None,
         commits_integrated: 0,
         repaired: 0,
+        attachments: 0,
+        attachments_restored: false,
         status: Status::good(),
     });
+    restored.info.attachments_restored = attachments;
     let done = restore(disk, dir, (plan, keys), &mut restored);
     restored.took = rolling::micros(disk.elapsed().saturating_sub(began));
     let store = match done {
@@ -187,10 +196,14 @@ fn build(
     let mut last_error = None;
     for (stored, backup) in candidates {
         let archive = Archive::of_catalogue(disk, &found, stored);
-        let made =
-            archive.and_then(|archive| restore_one(disk, dir, &archive, to).map(|()| archive));
+        let attachments = restored.info.attachments_restored;
+        let made = archive.and_then(|archive| {
+            restore_one(disk, dir, &archive, to, attachments).map(|held| (archive, held))
+        });
         match made {
-            Ok(archive) => {
+            Ok((archive, held)) => {
+                restored.info.attachments = held;
+                restored.info.attachments_restored &= held > 0;
                 restored.read_repairs = archive.read_repairs();
                 restored.info.archive = Some(stored.path().to_path_buf());
                 restored.source = Some(source(backup));
@@ -224,15 +237,22 @@ fn source(backup: &StoredBackup) -> Source {
     }
 }
 
-/// Restores one archive and what goes with it into the folder beside the store.
-fn restore_one(disk: &Arc<dyn Disk>, dir: &Path, archive: &Archive, to: &Path) -> Result<()> {
+/// Restores one archive and what goes with it into the folder `to`. Gives how many attachments it holds.
+fn restore_one(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    archive: &Archive,
+    to: &Path,
+    attachments: bool,
+) -> Result<usize> {
     match archive.verify_chain() {
         // Every frame is checked when it is restored, and parity may repair what is damaged.
         Err(error) if error.kind() == ErrorKind::Corrupt && archive.promise().is_some() => {}
         verified => verified.map(drop)?,
     }
-    archive.restore(to).attachments(false).settings(false).run()?;
-    carry(&**disk, dir, to)
+    archive.restore(to).attachments(attachments).settings(false).run()?;
+    carry(&**disk, dir, to)?;
+    Ok(archive.attachments())
 }
 
 /// An archive, and what it says of itself.

@@ -70,6 +70,7 @@ pub struct RegimeBuilder {
     hooks: Hooks,
     secrets: Secrets,
     participants: Vec<Registered>,
+    attachments: bool,
     thread: bool,
     catch_up: bool,
 }
@@ -124,6 +125,14 @@ impl RegimeBuilder {
         self
     }
 
+    /// Lets an automatic restore bring the attachments of the archive back too, into the folder
+    /// `attachments` of the store. By default those of the application stay as they are, and event and
+    /// journal say how many the archive holds.
+    pub fn restore_attachments(mut self, attachments: bool) -> Self {
+        self.attachments = attachments;
+        self
+    }
+
     /// Starts no thread: nothing is done unless [`Regime::tick`] is called. A
     /// [stepped](crate::Background::Stepped) store has none anyway.
     pub fn without_thread(mut self) -> Self {
@@ -173,7 +182,7 @@ impl RegimeBuilder {
         let own_cap = self.store.log_cap_asked();
         let builder = self.store.with_log_cap(log_cap(&settings, own_cap));
         let opening::Opened { store, restored } =
-            opening::open(&builder, &plan, &self.secrets.keys, self.catch_up);
+            opening::open(&builder, &plan, &self.secrets.keys, self.catch_up, self.attachments);
         let store = match store {
             Err(error) if create && restored.is_none() && error.kind() == ErrorKind::NotFound => {
                 builder.open_or_create()?
@@ -187,7 +196,7 @@ impl RegimeBuilder {
             Ok(store) => store,
         };
         for participant in self.participants {
-            store.inner().participants.register(participant)?;
+            store.inner().register_participant(participant)?;
         }
         let events = Events::default();
         // From here on all that is written goes into the folder that was locked.
@@ -239,6 +248,7 @@ impl Regime {
             hooks,
             secrets,
             participants: Vec::new(),
+            attachments: false,
             thread: true,
             catch_up: true,
         }

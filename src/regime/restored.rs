@@ -78,6 +78,17 @@ impl Restored {
         if let Some(aside) = &info.aside {
             item.message += &format!("; the damaged store is kept as \"{}\"", aside.display());
         }
+        match (info.attachments, info.attachments_restored) {
+            (0, _) => {}
+            (held, true) => {
+                item.message +=
+                    &format!("; {held} attachments of the archive are in \"attachments\"");
+            }
+            (held, false) => {
+                item.message +=
+                    &format!("; {held} attachments of the archive were not brought back");
+            }
+        }
         let mut lines = vec![item];
         lines.extend(read_repair_lines(&self.read_repairs, Origin::Automatic));
         lines.extend(self.rolled.iter().flat_map(Rolled::lines));

@@ -104,6 +104,12 @@ pub struct RestoreInfo {
     /// How many operations of them auto-repair dealt with; the journal has each.
     #[serde(default)]
     pub repaired: u64,
+    /// Files of the application that the archive holds.
+    #[serde(default)]
+    pub attachments: usize,
+    /// Whether they were brought back, into the folder `attachments` of the store.
+    #[serde(default)]
+    pub attachments_restored: bool,
     /// How it ended; where it stands though logs did not fit, what did not.
     pub status: Status,
 }

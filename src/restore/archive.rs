@@ -8,14 +8,15 @@ use std::sync::Arc;
 use super::builder::RestoreBuilder;
 use super::chain::{Chain, ChainCheck, ChainLink, Link};
 use crate::archive::{
-    self, ArchiveFile, ArchiveRepair, Keys, Progress, Promise, ReadRepair, RepairCounts, Verified,
+    self, ArchiveFile, ArchiveRepair, Entry, EntryKind, Keys, Progress, Promise, ReadRepair,
+    RepairCounts, Verified,
 };
 use crate::destination::{Catalogue, StoredArchive};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{ANCESTRY_FILE, Ancestry, History, Snapshot};
 use crate::error::{Error, ErrorKind, Result, code};
-use crate::store::ReadHandle;
 use crate::store::papers::{BackupHeader, BackupResults};
+use crate::store::{ATTACHMENTS, ReadHandle};
 
 /// An archive that a backup wrote, opened read-only.
 ///
@@ -231,6 +232,14 @@ impl Archive {
     pub fn read(&self) -> Result<ReadHandle> {
         let checkpoint = Chain::of(self)?.checkpoint()?;
         Ok(ReadHandle::unguarded(Snapshot::of_checkpoint(checkpoint)?))
+    }
+
+    /// How many files of the application it holds.
+    pub(crate) fn attachments(&self) -> usize {
+        let is_attachment = |entry: &&Entry| {
+            entry.meta.kind == EntryKind::File && entry.meta.path.as_path().starts_with(ATTACHMENTS)
+        };
+        self.file.entries().iter().filter(is_attachment).count()
     }
 
     /// All commits that led to the one that it equals.

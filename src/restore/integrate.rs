@@ -203,7 +203,10 @@ fn remember(inner: &Inner, position: Position) -> Result<()> {
     let now = RestoredTo { lsn: position.lsn, timeline: position.timeline.into() };
     let known = inner.backup_state().restored_to;
     if position.foreign && known.is_some_and(|known| known != now) {
-        inner.update_backup_state(|state| state.restored_to = Some(now))?;
+        inner.update_backup_state(|state| {
+            state.restored_to = Some(now);
+            state.notified.clear();
+        })?;
     }
     Ok(())
 }

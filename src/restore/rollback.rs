@@ -33,6 +33,7 @@ pub struct Rollback {
     folders: Vec<PathBuf>,
     point: RestorePoint,
     keys: Keys,
+    attachments: bool,
     progress: Option<SharedTell>,
 }
 
@@ -50,6 +51,11 @@ pub struct RollbackReport {
     pub old: PathBuf,
     /// What was restored.
     pub restored: RestoreReport,
+    /// Files of the application that the archive holds.
+    pub attachments: usize,
+    /// Whether they were brought back, into the folder `attachments` of the store. They are as of the
+    /// archive's commit, [`restored.archive_lsn`](RestoreReport::archive_lsn): no log has them.
+    pub attachments_restored: bool,
 }
 
 impl Rollback {
@@ -61,6 +67,7 @@ impl Rollback {
             folders: Vec::new(),
             point,
             keys: Keys::none(),
+            attachments: false,
             progress: None,
         }
     }
@@ -74,6 +81,14 @@ impl Rollback {
     /// What opens archives that are encrypted.
     pub fn keys(mut self, keys: Keys) -> Self {
         self.keys = keys;
+        self
+    }
+
+    /// Brings the attachments of the archive back too, into the folder `attachments` of the store: by
+    /// default those of the application stay as they are, where they are. The application moves them to
+    /// their places, or does so in [`Participant::restored`](crate::Participant::restored).
+    pub fn attachments(mut self, attachments: bool) -> Self {
+        self.attachments = attachments;
         self
     }
 
@@ -120,11 +135,17 @@ impl Rollback {
             .restore(store, &history, &new)
             .and_then(|made| carry(&*self.disk, &self.dir, &new).map(|()| made));
         // What was built may be what the disk has no room for.
-        let (archive, restored) = made.inspect_err(|_| replacement.cancel())?;
+        let (archive, attachments, restored) = made.inspect_err(|_| replacement.cancel())?;
         let keep = KeepAs { within: BEFORE.to_owned(), beside: Some(format!(".{BEFORE}")) };
         let old = replacement.put_in_place(Scope::Everything, &keep)?;
         drop(lock);
-        Ok(RollbackReport { archive, old, restored: RestoreReport { dir: self.dir, ..restored } })
+        Ok(RollbackReport {
+            archive,
+            old,
+            restored: RestoreReport { dir: self.dir, ..restored },
+            attachments,
+            attachments_restored: self.attachments && attachments > 0,
+        })
     }
 
     /// Restores the newest archive from which the logs lead to the point.
@@ -133,7 +154,7 @@ impl Rollback {
         store: StoreId,
         history: &History,
         new: &Path,
-    ) -> Result<(PathBuf, RestoreReport)> {
+    ) -> Result<(PathBuf, usize, RestoreReport)> {
         let mut problem = None;
         for archive in self.candidates(store, &mut problem)? {
             let builder = self.builder(&archive, history, new);
@@ -143,7 +164,10 @@ impl Rollback {
                     Err(error) if error.kind() == ErrorKind::Corrupt => {
                         problem.get_or_insert(error);
                     }
-                    restored => return Ok((archive.path().to_path_buf(), restored?)),
+                    restored => {
+                        let path = archive.path().to_path_buf();
+                        return Ok((path, archive.attachments(), restored?));
+                    }
                 },
                 Err(error) => {
                     problem.get_or_insert(error);
@@ -166,7 +190,7 @@ impl Rollback {
         history: &History,
         new: &Path,
     ) -> RestoreBuilder<'a> {
-        let own = archive.restore(new).attachments(false).settings(false);
+        let own = archive.restore(new).attachments(self.attachments).settings(false);
         let own = own.to(self.point).along(history.clone());
         let own = own.logs_in(self.dir.join(LOG_DIR));
         let own = self.folders.iter().fold(own, |builder, folder| builder.logs_in(folder));

@@ -225,6 +225,11 @@ impl Target {
         Ok(())
     }
 
+    /// Makes a folder within that of the store.
+    pub(super) fn make_folder_of(&mut self, name: &str) -> Result<()> {
+        self.make_folder(self.partial.join(name))
+    }
+
     /// Creates the data file and its log folder.
     pub(super) fn data_file(&mut self, bytes: u64) -> Result<Fresh> {
         self.make_folder(self.partial.join(LOG_DIR))?;

@@ -95,6 +95,9 @@ pub(crate) struct BackupState {
     /// timeline; what lies on this one beyond the commit is a future that somebody chose to leave.
     #[serde(default)]
     pub(crate) restored_to: Option<RestoredTo>,
+    /// The participants that were told of that commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notified: Vec<String>,
 }
 
 impl BackupState {

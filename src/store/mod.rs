@@ -62,7 +62,9 @@ pub use papers::{
     ParentPaper, ParticipantPaper, SegmentPaper, TablePaper, TimelinePaper, TogetherPaper,
 };
 pub(crate) use participant::Registered;
-pub use participant::{HoldUntil, Participant, ParticipantLimits, ParticipantTerms, Participation};
+pub use participant::{
+    HoldUntil, Participant, ParticipantLimits, ParticipantTerms, Participation, RestoredCommit,
+};
 pub use range::Range;
 pub use read::ReadHandle;
 pub use read_ticket::ReadTicket;

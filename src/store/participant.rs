@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Store;
-use crate::{Error, ErrorKind, Result};
+use super::{Inner, Store};
+use crate::engine::{Lsn, Timeline};
+use crate::{Error, ErrorKind, Result, code};
 
 /// What a participant answers: nothing, or why it cannot.
 pub type Participation = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -66,6 +67,31 @@ pub trait Participant: Send {
 
     /// The backup failed: undo what `prepare` did.
     fn abort(&mut self) {}
+
+    /// The store has been brought to another commit, while it was closed or by logs of another store: by a
+    /// restore, a rollback, an automatic restore or an integration. Bring what you hold in line with that
+    /// commit; a file of your own that was saved as an attachment is not brought back by itself.
+    ///
+    /// Called when the participant is registered, once for each such change, on the thread that registers
+    /// it and before it takes part in anything; a participant with a name that the store does not know
+    /// yet is told of the last change, too. By default nothing is done.
+    ///
+    /// # Errors
+    /// Whatever makes that impossible: the registration fails with code 2012, and the next one calls
+    /// this again.
+    fn restored(&mut self, _to: &RestoredCommit) -> Participation {
+        Ok(())
+    }
+}
+
+/// The commit that a store was brought to.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RestoredCommit {
+    /// The commit.
+    pub lsn: Lsn,
+    /// Its timeline. The next commit of the store's own begins a new one.
+    pub timeline: Timeline,
 }
 
 /// Until when a participant stays frozen.
@@ -141,18 +167,66 @@ impl Participants {
         self.0.lock().clone()
     }
 
+    /// Sees that no participant has this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] where one has.
+    fn check_name(&self, name: &str) -> Result<()> {
+        match self.0.lock().iter().any(|other| *other.name == *name) {
+            true => Err(taken(name)),
+            false => Ok(()),
+        }
+    }
+
     /// Puts `registered` behind the others.
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] where one has its name.
-    pub(crate) fn register(&self, registered: Registered) -> Result<()> {
+    fn register(&self, registered: Registered) -> Result<()> {
         let mut all = self.0.lock();
         if all.iter().any(|other| other.name == registered.name) {
-            let message = format!("there is a participant called \"{}\"", registered.name);
-            return Err(Error::new(ErrorKind::Exists, message));
+            return Err(taken(&registered.name));
         }
         all.push(registered);
         Ok(())
+    }
+}
+
+fn taken(name: &str) -> Error {
+    Error::new(ErrorKind::Exists, format!("there is a participant called \"{name}\""))
+}
+
+/// Most names of participants that a store remembers having notified.
+const MOST_NOTIFIED: usize = 1000;
+
+impl Inner {
+    /// Registers a participant, which first hears of the commit that the store was brought to.
+    pub(crate) fn register_participant(&self, registered: Registered) -> Result<()> {
+        self.participants.check_name(&registered.name)?;
+        let state = self.backup_state();
+        let notified = |name: &String| **name == *registered.name;
+        if let Some(to) = state.restored_to
+            && !state.notified.iter().any(notified)
+        {
+            let to = RestoredCommit { lsn: to.lsn, timeline: to.timeline.into() };
+            let answer = registered.participant.lock().restored(&to);
+            answer.map_err(|cause| {
+                let what = format!(
+                    "the participant \"{}\" cannot follow the store, which was brought to LSN {}",
+                    registered.name, to.lsn
+                );
+                Error::new(ErrorKind::Refused, what)
+                    .with_code(code::PARTICIPANT)
+                    .because(std::io::Error::other(cause))
+            })?;
+            // Where this cannot be written it is told again, which changes nothing for it.
+            let _again = self.update_backup_state(|state| {
+                state.notified.push(registered.name.to_string());
+                let surplus = state.notified.len().saturating_sub(MOST_NOTIFIED);
+                state.notified.drain(..surplus);
+            });
+        }
+        self.participants.register(registered)
     }
 }
 
@@ -165,14 +239,18 @@ impl Store {
     /// the last clone of the store: a participant that owns a clone keeps the store open until it is
     /// unregistered.
     ///
+    /// Where the store was brought to another commit since a participant of this name was registered
+    /// last, [`restored`](Participant::restored) is called first.
+    ///
     /// # Errors
-    /// [`ErrorKind::Exists`] where one of this name is registered.
+    /// [`ErrorKind::Exists`] where one of this name is registered; [`ErrorKind::Refused`] (2012) where
+    /// it cannot follow the store.
     pub fn register_participant(
         &self,
         name: impl Into<String>,
         participant: impl Participant + 'static,
     ) -> Result<()> {
-        self.inner().participants.register(Registered::new(name, participant))
+        self.inner().register_participant(Registered::new(name, participant))
     }
 
     /// Ends the registration of the participant `name`; `false` where there is none. A backup that

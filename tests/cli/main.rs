@@ -14,6 +14,7 @@ mod places;
 mod points;
 mod records;
 mod regime;
+mod rescue;
 mod rows;
 mod rows_exact;
 mod safe_text;

@@ -29,6 +29,7 @@ mod p6_archives;
 mod p6_attachments;
 #[cfg(feature = "encryption")]
 mod p6_layers;
+mod p7_compact;
 mod p7_delta;
 mod p7_incremental;
 mod p7_log_archives;
@@ -37,11 +38,13 @@ mod p7_mirror;
 mod p7_partial;
 mod p7_points;
 mod p7_replacement;
+mod p7_restored;
 mod p7_restores;
 mod p7_rollback;
 mod p7_vacant;
 mod p8_bad_input;
 mod p8_log_damage;
+mod p8_repair;
 mod p8_space;
 mod p9_settings;
 

@@ -191,6 +191,25 @@ pub(crate) fn store_of(disk: &dyn Disk, path: &Path) -> Result<StoreId> {
     Ok(Metas::read(&*file, path)?.newest().1.store_id)
 }
 
+/// Writes both metas of a file anew: the newest one, changed by `change`. The file is nobody's store yet.
+///
+/// # Durability
+/// Durable when it returns.
+///
+/// # Errors
+/// As [`Metas::read`]; what the disk says.
+pub(crate) fn rewrite_metas(
+    file: &dyn File,
+    path: &Path,
+    change: impl FnOnce(Meta) -> Meta,
+) -> Result<()> {
+    let newest = Metas::read(file, path)?.newest().1.clone();
+    let page = change(newest).encode();
+    file.write_parts_at(&[&page, &page], 0)
+        .and_then(|()| file.sync())
+        .map_err(|e| Error::io("write the metas of the data file", path, e))
+}
+
 /// Whether another version of the library wrote the data file at `path`, which is then whole.
 pub(crate) fn is_of_other_format(disk: &dyn Disk, path: &Path) -> bool {
     let Ok(file) = disk.open(path, OpenMode::Read) else { return false };

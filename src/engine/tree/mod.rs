@@ -31,6 +31,7 @@ mod page;
 mod pointer;
 mod relocate;
 mod run;
+mod salvage;
 mod source;
 mod space;
 mod verify;
@@ -42,8 +43,9 @@ pub(crate) use checkpoint::{Checkpoint, TreeCursor, open_read_only};
 pub(crate) use copy::CopyPlan;
 pub(crate) use file::{DataFile, DataParams};
 pub(crate) use free::PageSet;
-pub(crate) use meta::{Meta, is_of_other_format, is_page_size, store_of};
+pub(crate) use meta::{Meta, is_of_other_format, is_page_size, rewrite_metas, store_of};
 pub(crate) use page::max_key_len;
+pub(crate) use salvage::{Lost, Salvage};
 pub(crate) use verify::{TreeReport, Watch, verify_data_file};
 
 #[cfg(test)]
