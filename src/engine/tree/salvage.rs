@@ -321,7 +321,9 @@ impl<'w> Salvage<'w> {
                     }
                 }
             }
-            self.tables.entry(table).or_default().taken += u64::from(table != CATALOGUE);
+            if table != CATALOGUE {
+                self.tables.entry(table).or_default().taken += 1;
+            }
         }
         Ok(())
     }
