@@ -75,7 +75,7 @@ fn text(report: &StoreRepairReport) -> String {
         match table.missing {
             Some(0) => {}
             Some(missing) => line.push_str(&format!(
-                ", {} of the checkpoint not in any readable page",
+                ", {} of the checkpoint neither in a readable page nor in the log",
                 human::counted(missing, "record")
             )),
             None => line.push_str(", and nothing tells how many there were"),

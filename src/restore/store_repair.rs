@@ -11,6 +11,7 @@
 
 mod writer;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,8 +104,8 @@ pub struct RepairedTable {
     pub definition_lost: bool,
     /// Records in the new store.
     pub records: u64,
-    /// Records of the checkpoint that no page that can be read holds; `None` where nothing tells how
-    /// many there were. Some of them may have been found in the log.
+    /// Records of the checkpoint that neither a page that can be read nor the log holds; `None` where
+    /// nothing tells how many there were.
     pub missing: Option<u64>,
     /// Where records are missing, or may be: the first 100 ranges.
     pub missing_ranges: Vec<MissingRange>,
@@ -224,19 +225,27 @@ impl StoreRepair {
         salvage.walk(&mut |table, key, value| writer.put(table, key, Some(value)))?;
         let log = Log::open(&self.disk, &self.dir, salvage.store());
         let checkpoint = salvage.meta().map(|meta| meta.lsn);
-        log.before(checkpoint.unwrap_or(0), &mut |table, key, value| match salvage
-            .is_lost(table, key)
-        {
-            true => writer.put(table, key, value),
-            false => Ok(()),
+        let mut in_log = BTreeSet::new();
+        log.before(checkpoint.unwrap_or(0), &mut |table, key, value| {
+            if !salvage.is_lost(table, key) {
+                return Ok(());
+            }
+            match value {
+                Some(_) => in_log.insert((table, key.to_vec())),
+                None => in_log.remove(&(table, key.to_vec())),
+            };
+            writer.put(table, key, value)
         })?;
-        salvage.take_lost(&mut |table, key, value| writer.put(table, key, Some(value)))?;
+        salvage.take_lost(&mut |table, key, value| {
+            in_log.remove(&(table, key.to_vec()));
+            writer.put(table, key, Some(value))
+        })?;
         let mut problems = log.problems.clone();
         let applied = log.after(checkpoint.unwrap_or(0), &mut writer, &mut problems)?;
         writer.flush()?;
         Ok(StoreRepairReport {
             dir: self.new_dir.clone(),
-            tables: writer.report(salvage, MOST)?,
+            tables: writer.report(salvage, &in_log, MOST)?,
             checkpoint_lsn: checkpoint,
             reached_leaves: salvage.leaves,
             found_leaves: salvage.orphans,

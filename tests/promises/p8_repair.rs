@@ -105,6 +105,10 @@ fn a_sound_store_is_repaired_without_a_loss_and_stays_as_it_is() {
 #[test]
 fn whichever_page_is_damaged_all_others_come_back_and_the_report_says_what_does_not() {
     let (start, expected) = scene(1500);
+    // Without its log, which would bring back what the page held.
+    for name in start.list(Path::new("/inventory/log")).unwrap() {
+        start.remove_file(&Path::new("/inventory/log").join(name)).unwrap();
+    }
     let pages = read_file(&start, data()).len() as u64 / PAGE;
     let (mut whole, mut partly, mut by_themselves) = (0, 0, 0);
     for page in 0..pages {
@@ -186,7 +190,8 @@ fn what_a_lost_page_held_comes_back_from_the_log_where_that_is_kept() {
     let mut found = items(&store);
     found.remove(&1000);
     assert_eq!(found, expected, "{report:?}");
-    assert!(!report.is_complete());
+    let table = report.tables.iter().find(|table| table.name == "items").unwrap();
+    assert!(table.missing.is_some_and(|missing| missing <= 1), "{report:?}");
 }
 
 #[test]

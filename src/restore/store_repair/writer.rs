@@ -124,7 +124,12 @@ impl<'e> Writer<'e> {
     }
 
     /// What became of each table; at most `most` ranges of one.
-    pub(super) fn report(&self, salvage: &Salvage<'_>, most: usize) -> Result<Vec<RepairedTable>> {
+    pub(super) fn report(
+        &self,
+        salvage: &Salvage<'_>,
+        in_log: &BTreeSet<(TableId, Vec<u8>)>,
+        most: usize,
+    ) -> Result<Vec<RepairedTable>> {
         let snapshot = self.engine.snapshot()?;
         let mut tables = Vec::new();
         for (id, made) in &self.tables {
@@ -132,7 +137,8 @@ impl<'e> Writer<'e> {
             let lost = salvage.lost_values.iter().filter(|(table, _)| table == id);
             let lost_values: Vec<Json> = lost.map(|(_, key)| key_json(&made.info, key)).collect();
             let missing = found.and_then(|found| {
-                found.expected.map(|expected| expected.saturating_sub(found.taken))
+                let logged = in_log.iter().filter(|(table, _)| table == id).count() as u64;
+                found.expected.map(|expected| expected.saturating_sub(found.taken + logged))
             });
             // Where the count is right, nothing is missing between the pages.
             let between = missing.map(|missing| missing.saturating_sub(lost_values.len() as u64));
