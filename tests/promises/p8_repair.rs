@@ -115,6 +115,14 @@ fn whichever_page_is_damaged_all_others_come_back_and_the_report_says_what_does_
         let sim = start.image();
         sim.corrupt(data(), page * PAGE + 200, 3).unwrap();
         let (report, store) = repaired(&sim);
+        if report.tables.iter().any(|table| table.definition_lost) {
+            // The only page of the catalogue: the records are there, and nothing tells what they are.
+            let records = report.tables.iter().map(|table| table.records).max();
+            assert_eq!(records, Some(expected.len() as u64), "page {page}: {report:?}");
+            assert!(!report.is_complete() && report.tables.len() == 2);
+            partly += 1;
+            continue;
+        }
         let found = items(&store);
         for (key, value) in &found {
             assert_eq!(expected.get(key), Some(value), "page {page}: key {key} is as it was");
