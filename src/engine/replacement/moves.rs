@@ -147,12 +147,12 @@ impl<'d> Moves<'d> {
         Ok(())
     }
 
-    /// A file that is at both places was copied, and the crash came before it was removed here.
+    /// A file that is at both places was copied, and the crash came before it was removed here. A copy has
+    /// its name only when it is whole and durable, so it is the one that counts: the original may have
+    /// lost what was not synced.
     fn drop_copied(&mut self, from: &Path, to: &Path) -> Result<()> {
         let failed = |e| Error::io("move", from, e);
-        let (here, there) = (self.disk.metadata(from), self.disk.metadata(to));
-        let (here, there) = (here.map_err(failed)?, there.map_err(failed)?);
-        if there.kind != EntryKind::File || there.len != here.len {
+        if kind(self.disk, to)? != Some(EntryKind::File) {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
         self.disk.remove_file(from).map_err(failed)?;
