@@ -20,10 +20,16 @@ pub(crate) struct Budget {
     escaped: bool,
 }
 
-/// The text has more values than its reader can need, or they are nested too deep.
-#[derive(Debug, thiserror::Error)]
-#[error("it has more values than can be meant, or they are nested too deep")]
-pub(crate) struct Exceeded;
+/// Why a text is refused before it is parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Exceeded {
+    /// It has more values than its reader can need.
+    #[error("it has more values than can be meant")]
+    Values,
+    /// They are nested deeper than the parser goes.
+    #[error("its values nest deeper than {DEPTH} levels")]
+    Depth,
+}
 
 impl Budget {
     /// Allows `values` values, keys and values of objects each counted.
@@ -60,9 +66,9 @@ impl Budget {
                 }
                 _ => 0,
             };
-            self.left = self.left.checked_sub(cost).ok_or(Exceeded)?;
+            self.left = self.left.checked_sub(cost).ok_or(Exceeded::Values)?;
             if self.depth > DEPTH {
-                return Err(Exceeded);
+                return Err(Exceeded::Depth);
             }
         }
         Ok(())

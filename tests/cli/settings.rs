@@ -124,7 +124,7 @@ fn a_rollback_keeps_the_settings_of_today_and_a_delta_restore_sets_them_aside() 
     shop.done(&["settings", "copy", "set", "Scheduler/Frequency", "Monthly"]);
     shop.done(&["restore", "s backups/s[0001].tar.zst", "copy", "--delta"]);
     assert_eq!(frequency("copy").trim(), "Daily");
-    let aside = shop.path("copy/Settings.before-restore/Backup.4DSettings");
+    let aside = shop.path("copy/set-aside/before-restore/Settings/Backup.4DSettings");
     assert!(std::fs::read_to_string(aside).unwrap().contains("Monthly"));
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use stillpoint::{Error, ErrorKind};
 
 use super::csv::{self, Fault};
-use super::json_budget::Budget;
+use super::json_budget::{Budget, Exceeded};
 use super::{Format, Row, is_packed, json};
 use crate::cli::exit::{Failure, Outcome};
 
@@ -212,7 +212,8 @@ fn next_jsonl(
 fn json_row(path: &Path, line: u64, text: &[u8]) -> Outcome<Row> {
     let message = format!("line {line} is not one JSON object");
     let refuse = |message: String| Error::new(ErrorKind::Invalid, message).at(path);
-    if let Err(cause) = Budget::new(ROW_VALUES).take(text) {
+    // What nests too deep is refused by the parser, which says so with advice.
+    if let Err(cause @ Exceeded::Values) = Budget::new(ROW_VALUES).take(text) {
         return Err(refuse(format!("line {line} has too many values"))
             .because(cause)
             .hint("Cut the object into several lines.")
