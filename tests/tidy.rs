@@ -42,6 +42,22 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     found.sort();
 }
 
+/// A newcomer finds each file on the map; the command line has one for each command.
+#[test]
+fn every_file_is_on_the_map() {
+    let map = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for (room, path, _) in all_sources() {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let is_test = path.components().any(|part| {
+            let part = part.as_os_str().to_string_lossy();
+            matches!(&*part, "tests" | "tests.rs" | "conformance" | "model.rs")
+        });
+        if room != "cli" && !is_test && name != "mod.rs" {
+            assert!(map.contains(&*name), "{} is not in docs/architecture.md", path.display());
+        }
+    }
+}
+
 /// Every source file: its room, its path, its text.
 fn all_sources() -> Vec<(String, PathBuf, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
