@@ -19,7 +19,7 @@ Exit codes:
    2  wrong use: the arguments, or the file that was given
    3  damage found: a store, log or archive is not what was written
    4  not there: the record, table, store or archive that was named
-   5  done in part: the backup is there and lacks an attachment
+   5  done in part: a backup without an attachment, a repaired store without some records
    6  stopped: Ctrl-C or a polite signal; nothing half-done is left behind
   75  not now: the same command may succeed later (in use, waiting, no room)
  130  Ctrl-C a second time: ended at once";
@@ -51,7 +51,7 @@ pub(crate) enum Failure {
     Error(Error),
     /// Whoever read the output has gone (`stillpoint scan … | head`). Nobody is left to tell.
     ReaderGone,
-    /// A backup was made and lacks an attachment; its report was printed.
+    /// Something was made and lacks a part; its report was printed.
     Partial,
 }
 

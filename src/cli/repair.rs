@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stillpoint::{MissingRange, RepairedTable, StoreRepair, StoreRepairReport};
 
-use super::exit::Outcome;
+use super::exit::{Failure, Outcome};
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
 use super::stop::Stop;
@@ -35,7 +35,8 @@ impl Repair {
             stopped.flow()
         });
         let report = act.run()?;
-        output.result(&object(&report), text(&report))
+        output.result(&object(&report), text(&report))?;
+        if report.is_complete() { Ok(()) } else { Err(Failure::Partial) }
     }
 }
 

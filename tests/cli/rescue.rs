@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Shop, sample_csv};
 
@@ -40,13 +40,15 @@ fn a_damaged_store_is_repaired_into_a_new_folder_with_a_report() {
     std::fs::create_dir(shop.path("s/log")).unwrap();
     let file = std::fs::File::options().write(true).open(shop.path("s/store.data")).unwrap();
     file.write_all_at(b"rot", 4 * 4096 + 1000).unwrap();
-    let report = shop.json(&["repair", "s", "new"]);
+    let ended = shop.run(&["repair", "s", "new", "--json"]);
+    assert_eq!(ended.code, 5, "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(report["complete"], json!(false), "{report}");
     let table = &report["tables"][0];
     let (missing, records) = (table["missing"].as_u64(), table["records"].as_u64());
     assert_eq!(missing.unwrap() + records.unwrap(), 5000, "{report}");
     assert_eq!(table["missing_ranges"].as_array().unwrap().len(), 1, "{report}");
     assert!(shop.done(&["verify", "new"]).starts_with("whole: "));
-    let text = shop.done(&["repair", "s", "again"]);
+    let text = shop.run(&["repair", "s", "again"]).out;
     assert!(text.contains("INCOMPLETE") && text.contains("missing from"), "{text}");
 }
