@@ -46,7 +46,7 @@ use crate::store::{Participant, Registered, Store, StoreBuilder};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let dir = folder.path().join("shop");
 /// let regime = Regime::builder(Store::builder(&dir))
-///     .on_startup(|start| if start.destination.exists() { Ok(()) } else { Err(-4) })
+///     .on_startup(|start| if start.destination.starts_with("/mnt") { Err(-4) } else { Ok(()) })
 ///     .on_shutdown(|code| if code != 0 { eprintln!("the backup ended with {code}") })
 ///     .open_or_create()?;
 /// regime.store().transact(|write| write.table(VISITS)?.put("front page", &1))?;
