@@ -215,8 +215,12 @@ impl Inner {
     /// and backups are stopped. They let go of their holds last, which grants nothing any more.
     pub(crate) fn refuse_all(&self) {
         let is_own = self.engine.folder().check_process().is_ok();
-        if is_own && !self.closed.swap(true, Ordering::AcqRel) {
-            self.running.stop(Stopping::Announced);
+        if !is_own {
+            return;
+        }
+        // First: whoever finds the store closed must find its backups stopped.
+        self.running.stop(Stopping::Announced);
+        if !self.closed.swap(true, Ordering::AcqRel) {
             self.locks.close();
             self.running.stop(Stopping::LetGo);
         }
