@@ -75,8 +75,9 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
     drop(turn);
     // Who waits for the end may close the store next, and must find nobody else holding it.
     drop(inner);
-    drop(act);
     shared.outcome.tell(result);
+    // Last: whoever closes the store waits for this, and must find the end told.
+    drop(act);
 }
 
 /// Tells the shutdown hook how the backup ended.

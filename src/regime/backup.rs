@@ -176,10 +176,13 @@ impl RegimeBackup {
             .name("stillpoint-regime-backup".into())
             .spawn(move || {
                 // Where none has begun it has nothing of the store's in its hands.
-                let Ok((core, begun, running)) = given.recv() else { return };
+                let Ok((core, mut begun, running)) = given.recv() else { return };
+                let act = begun.take_act();
                 let result = begun.ended(&core, running.outcome());
                 drop(core);
                 theirs.tell(result);
+                // Last: whoever closes the store waits for this, and must find the end told.
+                drop(act);
             })
             .map_err(|e| Error::io("start a thread for the books of a backup", dir, e))?;
         let (begun, backup) = begin(&self.core, order, self.progress)?;

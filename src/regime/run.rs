@@ -51,7 +51,7 @@ pub(crate) struct Begun {
     /// The store may be closed meanwhile; nobody opens it, and writes its books, before these are.
     _folder: Option<DirLock>,
     /// Whoever closes the store waits for the books.
-    _act: Option<Act>,
+    act: Option<Act>,
 }
 
 /// Begins the backup on a thread of its own.
@@ -147,11 +147,16 @@ impl Begun {
         let folder = core.store.inner().engine.keep_folder();
         let act = core.store.inner().running.enter(|_| {}).ok();
         let (started, began) = (core.disk.now(), core.disk.elapsed());
-        Begun { order, started, began, backup: None, _folder: folder, _act: act }
+        Begun { order, started, began, backup: None, _folder: folder, act }
     }
 
     fn number(&self) -> Option<u32> {
         self.backup.as_ref().and_then(BackupHandle::number)
+    }
+
+    /// What closing the store waits for, for a caller that reports the end after [`Begun::ended`].
+    pub(crate) fn take_act(&mut self) -> Option<Act> {
+        self.act.take()
     }
 
     /// Puts down how the backup ended, and does what follows from it.
