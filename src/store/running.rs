@@ -25,7 +25,7 @@ pub(crate) enum Stopping {
     LetGo,
 }
 
-/// See the module's own words.
+/// The backups that run on an open store.
 #[derive(Default)]
 pub(crate) struct Running {
     state: Mutex<State>,
