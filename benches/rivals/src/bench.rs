@@ -3,6 +3,7 @@
 use crate::data::{Data, Packing};
 use std::path::Path;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -120,6 +121,31 @@ impl Latencies {
     }
 }
 
+/// Does `work` and returns with it the most anonymous resident memory of the process meanwhile,
+/// sampled every 5 ms.
+pub fn peak_memory<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let (done, peak) = (AtomicBool::new(false), AtomicU64::new(0));
+    let out = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                peak.fetch_max(anonymous_bytes(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let out = work();
+        done.store(true, Ordering::Relaxed);
+        out
+    });
+    (out, peak.into_inner())
+}
+
+/// What the kernel counts as anonymous memory of this process that is in RAM.
+fn anonymous_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")).expect("a line of RssAnon");
+    kib.parse::<u64>().expect("a number of KiB") * 1024
+}
 /// Bytes that the files in a folder take up on the disk.
 pub fn disk_bytes(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;

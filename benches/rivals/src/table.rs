@@ -1,7 +1,5 @@
 //! Tables as the documents show them, and the medians that go into them.
 
-use crate::peers::PEERS;
-
 /// A table in Markdown.
 pub struct Table {
     title: String,
@@ -13,14 +11,6 @@ impl Table {
     pub fn new(title: impl Into<String>, head: &[&str]) -> Table {
         let head = head.iter().map(|s| (*s).to_owned()).collect();
         Table { title: title.into(), notes: Vec::new(), rows: vec![head] }
-    }
-
-    /// A table with a column for each peer, the ratio and the goal.
-    pub fn of_peers(title: impl Into<String>) -> Table {
-        let mut head = vec![""];
-        head.extend(PEERS.iter().map(|(name, _)| *name));
-        head.extend(["ratio", "goal"]);
-        Table::new(title, &head)
     }
 
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
@@ -56,7 +46,13 @@ impl Series {
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
+        let middle = sorted.len() / 2;
+        // Of an even number of values, the mean of the two in the middle.
+        if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            sorted[middle - 1..=middle].iter().sum::<f64>() / 2.0
+        }
     }
 
     /// Half of the range, in per cent of the median.

@@ -78,7 +78,7 @@ pub fn relaxed(bench: &Bench) -> Vec<Table> {
     let (dir, data) = (scratch(), bench.data());
     let peers = peers::loaded(dir.path(), &data);
     let title = format!("Relaxed commits, 1 thread, into {} records", data.records);
-    let mut table = Table::of_peers(title);
+    let mut table = peers::table(title);
     for per_commit in [1, 100] {
         let work = prepared(&data, 1, per_commit);
         let series = interleaved(bench.rounds, peers.len(), |i| {

@@ -2,14 +2,12 @@
 //!
 //! Each act runs in a process of its own, which samples its anonymous resident memory all the time.
 
-use crate::bench::{Bench, scratch, timed};
+use crate::bench::{Bench, peak_memory, scratch, timed};
 use crate::data::{Data, Packing};
 use crate::peers::{self, Peer, RECORDS, Stillpoint};
 use crate::table::{Table, megabytes, per_second, time};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use stillpoint::{Access, Archive, Compression};
 
 /// The first argument of a process that does one act.
@@ -46,19 +44,8 @@ pub fn child(args: &[String]) {
     let [act, records, dir] = args else { panic!("{CHILD} has three arguments") };
     let records = records.parse().expect("a number of records");
     let data = Data { records, value_len: VALUE, packing: Packing::Random };
-    let (done, peak) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (seconds, remark) = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                peak.fetch_max(anonymous_bytes(), Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
-        let result = perform(act, &data, Path::new(dir));
-        done.store(true, Ordering::Relaxed);
-        result
-    });
-    println!("{}\t{remark}\t{}", time(seconds), megabytes(peak.into_inner() as f64));
+    let ((seconds, remark), peak) = peak_memory(|| perform(act, &data, Path::new(dir)));
+    println!("{}\t{remark}\t{}", time(seconds), megabytes(peak as f64));
 }
 
 fn perform(act: &str, data: &Data, dir: &Path) -> (f64, String) {
@@ -133,12 +120,4 @@ fn archive(folder: &Path) -> Archive {
 
 fn rate_of(archive: &Archive, seconds: f64) -> String {
     megabytes(archive.bytes() as f64 / seconds)
-}
-
-/// What the kernel counts as anonymous memory of this process that is in RAM.
-fn anonymous_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")).expect("a line of RssAnon");
-    kib.parse::<u64>().expect("a number of KiB") * 1024
 }

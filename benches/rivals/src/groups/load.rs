@@ -20,7 +20,7 @@ pub fn load(bench: &Bench) -> Vec<Table> {
         data.records as f64 / loaded
     });
     let ((), making) = timed(|| (0..data.records).for_each(|i| drop(data.record(i, 0))));
-    let mut table = Table::of_peers(format!("Load of {} records in random order", data.records));
+    let mut table = peers::table(format!("Load of {} records in random order", data.records));
     for (what, series) in [("until synced", &series), ("until merged", &settled)] {
         push(&mut table, what, series, if what == "until synced" { "> 1 x" } else { "stated" });
     }
@@ -35,7 +35,7 @@ pub fn overwrites(bench: &Bench) -> Vec<Table> {
     let (dir, data) = (scratch(), bench.data());
     let peers = peers::loaded(dir.path(), &data);
     let title = format!("Sustained random overwrites of {} records", data.records);
-    let mut table = Table::of_peers(title);
+    let mut table = peers::table(title);
     let phase = Duration::from_secs(if bench.quick { 1 } else { 15 });
     let mut amplified = vec![Series::default(); peers.len()];
     let mut dice = Dice::new(11);

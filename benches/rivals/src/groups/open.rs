@@ -16,7 +16,7 @@ pub const CHILD: &str = "--child-open";
 pub fn open(bench: &Bench) -> Vec<Table> {
     let (dir, data) = (scratch(), bench.data());
     drop(peers::loaded(dir.path(), &data));
-    let mut table = Table::of_peers(format!("Open and one read, {} records", data.records));
+    let mut table = peers::table(format!("Open and one read, {} records", data.records));
     let key = data.some_keys(1, 1);
     let open_and_read = |i: usize| {
         let (peer, seconds) = timed(|| {

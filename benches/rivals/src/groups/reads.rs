@@ -13,7 +13,7 @@ const PER_SNAPSHOT: usize = 1000;
 pub fn reads(bench: &Bench) -> Vec<Table> {
     let (dir, data) = (scratch(), bench.data());
     let peers = peers::loaded(dir.path(), &data);
-    let mut table = Table::of_peers(format!("Point reads, {} records", data.records));
+    let mut table = peers::table(format!("Point reads, {} records", data.records));
     table.note("Ratio: to LMDB. 1000 reads to a snapshot but where a handle for each is said.");
     let in_snapshot = |peer: &dyn Peer, keys: &[Vec<u8>]| -> usize {
         keys.chunks(PER_SNAPSHOT).map(|keys| peer.read_in_snapshot(keys)).sum()
@@ -86,7 +86,7 @@ fn push(table: &mut Table, what: &str, series: &[Series], goal: &str) {
 pub fn scan(bench: &Bench) -> Vec<Table> {
     let (dir, data) = (scratch(), bench.data());
     let peers = peers::loaded(dir.path(), &data);
-    let mut table = Table::of_peers(format!("Full scan, {} records", data.records));
+    let mut table = peers::table(format!("Full scan, {} records", data.records));
     table.note("Records a second in key order, keys and values looked at. Ratio: to LMDB.");
     let series = interleaved(bench.rounds * 2, peers.len(), |i| {
         let ((records, _), seconds) = timed(|| peers[i].scan());

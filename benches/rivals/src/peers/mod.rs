@@ -6,48 +6,25 @@
 
 mod fjall;
 mod lmdb;
+mod peer;
 mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod sqlite;
 mod stillpoint;
 
-use crate::data::{Data, Record};
+use crate::data::Data;
+use crate::table::Table;
 use std::path::Path;
 
 pub use self::fjall::Fjall;
 pub use self::lmdb::Lmdb;
+pub use self::peer::{Peer, load};
 pub use self::redb::Redb;
 #[cfg(feature = "rocksdb")]
 pub use self::rocks::Rocks;
 pub use self::sqlite::Sqlite;
 pub use self::stillpoint::{RECORDS, Stillpoint};
-
-/// How many records a transaction of a load has.
-pub const LOAD_BATCH: u64 = 10_000;
-
-pub trait Peer: Send + Sync {
-    /// Commits `records` as one transaction.
-    fn commit(&self, records: &[Record], durable: bool);
-    /// Makes everything durable.
-    fn sync(&self);
-    /// Finishes what the store does in the background with what it was given.
-    fn settle(&self) {
-        self.sync();
-    }
-    /// Reads all keys in one snapshot; returns how many bytes of values were found.
-    fn read_in_snapshot(&self, keys: &[Vec<u8>]) -> usize;
-    /// Reads each key in a snapshot of its own.
-    fn read_each(&self, keys: &[Vec<u8>]) -> usize {
-        keys.iter().map(|key| self.read_in_snapshot(std::slice::from_ref(key))).sum()
-    }
-    /// Reads everything in key order; returns records and bytes.
-    fn scan(&self) -> (usize, usize);
-    /// Copies the live store into the folder `to`, as the store's own documentation says.
-    fn backup(&self, to: &Path);
-    /// Where its files are.
-    fn dir(&self) -> &Path;
-}
 
 /// Opens the store in a folder of its own within the given one, making it where there is none.
 pub type Open = fn(&Path) -> Box<dyn Peer>;
@@ -66,16 +43,12 @@ pub const PEERS: &[(&str, Open)] = &[
 /// Where LMDB stands among the peers.
 pub const LMDB: usize = 1;
 
-/// Writes all records in their (random) order, in relaxed transactions, then syncs once.
-pub fn load(peer: &dyn Peer, data: &Data, version: u64) {
-    let mut next = 0;
-    while next < data.records {
-        let end = (next + LOAD_BATCH).min(data.records);
-        let records: Vec<Record> = (next..end).map(|i| data.record(i, version)).collect();
-        peer.commit(&records, false);
-        next = end;
-    }
-    peer.sync();
+/// A table with a column for each peer, the ratio and the goal.
+pub fn table(title: impl Into<String>) -> Table {
+    let mut head = vec![""];
+    head.extend(PEERS.iter().map(|(name, _)| *name));
+    head.extend(["ratio", "goal"]);
+    Table::new(title, &head)
 }
 
 /// Opens every peer in `dir`, loads it and lets it settle.
