@@ -6,9 +6,9 @@
 //! they lie. Invariants kept on reading: the bytes given are exactly one frame, its content has
 //! exactly the size that the seek table promised, and nothing is allocated before both are known.
 
-use super::xxh64::xxh64;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use xxhash_rust::xxh64::xxh64;
 use zstd::zstd_safe;
 
 /// The largest content that a frame may state: a bound for every reader's allocation.
@@ -121,7 +121,7 @@ impl RawFrame {
                 frame.cuts.push((frame.glue.len(), start..start + block.len()));
             }
         }
-        frame.glue.extend_from_slice(&(xxh64(content) as u32).to_le_bytes());
+        frame.glue.extend_from_slice(&(xxh64(content, 0) as u32).to_le_bytes());
         frame
     }
 

@@ -47,7 +47,6 @@ mod tests;
 mod verify;
 mod walk;
 mod writer;
-mod xxh64;
 
 pub use claim::Claim;
 pub use digest::Digest;

@@ -7,6 +7,7 @@
 
 mod bench;
 mod data;
+mod engine;
 mod groups;
 mod peers;
 mod table;

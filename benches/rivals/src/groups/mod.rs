@@ -2,6 +2,7 @@
 
 mod backup;
 mod commits;
+mod delta;
 mod large;
 mod live;
 mod load;
@@ -26,6 +27,7 @@ pub const GROUPS: &[(&str, Group)] = &[
     ("relaxed", commits::relaxed),
     ("load", load::load),
     ("overwrites", load::overwrites),
+    ("delta", delta::delta),
     ("gate", locks::gate),
     ("record-locks", locks::record_locks),
     ("pin", live::pin),
