@@ -54,7 +54,9 @@ impl Budget {
             match byte {
                 b' ' | b'\t' | b'\n' | b'\r' => continue,
                 b']' | b'}' => self.depth = self.depth.saturating_sub(1),
-                _ if self.at_start => self.left = self.left.checked_sub(1).ok_or(Exceeded::Values)?,
+                _ if self.at_start => {
+                    self.left = self.left.checked_sub(1).ok_or(Exceeded::Values)?
+                }
                 _ => {}
             }
             self.at_start = matches!(byte, b'[' | b'{' | b',' | b':');
