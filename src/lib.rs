@@ -133,7 +133,8 @@ pub use store::{
     ParticipantTerms, Participation, Range, ReadHandle, ReadTable, ReadTicket, Readable, Rejected,
     RestoredCommit, SegmentPaper, Store, StoreBuilder, StoreEvent, StoreStats, StrGuard,
     StructureHandle, SubmitTicket, Table, TableDef, TableDescription, TablePaper, TimelinePaper,
-    TogetherPaper, Value, ValueType, WaitError, WriteHandle, WriteTable, WriteTicket,
+    TogetherPaper, UnfinishedBackup, Value, ValueType, WaitError, WriteHandle, WriteTable,
+    WriteTicket,
 };
 
 #[cfg(doctest)]

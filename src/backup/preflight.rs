@@ -11,10 +11,11 @@ use crate::archive::{
     ArchiveKind, ArchiveName, ArchivePlace, Claim, Compression, partial, remove_unfinished,
 };
 use crate::destination::Catalogue;
-use crate::disk::atomic::sync_names;
+use crate::disk::atomic::{parent, sync_names};
 use crate::disk::{Access, Disk, EntryKind, OpenMode};
 use crate::engine::{DATA_FILE, LOG_DIR};
 use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::UnfinishedBackup;
 
 const NO_ROOM: &str = "Remove what is not needed there, or choose another destination.";
 
@@ -46,6 +47,16 @@ impl Place {
     pub(super) fn lasting(&self, disk: &Arc<dyn Disk>) -> PathBuf {
         let folder = disk.canonical(&self.folder).unwrap_or_else(|_| self.folder.clone());
         self.archive.file_name().map_or_else(|| folder.clone(), |name| folder.join(name))
+    }
+
+    /// What the store remembers of the backup, begun at `started`, until its end.
+    pub(super) fn unfinished(&self, disk: &Arc<dyn Disk>, started: i64) -> UnfinishedBackup {
+        UnfinishedBackup {
+            started,
+            number: self.number(),
+            destination: parent(&self.lasting(disk)).to_path_buf(),
+            set: self.name.set().to_owned(),
+        }
     }
 
     /// Where the archive called `name` is written.

@@ -63,6 +63,8 @@ pub(super) fn run(job: Job, shared: &Arc<Shared>) {
     }
     // Whoever is told of the end finds nothing of it in the destination but archives.
     drop(place);
+    // Where this cannot be written, the next opening finds an archive of it, or that it failed.
+    let _kept = inner.state.backup_ended(result.is_ok());
     shared.cell.enter(Stage::Done, 0, shared.now());
     let code = match &result {
         Ok(report) => report.problems.first().map_or(0, Error::code),
@@ -111,7 +113,13 @@ fn go(
     let group = seat.as_ref().map(Seat::archives);
     let place = locate(&mut backup, shared, &teller, group)
         .inspect_err(|error| seat.iter().for_each(|seat| seat.fail(error)))?;
-    Run::new(backup, kept.get_or_init(|| place), seat, teller, shared).go()
+    let run = Run::new(backup, kept.get_or_init(|| place), seat, teller, shared);
+    // Should the process not live to its end, the next opening knows of it. A store that cannot be written
+    // to is backed up all the same: it is then that a backup is wanted.
+    let inner = &run.backup.inner;
+    let _unknown =
+        inner.state.backup_begins(run.place.unfinished(inner.engine.disk(), run.started));
+    run.go()
 }
 
 pub(super) struct Run<'r> {
@@ -351,6 +359,7 @@ impl<'r> Run<'r> {
                     state.add_gap(gap);
                 }
             }
+            state.end_backup(true);
             state.add_parent(made.clone());
             if options.log_archive {
                 state.base = Some(made);

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stillpoint::Compact as Act;
 
+use super::by_hand;
 use super::exit::Outcome;
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
@@ -38,7 +39,10 @@ impl Compact {
             stopped.flow()
         });
         let act = self.to.iter().fold(act, |act, to| act.to(to));
-        let report = act.run()?;
+        let record = by_hand::begin(self.to.as_ref().unwrap_or(&self.store));
+        let result = act.run();
+        by_hand::tell(record.compacted(result.as_ref()));
+        let report = result?;
         let object = json!({
             "store": report.dir.display().to_string(),
             "lsn": report.lsn,

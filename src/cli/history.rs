@@ -137,6 +137,8 @@ fn kind(operation: &Operation) -> String {
         OperationKind::IncrementalBackup => "incremental",
         OperationKind::Restore => "restore",
         OperationKind::Integration => "integration",
+        OperationKind::Compaction => "compaction",
+        OperationKind::Repair => "repair",
         OperationKind::Other(name) => name,
         _ => "",
     };

@@ -10,6 +10,7 @@ use super::by_hand;
 use super::exit::Outcome;
 use super::keys::KeyArgs;
 use super::point::Point;
+use super::restore::ends_before;
 use super::show::{Output, damage, human};
 use super::stop::Stop;
 use super::stores;
@@ -72,6 +73,7 @@ pub(crate) fn object(report: &IntegrationReport) -> Value {
     json!({
         "after": report.after,
         "lsn": report.lsn,
+        "reaches_point": report.reached_point,
         "commits": report.commits,
         "operations": report.operations,
         "repaired": report.repaired,
@@ -97,6 +99,9 @@ pub(crate) fn text(report: &IntegrationReport) -> String {
             human::duration(report.duration),
         ),
     };
+    if !report.reached_point {
+        text.push_str(&ends_before(report.lsn));
+    }
     for problem in &report.problems {
         text.push_str(&format!("\nwent past: {problem}"));
     }

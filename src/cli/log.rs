@@ -203,7 +203,7 @@ fn check(log: &LogFile, output: Output) -> Outcome {
 }
 
 fn ship(store: &Path, folder: &Path, output: Output) -> Outcome {
-    let store = Store::open(store)?;
+    let store = stores::open(store)?;
     let shipped = store.new_log_file(folder)?;
     store.close()?;
     let name = shipped.as_ref().map(|path| path.display().to_string());

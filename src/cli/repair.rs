@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stillpoint::{MissingRange, RepairedTable, StoreRepair, StoreRepairReport};
 
+use super::by_hand;
 use super::exit::{Failure, Outcome};
 use super::show::thermometer::Thermometer;
 use super::show::{Output, human};
@@ -34,7 +35,10 @@ impl Repair {
             thermometer.show_bytes("reading pages", progress.done, progress.total);
             stopped.flow()
         });
-        let report = act.run()?;
+        let record = by_hand::begin(&self.new);
+        let result = act.run();
+        by_hand::tell(record.repaired(&self.store, result.as_ref()));
+        let report = result?;
         output.result(&object(&report), text(&report))?;
         if report.is_complete() { Ok(()) } else { Err(Failure::Partial) }
     }

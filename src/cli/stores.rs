@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use stillpoint::regime::{Regime, SETTINGS_FILE, SETTINGS_FOLDER};
+use stillpoint::regime::{Regime, SETTINGS_FILE, SETTINGS_FOLDER, report_interrupted};
 use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, Keys, ReadHandle, Store, WriteHandle};
 
+use super::by_hand;
 use super::exit::{Failure, Outcome};
 
 /// The file that makes a folder a store.
@@ -39,7 +40,16 @@ fn has_journal(folder: &Path) -> bool {
 
 /// Opens the store in `folder`, which must be there.
 pub(crate) fn open(folder: &Path) -> Outcome<Store> {
-    Ok(Store::open(folder)?)
+    Ok(opened(Store::open(folder)?))
+}
+
+/// Reports, where the process that had `store` open before was killed while it made a backup: this may be
+/// the first that can.
+pub(crate) fn opened(store: Store) -> Store {
+    if store.stats().unfinished_backup.is_some() {
+        by_hand::tell(report_interrupted(&store));
+    }
+    store
 }
 
 /// Opens the store in `folder` with its regime. What is due by the schedule, and an automatic restore,

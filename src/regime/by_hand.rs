@@ -1,4 +1,5 @@
-//! What somebody does to a store with a restore, a rollback or an integration, for its books.
+//! What somebody does to a store with a restore, a rollback, an integration, a compaction or a repair, for
+//! its journal and history.
 //!
 //! Those acts know no books: they stand below the regime, and a restore may be of a store that is not
 //! there yet. Whoever carries one out for a person (the command line, a console, an application) puts
@@ -9,6 +10,8 @@
 //! a store that was in the way or in use, whose journal has a writer of its own; and into no history that
 //! does not tell of this store's archives already: a copy that somebody looks into once leaves no list
 //! there, and neither folder nor file is made for it.
+
+mod rewritten;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -155,13 +158,14 @@ impl ByHand {
             Err(error) => return vec![item.with_error(error)],
         };
         item.message = format!(
-            "{} commits of {} logs, {} operations mended; LSN {} to {}",
+            "{} commits of {} logs, {} operations repaired; LSN {} to {}",
             report.commits,
             files.len(),
             report.repaired,
             report.after,
             report.lsn
         );
+        item.message += unless_reached(report.reached_point);
         let mut items = vec![item];
         for problem in &report.problems {
             items.push(self.item(JournalEvent::Integration).with_error(problem));
@@ -189,6 +193,7 @@ impl ByHand {
                         report.lsn, report.archive_lsn
                     ),
                 };
+                item.message += unless_reached(report.reached_point);
                 item
             }
         }
@@ -334,6 +339,11 @@ impl ByHand {
 
 /// How an operation gets into the history.
 type Record = fn(&History, Operation, Option<u32>) -> Result<()>;
+
+/// What the journal says where the logs do not lead to the point that was asked for.
+fn unless_reached(reached: bool) -> &'static str {
+    if reached { "" } else { "; the logs end before the point" }
+}
 
 /// Whether the store that is there was not to be touched.
 fn was_refused(error: &Error) -> bool {

@@ -4,7 +4,7 @@
 //! across a backup, a hook or a file; the books (journal and history) are written by one at a time.
 //! Trouble with either is told as an event and in the journal, and stops nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex, ReentrantMutex};
 
 use super::books::Books;
 use super::events::{Events, RegimeEvent};
+use super::journal::Journal;
 use super::plan::Plan;
 use super::policy::Policy;
 use super::retention::RetentionRule;
@@ -69,6 +70,14 @@ pub(super) struct Desk {
     pub(super) retry: Option<Retry>,
     /// Why the settings file as it is now is not in force.
     pub(super) refused: Option<Error>,
+}
+
+/// What is in force when a regime begins.
+pub(super) struct Rules {
+    pub(super) settings: Settings,
+    pub(super) file: SettingsFile,
+    pub(super) plan: Plan,
+    pub(super) own_cap: Option<LogCap>,
 }
 
 /// Wakes the keeper, and tells it to end.
@@ -130,17 +139,30 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// The regime of `store` in the folder `dir`, an absolute path. All that it writes goes into the
+    /// folder that the store locked.
     pub(super) fn new(
         store: Store,
+        dir: &Path,
         hooks: Hooks,
         secrets: Secrets,
-        desk: Desk,
-        books: Books,
-        events: Events,
+        rules: Rules,
     ) -> Core {
+        let Rules { settings, file, plan, own_cap } = rules;
         let engine = &store.inner().engine;
+        let disk = engine.disk().clone();
+        let events = Events::default();
+        let state = State::load(&*disk, dir).unwrap_or_else(|error| {
+            events.tell(RegimeEvent::Trouble { error });
+            State::default()
+        });
+        let journal = Journal::open(disk.clone(), dir, plan.verbose, plan.zone.clone());
+        let books = Books::new(disk.clone(), engine.store_id(), journal);
+        let (settings, plan) = (Arc::new(settings), Arc::new(plan));
+        let (policy, retry, refused) = (Policy::default(), None, None);
+        let desk = Desk { file, settings, plan, own_cap, policy, state, retry, refused };
         Core {
-            disk: engine.disk().clone(),
+            disk,
             dir: engine.dir().to_path_buf(),
             store,
             hooks,

@@ -43,6 +43,7 @@ pub use drill::DrillReport;
 pub use events::RegimeEvent;
 pub use health::{Coverage, SpaceForecast};
 pub use history::{ArchivePart, HISTORY_FILE, History, Operation, OperationKind, OperationStatus};
+pub use interrupted::report_interrupted;
 pub use journal::{
     About, JOURNAL_FOLDER, Journal, JournalEvent, JournalItem, JournalLine, JournalReader,
     JournalRecord, Origin, ROTATE_ABOVE,

@@ -10,20 +10,17 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::backup::RegimeBackup;
-use super::books::Books;
-use super::core::{Core, Desk, Hooks, Secrets};
+use super::core::{Core, Hooks, Rules, Secrets};
 use super::drill::DrillReport;
-use super::events::{Events, RegimeEvent};
+use super::events::RegimeEvent;
 use super::health::Coverage;
-use super::journal::Journal;
 use super::keeper::{self, Keeper};
 use super::opening;
 use super::plan::Plan;
-use super::policy::Policy;
 use super::reload::log_cap;
 use super::restored::Restored;
 use super::settings::Settings;
-use super::state::{LastBackup, RestoreInfo, State};
+use super::state::{LastBackup, RestoreInfo};
 use crate::archive::{Keys, Progress, Recipients};
 use crate::backup::BackupStart;
 use crate::disk::atomic::absolute;
@@ -198,30 +195,15 @@ impl RegimeBuilder {
         for participant in self.participants {
             store.inner().register_participant(participant)?;
         }
-        let events = Events::default();
-        // From here on all that is written goes into the folder that was locked.
-        let disk = store.inner().engine.disk().clone();
-        let state = State::load(&*disk, &dir).unwrap_or_else(|error| {
-            events.tell(RegimeEvent::Trouble { error });
-            State::default()
-        });
-        let journal = Journal::open(disk.clone(), &dir, plan.verbose, plan.zone.clone());
-        let id = store.inner().engine.store_id();
-        let books = Books::new(disk, id, journal);
-        let desk = Desk {
-            file,
-            settings: Arc::new(settings),
-            plan: Arc::new(plan),
-            own_cap,
-            policy: Policy::default(),
-            state,
-            retry: None,
-            refused: None,
-        };
-        let core = Arc::new(Core::new(store, self.hooks, self.secrets, desk, books, events));
+        let rules = Rules { settings, file, plan, own_cap };
+        let core = Arc::new(Core::new(store, &dir, self.hooks, self.secrets, rules));
         match self.catch_up {
             true => core.begin(restored),
             false => core.desk.lock().state.store = store_name(&core.store),
+        }
+        core.report_interrupted();
+        if self.catch_up {
+            core.attend();
         }
         let keeper = match self.thread && !core.store.inner().is_stepped() {
             true => Some(Mutex::new(Keeper::start(&core)?)),
@@ -439,7 +421,10 @@ impl Core {
                 self.events.tell(RegimeEvent::Restored { archive, aside });
             }
         }
-        self.report_interrupted();
+    }
+
+    /// What the schedule missed, and whether the store is protected.
+    fn attend(self: &Arc<Self>) {
         keeper::count_missed(self);
         self.look_whether_protected();
     }

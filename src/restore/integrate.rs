@@ -70,6 +70,9 @@ pub struct IntegrationReport {
     pub lsn: Lsn,
     /// The timeline that it is on now.
     pub timeline: Timeline,
+    /// Whether the logs go on until the point. They may end before a time, and with auto-repair before an
+    /// LSN: what was committed between is not in them.
+    pub reached_point: bool,
     /// Commits that were applied with their own LSNs.
     pub commits: u64,
     /// Operations in them.
@@ -150,6 +153,7 @@ impl Store {
         }
         exclusively(inner, options.transaction_timeout, |hold, start, report| {
             report.problems = problems;
+            report.reached_point = logs.lead_to(&start, options.to);
             let go_on = || match &options.stop {
                 Some(stop) if stop.load(Ordering::Acquire) => Err(stopped(inner)),
                 _ => hold.check(),
@@ -181,6 +185,7 @@ pub(super) fn exclusively(
         after: start.history.last,
         lsn: start.history.last,
         timeline: start.history.tip(),
+        reached_point: true,
         commits: 0,
         operations: 0,
         repaired: 0,

@@ -78,6 +78,22 @@ impl Logs {
         self.named.iter().chain(&self.at_hand).flat_map(LogFile::read_repairs)
     }
 
+    /// Whether they or the store at `start` go on until `point`, whatever lies between.
+    pub(crate) fn lead_to(&self, start: &Start, point: RestorePoint) -> bool {
+        match point {
+            RestorePoint::Newest => true,
+            RestorePoint::Time(until) => {
+                let known = self.segments().map(Segment::last_time).max();
+                let known = known.unwrap_or(i64::MIN).max(start.time).max(start.complete_until);
+                until <= known.saturating_add(SHOWN_LATER)
+            }
+            RestorePoint::Lsn(_) | RestorePoint::Before(_) => {
+                let last = self.segments().map(Segment::last).max().unwrap_or(0);
+                last.max(start.history.last) >= point.last()
+            }
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.segments().next().is_none()
     }

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::papers::TimelinePaper;
+use super::unfinished::UnfinishedBackup;
 use crate::disk::Disk;
 use crate::disk::atomic::{read_whole, write_atomically};
 use crate::engine::{Lsn, StoreFolder, Timeline};
@@ -98,6 +99,12 @@ pub(crate) struct BackupState {
     /// The participants that were told of that commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notified: Vec<String>,
+    /// The backup that runs in the process that has the store open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) running: Option<UnfinishedBackup>,
+    /// The last backup whose process ended before it did, until that was reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unfinished: Option<UnfinishedBackup>,
 }
 
 impl BackupState {
@@ -185,6 +192,14 @@ impl BackupState {
         }))
     }
 
+    /// The backup that runs has ended.
+    pub(crate) fn end_backup(&mut self, succeeded: bool) {
+        self.running = None;
+        if succeeded {
+            self.unfinished = None;
+        }
+    }
+
     /// Whether all of `gap` is known to be gone.
     pub(crate) fn knows_gap(&self, gap: &LogGap) -> bool {
         self.gaps.iter().any(|known| known.after <= gap.after && gap.last <= known.last)
@@ -237,10 +252,12 @@ impl StateFile {
     fn read(&self, folder: Option<Arc<StoreFolder>>) {
         let mut known = self.known.lock();
         let disk = folder.as_ref().map_or(&self.disk, |folder| folder.disk());
-        let (state, damage) = match BackupState::load(&**disk, &self.dir) {
+        let (mut state, damage) = match BackupState::load(&**disk, &self.dir) {
             Ok(state) => (state, None),
             Err(error) => (BackupState::default(), Some(error)),
         };
+        // Its process is gone, or the store were not ours to open.
+        state.unfinished = state.running.take().or(state.unfinished);
         *known = Known { state, damage, folder };
     }
 

@@ -1,6 +1,7 @@
 //! Figures of a store.
 
 use super::inner::Inner;
+use super::unfinished::UnfinishedBackup;
 use crate::engine::EngineStats;
 
 /// What a store has done since it was opened, and what it holds.
@@ -18,6 +19,9 @@ pub struct StoreStats {
     /// Why what the store remembers of its backups cannot be read, where it cannot: the whole log is
     /// kept then, until a backup of the data writes the file anew.
     pub backup_state_damage: Option<String>,
+    /// The last backup, where its process ended while it was made and nobody has reported that yet. A
+    /// regime does when it opens the store.
+    pub unfinished_backup: Option<UnfinishedBackup>,
 }
 
 impl StoreStats {
@@ -28,6 +32,7 @@ impl StoreStats {
             pending_writes: store.locks.pending_writes().len(),
             locked: store.locks.locked(),
             backup_state_damage: store.state.damage().map(|error| error.summary()),
+            unfinished_backup: store.backup_state().unfinished,
         }
     }
 }

@@ -24,6 +24,12 @@ fn a_store_is_compacted_in_its_folder_and_into_a_new_one() {
     assert!(shop.path("s.before-compact/store.data").exists());
     let copy = shop.json(&["compact", "s", "--to", "small"]);
     assert_eq!(copy["records"], json!(5000));
+    let compactions = |dir| shop.done(&["journal", dir]).matches("compaction").count();
+    assert_eq!(
+        (compactions("s"), compactions("small")),
+        (2, 3),
+        "the copy takes the journal along"
+    );
     assert!(shop.done(&["verify", "small"]).starts_with("whole: "));
     let get = |store: &str| shop.json(&["get", store, "t", "k00001"])["value"].clone();
     assert_eq!(get("small"), get("s"));

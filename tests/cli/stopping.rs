@@ -72,3 +72,39 @@ fn a_stopped_backup_leaves_nothing_in_its_destination() {
     let told = shop.json(&["backup", "s", "--to", "b"]);
     assert_eq!(told["number"], json!(1), "the stopped one took no number");
 }
+
+/// A store with some records, and a backup of it that is killed while it is written.
+fn killed_backup(shop: &Shop) {
+    let file = shop.file("in.csv", sample_csv(20_000));
+    shop.done(&["import", "s", "t", file, "--key", "id"]);
+    std::fs::create_dir(shop.path("b")).unwrap();
+    shop.done(&["settings", "s", "set", "General/DestinationFolder", "b"]);
+    let mut child = start(shop, &["backup", "s", "--throttle", "65536"]);
+    let is_part = |name: &String| name.starts_with("s[0001].tar.zst.");
+    while !shop.names("b").iter().any(is_part) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended: {:?}", shop.names("b"));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_killed_backup_is_reported_by_the_next_command_that_opens_the_store() {
+    for command in [&["coverage", "s"][..], &["get", "s", "t", "k00001"], &["drill", "s"]] {
+        let shop = Shop::new();
+        killed_backup(&shop);
+        let _ended = shop.run(command);
+        let reported = || {
+            let journal = shop.done(&["journal", "s"]);
+            journal.lines().filter(|line| line.contains("2030")).count()
+        };
+        assert_eq!(reported(), 1, "{command:?}");
+        let history = shop.done(&["history", "s"]);
+        assert_eq!(history.matches("FAILED [2030]").count(), 1, "{command:?}: {history}");
+        let told = shop.json(&["coverage", "s"]);
+        assert_eq!(told["last_backup"]["code"], json!(2030), "{command:?}: {told}");
+        shop.done(&["backup", "s"]);
+        assert_eq!(reported(), 1, "{command:?}: once");
+    }
+}

@@ -68,6 +68,45 @@ fn logs_that_end_before_the_time_are_told_of() {
 }
 
 #[test]
+fn every_command_that_goes_to_a_point_tells_of_logs_that_end_before_it() {
+    let (shop, commits) = shop();
+    let newest = commits.last().unwrap();
+    shop.done(&["restore", ARCHIVE, "mirror"]);
+    let integrate = |more: &[&str]| {
+        let _again = std::fs::remove_dir_all(shop.path("copy"));
+        shop.shell("cp -r mirror copy");
+        let arguments = [&["integrate", "copy", "s/log"], more].concat();
+        (shop.json(&arguments), shop.done(&arguments))
+    };
+    let far = "2999-01-01T00:00:00Z";
+    for more in [&["--to-time", far][..], &["--to-time", far, "--auto-repair"]] {
+        let (told, _) = integrate(more);
+        assert_eq!((&told["lsn"], &told["reaches_point"]), (&json!(newest.0), &json!(false)));
+        let text = integrate(more).1;
+        assert!(text.contains("end before the point"), "{more:?}: {text}");
+        let journal = shop.done(&["journal", "copy"]);
+        assert!(journal.contains("end before the point"), "{more:?}: {journal}");
+    }
+    let beyond = (newest.0 + 1).to_string();
+    let (told, _) = integrate(&["--to-lsn", &beyond, "--auto-repair"]);
+    assert_eq!(told["reaches_point"], json!(false));
+    let refused = |arguments: &[&str]| {
+        shop.fails(2, &[arguments, &["--to-lsn", &beyond]].concat())["code"].clone()
+    };
+    assert_eq!(refused(&["integrate", "copy", "s/log"]), json!(2010));
+    assert_eq!(refused(&["rollback", "s", "--archives", "b"]), json!(2111));
+    for reached in [&["--to-time", &newest.1][..], &["--to-lsn", &newest.0.to_string()], &[]] {
+        let (told, text) = integrate(reached);
+        assert_eq!((&told["lsn"], &told["reaches_point"]), (&json!(newest.0), &json!(true)));
+        assert!(!text.contains("end before"), "{text}");
+    }
+    let journal = |store: &str| shop.done(&["journal", store]);
+    assert!(!journal("copy").contains("end before the point"), "{}", journal("copy"));
+    let nothing = shop.fails(2, &["rollback", "s", "--archives", "b", "--to-time", far]);
+    assert_eq!(nothing["code"], json!(2111), "nothing lies between the store and the point");
+}
+
+#[test]
 fn a_dry_run_finds_damage_in_the_archive_and_in_the_logs() {
     let (shop, _) = shop();
     let damaged = |from: &str, to: &str| {

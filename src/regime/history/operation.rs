@@ -29,6 +29,10 @@ pub enum OperationKind {
     Restore,
     /// Logs were integrated.
     Integration,
+    /// A compaction.
+    Compaction,
+    /// A repair into a new store.
+    Repair,
     /// What this version does not know, by its name. It is kept and shown, and is no backup.
     #[serde(untagged)]
     Other(String),

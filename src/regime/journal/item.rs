@@ -35,6 +35,8 @@ pub enum JournalEvent {
     Deletion,
     /// An archive or a store was repaired.
     Repair,
+    /// A store was compacted.
+    Compaction,
     /// The history of backups was set aside, or made anew from the archives.
     History,
     /// Something about the log of the store.
@@ -45,7 +47,7 @@ pub enum JournalEvent {
 
 impl JournalEvent {
     /// All of them.
-    pub const ALL: [JournalEvent; 18] = [
+    pub const ALL: [JournalEvent; 19] = [
         JournalEvent::Backup,
         JournalEvent::Restore,
         JournalEvent::AutomaticRestore,
@@ -61,6 +63,7 @@ impl JournalEvent {
         JournalEvent::Settings,
         JournalEvent::Deletion,
         JournalEvent::Repair,
+        JournalEvent::Compaction,
         JournalEvent::History,
         JournalEvent::Log,
         JournalEvent::Journal,
@@ -84,6 +87,7 @@ impl JournalEvent {
             JournalEvent::Settings => "settings",
             JournalEvent::Deletion => "deletion",
             JournalEvent::Repair => "repair",
+            JournalEvent::Compaction => "compaction",
             JournalEvent::History => "history",
             JournalEvent::Log => "log",
             JournalEvent::Journal => "journal",

@@ -1,9 +1,12 @@
 //! What a person does to a store stands in its journal and in the history of its destination, and what
 //! cannot be written there fails nothing.
 
+use std::ops::ControlFlow;
+
 use stillpoint::regime::{ByHand, Operation, OperationKind, OperationStatus, Origin};
 use stillpoint::{
-    FollowEvent, Follower, IntegrateOptions, RestorePoint, Rollback, RollbackReport, Strictness,
+    Compact, FollowEvent, Follower, IntegrateOptions, RestorePoint, Rollback, RollbackReport,
+    StoreRepair, Strictness,
 };
 
 use super::*;
@@ -201,4 +204,48 @@ fn a_history_that_cannot_be_written_is_told_and_fails_nothing() {
     drop(lock);
     act(&sim).rolled_back(Ok(&report)).unwrap();
     assert_eq!(listed(&sim).len(), before.len() + 1);
+}
+
+#[test]
+fn a_compaction_by_hand_is_in_journal_and_history() {
+    let sim = ground();
+    let by_hand = act(&sim);
+    let report = Compact::new(DIR).disk(sim.clone()).keep_old(true).run().unwrap();
+    by_hand.compacted(Ok(&report)).unwrap();
+    let told = last(&sim);
+    assert_eq!(
+        (told.operation, told.status, told.lsn, told.data),
+        (OperationKind::Compaction, OperationStatus::Complete, Some(report.lsn), true)
+    );
+    let text = journal(&sim);
+    let line = text.lines().last().unwrap();
+    assert!(line.contains("compaction") && line.contains("before-compact"), "{line}");
+    // One that failed, and one that was refused because the store is open.
+    let by_hand = act(&sim);
+    let stopped = Compact::new(DIR).disk(sim.clone()).on_progress(|_| ControlFlow::Break(()));
+    by_hand.compacted(Err(&stopped.run().unwrap_err())).unwrap();
+    assert_eq!((last(&sim).status, last(&sim).code), (OperationStatus::Failed, code::STOPPED));
+    let (by_hand, count) = (act(&sim), listed(&sim).len());
+    let store = open(&sim);
+    let refused = Compact::new(DIR).disk(sim.clone()).run().unwrap_err();
+    by_hand.compacted(Err(&refused)).unwrap();
+    assert_eq!((refused.kind(), listed(&sim).len()), (ErrorKind::InUse, count));
+    drop(store);
+}
+
+#[test]
+fn a_repair_by_hand_is_recorded_with_the_store_that_it_made() {
+    let sim = ground();
+    let (before, history) = (journal(&sim), read_file(&sim, Path::new(HISTORY)));
+    let (new, damaged) = (Path::new("/repaired"), Path::new(DIR));
+    let by_hand = ByHand::begin(sim.clone(), new, Origin::Manual);
+    let report = StoreRepair::new(damaged, new).disk(sim.clone()).run().unwrap();
+    by_hand.repaired(damaged, Ok(&report)).unwrap();
+    let path = new.join("Logs/Backup Journal[001].txt");
+    let text = String::from_utf8(read_file(&sim, &path)).unwrap();
+    let line = text.lines().last().unwrap();
+    assert!(line.contains("repair") && line.contains(DIR), "{line}");
+    assert!(line.contains("nothing is known to be missing"), "{line}");
+    assert_eq!(journal(&sim), before, "the damaged store is left as it is");
+    assert_eq!(read_file(&sim, Path::new(HISTORY)), history, "which tells of no archive of it");
 }
