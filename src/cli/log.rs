@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use stillpoint::disk::RealDisk;
-use stillpoint::{Error, ErrorKind, LogCommit, LogFile, LogOperation, LogSegment, Store};
+use stillpoint::{Error, ErrorKind, LogCommit, LogFile, LogOperation, LogSegment};
 
 use select::Select;
 
