@@ -14,6 +14,7 @@ pub mod atomic;
 mod conformance;
 mod derived;
 mod memory;
+mod own_process;
 mod process;
 mod real;
 mod sim;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use access::{Access, create_dir_like, create_like};
 pub use derived::{NAME_MAX, beside};
+pub(crate) use own_process::OwnProcess;
 pub(crate) use process::this_process;
 pub use real::RealDisk;
 pub use sim::{Call, Fault, FaultPlan, HangGuard, SimDisk, Survival};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::ANCESTRY_FILE;
 use super::open::{DATA_FILE, DATA_PARTIAL, LOCK_FILE, LOG_DIR};
 use super::replacement::TAKEN_DATA;
-use crate::disk::{Access, Disk, EntryKind, FileId, FileLock, OpenMode};
+use crate::disk::{Access, Disk, EntryKind, FileId, FileLock, OpenMode, OwnProcess};
 use crate::error::{Error, ErrorKind, Result, code};
 
 /// How often the lock is tried, where the lock file goes just as it is taken.
@@ -33,7 +33,7 @@ pub(crate) struct StoreFolder {
     /// Who may do what with a file of the store, as it was when the folder was opened.
     access: Option<Access>,
     /// The process that locked it.
-    process: u32,
+    process: OwnProcess,
 }
 
 /// A folder and the lock on it, which goes with the value and with the process.
@@ -120,13 +120,13 @@ impl StoreFolder {
         let access = access_of_store(&**disk, dir).map_err(failed)?;
         own.anchor(dir, access).map_err(failed)?;
         let (dir, lock_path) = (dir.to_path_buf(), dir.join(LOCK_FILE));
-        let process = std::process::id();
+        let process = OwnProcess::new();
         Ok(StoreFolder { disk: own, dir, lock_path, lock: None, access, process })
     }
 
     fn take(&self) -> Result<Box<dyn FileLock>> {
         let path = &self.lock_path;
-        self.disk.lock(path, &format!("process {}", self.process)).map_err(|e| {
+        self.disk.lock(path, &format!("process {}", self.process.id())).map_err(|e| {
             if e.kind() != std::io::ErrorKind::WouldBlock {
                 return Error::io("lock the store's folder", path, e);
             }
@@ -162,10 +162,10 @@ impl StoreFolder {
     /// Sees that this is the process that locked the folder. One that was forked from it has copies of
     /// everything but its threads, and would wait for them for ever.
     pub(crate) fn check_process(&self) -> Result<()> {
-        if self.process == std::process::id() {
+        if self.process.is_this() {
             return Ok(());
         }
-        let message = format!("the store was opened by process {}", self.process);
+        let message = format!("the store was opened by process {}", self.process.id());
         Err(Error::new(ErrorKind::Invalid, message).at(&self.dir).hint(
             "This process was forked from that one. Open the store after a fork, not before.",
         ))
