@@ -13,6 +13,7 @@ use stillpoint::regime::{
     History as Book, Operation, OperationKind, OperationStatus, Origin, Outline, RetentionPlan,
     RetentionRule,
 };
+use stillpoint::{Error, ErrorKind};
 
 use super::backup::AccessName;
 use super::exit::Outcome;
@@ -41,10 +42,10 @@ impl History {
         if let Some(folder) = &self.folder {
             outline.destination.clone_from(folder);
         }
-        let operations = Book::list(&*disk, &outline.destination, &outline.set)?;
         if self.dry_run {
-            return self.deletions(output, &outline, &operations);
+            return self.deletions(output, &outline);
         }
+        let operations = Book::list(&*disk, &outline.destination, &outline.set)?;
         let object = json!({
             "path": outline.destination.join(stillpoint::regime::HISTORY_FILE).display().to_string(),
             "set": outline.set,
@@ -54,16 +55,17 @@ impl History {
     }
 
     /// What retention would do, with room for a set if it comes before the backup.
-    fn deletions(&self, output: Output, outline: &Outline, operations: &[Operation]) -> Outcome {
-        let plan = match (outline.keep, operations.last()) {
-            (Some(keep), Some(last)) => {
+    fn deletions(&self, output: Output, outline: &Outline) -> Outcome {
+        let plan = match outline.keep {
+            Some(keep) => {
+                // Not by the history: people edit that, and it may list several stores.
+                let store = outline.store.ok_or_else(|| self.unknown_store())?;
                 let room = u32::from(outline.erase_before);
                 let rule = RetentionRule { keep, room, timeline: None, at: None };
-                let book =
-                    Book::at(RealDisk::new(), &outline.destination, &outline.set, last.store_id);
+                let book = Book::at(RealDisk::new(), &outline.destination, &outline.set, store);
                 book.with_store(&self.dir).plan(&rule)?
             }
-            _ => RetentionPlan::default(),
+            None => RetentionPlan::default(),
         };
         let told: Vec<Value> = plan
             .deletions
@@ -89,6 +91,17 @@ impl History {
             text.push_str("nothing would be deleted");
         }
         output.result(&json!({"deletions": told, "left_alone": alone}), text)
+    }
+}
+
+impl History {
+    fn unknown_store(&self) -> Error {
+        Error::new(
+            ErrorKind::NotFound,
+            "nothing says which store this is: its data file cannot be read",
+        )
+        .at(&self.dir)
+        .hint("Only the next backup of this store deletes archives. Restore the store first.")
     }
 }
 

@@ -11,9 +11,12 @@ use super::exit::{Failure, Outcome};
 /// The file that makes a folder a store.
 const DATA_FILE: &str = "store.data";
 
-/// Whether the folder is that of a store, be it whole or about to be restored.
+/// The folder in which a store is that is being replaced, by a rollback or a restore.
+const REPLACEMENT: &str = "replacement";
+
+/// Whether the folder is that of a store, be it whole or being replaced.
 pub(crate) fn is_store(folder: &Path) -> bool {
-    ["", ".restoring"].iter().any(|end| folder.join(format!("{DATA_FILE}{end}")).exists())
+    [DATA_FILE, REPLACEMENT].iter().any(|name| folder.join(name).exists())
 }
 
 /// Sees that `folder` is that of a store, which may be open elsewhere, or damaged; or that its settings

@@ -55,7 +55,8 @@ pub(crate) fn write_compacted(
     rewrite_metas(&*written, path, |meta| Meta {
         number: old.number + 1,
         next_table_id: meta.next_table_id.max(old.next_table_id),
-        from_archive: as_copy,
+        // A restored store that was not written to since has no log either.
+        from_archive: as_copy || old.from_archive,
         ..meta
     })?;
     written

@@ -51,6 +51,8 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
         Err(e) => return Err(Error::io("look at the store's folder", dir, e)),
     };
+    // It has a store, which its data file does not show.
+    replacement::refuse_unfinished(&**disk, dir)?;
     if !there {
         disk.create_dir(dir).map_err(|e| Error::io("create the store's folder", dir, e))?;
         let above = parent(dir);

@@ -16,6 +16,7 @@ use super::plan::Plan;
 use super::run::{Begun, Order, ProgressHook, begin};
 use crate::archive::{Compression, Level, Recipients};
 use crate::backup::{BackupHandle, BackupReport, Outcome, Progress};
+use crate::disk::atomic::absolute;
 use crate::error::{Error, Result};
 use crate::lock::{Access, AtLimit, Contents};
 
@@ -53,7 +54,8 @@ impl RegimeBackup {
     /// how many are kept is said of the destination of the settings. Where `folder` is that
     /// destination, however it is spelled, the backup is a regular one.
     pub fn to(mut self, folder: impl AsRef<Path>) -> Self {
-        self.folder = Some(folder.as_ref().to_path_buf());
+        // What is recorded of it holds for whoever works in another folder.
+        self.folder = Some(absolute(&*self.core.disk, folder.as_ref()));
         self
     }
 

@@ -255,7 +255,8 @@ impl History {
     }
 
     /// Gives the files of an operation that lie in the destination the paths that listing gives them,
-    /// however the destination was named to the backup: no file may stand here twice.
+    /// however the destination was named to the backup: no file may stand here twice. What was saved gets the
+    /// paths that it has for every process.
     fn settle(&self, operation: &mut Operation) {
         let settle = |path: &mut PathBuf| {
             let folder = self.disk.canonical(atomic::parent(path));
@@ -269,6 +270,8 @@ impl History {
         operation.log_path.iter_mut().for_each(settle);
         let files = operation.backup_files.iter_mut().chain(&mut operation.log_files);
         files.map(|part| &mut part.path).for_each(settle);
+        let sources = operation.saved_files.iter_mut().filter_map(|file| file.source.as_mut());
+        sources.for_each(|source| *source = atomic::absolute(&*self.disk, source));
     }
 
     /// Whether a file is at its place and as long as it was.

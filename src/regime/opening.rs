@@ -170,7 +170,7 @@ fn restore(
     // Nobody else may restore or open it meanwhile.
     let lock = crate::engine::lock_dir(disk, dir)?;
     replacement::give_up_delta(&**disk, dir, &lock)?;
-    let replacement = Replacement::begin(disk, dir, &lock)?;
+    let replacement = Replacement::begin(dir, &lock)?;
     let built = build(disk, dir, (plan, keys), &replacement.new_store(), restored);
     built.inspect_err(|_| replacement.cancel())?;
     let zone = plan.zone.clone();

@@ -1,6 +1,7 @@
 //! What the settings of a store come to, for those who look at it without opening it.
 //!
-//! The store may be open elsewhere meanwhile, or be damaged: nothing but the settings is read.
+//! The store may be open elsewhere meanwhile, or be damaged: nothing is read but the settings, and of the
+//! store which one it is.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +11,19 @@ use super::core::Secrets;
 use super::plan::Plan;
 use super::schedule::Schedule;
 use super::settings::Settings;
+use super::state::State;
 use crate::disk::Disk;
+use crate::engine::tree::store_of;
+use crate::engine::{DATA_FILE, StoreId};
 use crate::error::{Error, Result};
 
 /// Where the backups of a store go, and when they are due.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Outline {
+    /// The store: by its data file, or where that cannot say it, by what its regime remembers. `None` where
+    /// neither can.
+    pub store: Option<StoreId>,
     /// The folder that archives and history are in.
     pub destination: PathBuf,
     /// The name of the archives, without their number.
@@ -43,7 +50,10 @@ impl Outline {
         let dir = if dir.file_name().is_some() { dir } else { &whole };
         let (settings, _) = Settings::load(disk, dir)?;
         let plan = Plan::of(&settings, dir, &Secrets::default())?;
+        let remembered = |_| State::load(disk, &whole).ok().and_then(|state| state.store_id());
+        let store = store_of(disk, &whole.join(DATA_FILE)).map_or_else(remembered, Some);
         Ok(Outline {
+            store,
             destination: plan.destination,
             set: plan.set,
             schedule: plan.schedule,

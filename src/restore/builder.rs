@@ -408,12 +408,13 @@ fn fill(job: &Job<'_>, target: &mut Target, workers: usize, tell: &mut Tell<'_>)
         }
         Part::Tables(tables) => {
             let read = archive.read()?;
-            target.make_store(|dir| {
+            target.make_store(|disk, dir| {
                 only::make_store(disk, dir, archive, tables, Some(&read), tell)
             })?;
         }
         Part::Structure(tables) => {
-            target.make_store(|dir| only::make_store(disk, dir, archive, tables, None, tell))?;
+            target
+                .make_store(|disk, dir| only::make_store(disk, dir, archive, tables, None, tell))?;
         }
         Part::Nothing => {}
     }

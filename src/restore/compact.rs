@@ -153,7 +153,7 @@ impl Compact {
         let made = match &self.to {
             Some(to) => self.copy(engine, to)?,
             None => {
-                let replacement = Replacement::begin(&self.disk, &self.dir, &lock)?;
+                let replacement = Replacement::begin(&self.dir, &lock)?;
                 let made = self.rebuild(engine, &replacement);
                 let made = made.inspect_err(|_| replacement.cancel())?;
                 store.close()?;
@@ -179,8 +179,14 @@ impl Compact {
         Ok(found.len)
     }
 
-    /// Writes the data file at `path`, and proves it.
-    fn write(&self, engine: &Engine, path: &Path, as_copy: bool) -> Result<Made> {
+    /// Writes the data file at `path` of `disk`, which gives it its owner, and proves it.
+    fn write(
+        &self,
+        disk: &Arc<dyn Disk>,
+        engine: &Engine,
+        path: &Path,
+        as_copy: bool,
+    ) -> Result<Made> {
         let snapshot = engine.snapshot()?;
         let (position, history) = (engine.position(), engine.history());
         let records = count(&snapshot)?;
@@ -193,7 +199,7 @@ impl Compact {
                 false => Ok(()),
             }
         };
-        let disk = &*self.disk;
+        let disk = &**disk;
         write_compacted(disk, path, &snapshot, (&position, &history), as_copy, &mut step)?;
         let mut checked = |_, _| ControlFlow::Continue(());
         verify_data_file(disk, path, &mut checked)?.into_result(path)?;
@@ -214,14 +220,15 @@ impl Compact {
     /// Makes the files that replace those of the store.
     fn rebuild(&self, engine: &Engine, replacement: &Replacement) -> Result<Made> {
         let new = replacement.new_store();
-        self.disk.create_dir(&new).map_err(|e| Error::io("create the folder", &new, e))?;
-        let made = self.write(engine, &new.join(DATA_FILE), false)?;
+        let disk = engine.disk();
+        disk.create_dir(&new).map_err(|e| Error::io("create the folder", &new, e))?;
+        let made = self.write(disk, engine, &new.join(DATA_FILE), false)?;
         let mut state = BackupState::load(&*self.disk, &self.dir)?;
         // Incremental backups go by pages, and these are in no archive.
         state.parents.clear();
-        state.save(&*self.disk, &new)?;
+        state.save(&**disk, &new)?;
         for folder in [&*new, parent(&new)] {
-            let synced = self.disk.sync_dir(folder);
+            let synced = disk.sync_dir(folder);
             synced.map_err(|e| Error::io("sync the folder", folder, e))?;
         }
         Ok(made)
@@ -260,9 +267,9 @@ impl Compact {
 
     fn fill(&self, engine: &Engine, target: &mut Target) -> Result<Made> {
         target.make_folder_of(LOG_DIR)?;
-        let made = self.write(engine, &target.folder().join(DATA_FILE), true)?;
+        let made = self.write(target.disk(), engine, &target.folder().join(DATA_FILE), true)?;
         let history = engine.history();
-        AncestryFile::write(&*self.disk, target.folder(), &history.ancestry)?;
+        AncestryFile::write(&**target.disk(), target.folder(), &history.ancestry)?;
         carry(&*self.disk, &self.dir, target.folder())?;
         target.remember(RestoredTo { lsn: made.lsn, timeline: history.tip().into() }, None)?;
         Ok(made)

@@ -144,7 +144,7 @@ pub(super) fn run(
     let end = end_of(job, logs.map(|(roll, _)| roll))?;
     // Nobody has the store open, and nobody opens it meanwhile.
     let lock = lock_dir(disk, dir)?;
-    let mut replacement = Replacement::begin_delta(disk, dir, &lock)?;
+    let mut replacement = Replacement::begin_delta(dir, &lock)?;
     let gone = match replacement.is_rewriting() {
         true => None,
         false => discarded(disk, dir, Some(&lock), &end)?,

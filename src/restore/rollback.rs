@@ -129,7 +129,7 @@ impl Rollback {
                 format!("the store is at LSN {}: there is nothing to roll back", position.lsn);
             return Err(Error::new(ErrorKind::Invalid, why).at(&self.dir));
         }
-        let replacement = Replacement::begin(&self.disk, &self.dir, &lock)?;
+        let replacement = Replacement::begin(&self.dir, &lock)?;
         let new = replacement.new_store();
         let made = self
             .restore(store, &history, &new)

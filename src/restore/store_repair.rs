@@ -198,10 +198,10 @@ impl StoreRepair {
 
     fn fill(&self, salvage: &mut Salvage<'_>, target: &mut Target) -> Result<StoreRepairReport> {
         let mut report = None;
-        target.make_store(|dir| {
+        target.make_store(|disk, dir| {
             let options =
                 EngineOptions { page_size: salvage.page_size() as u32, ..EngineOptions::default() };
-            let engine = Engine::create(self.disk.clone(), dir, options)?;
+            let engine = Engine::create(disk.clone(), dir, options)?;
             let made = self.move_records(salvage, &engine);
             // A failed repair is removed with its folder; closing it well matters only where it is kept.
             let closed = engine.close();

@@ -163,6 +163,11 @@ impl Target {
         })
     }
 
+    /// The disk, which gives what is made in the folder its owner.
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// The folder that is filled.
     pub(super) fn folder(&self) -> &Path {
         &self.partial
@@ -251,10 +256,13 @@ impl Target {
     }
 
     /// Makes a store by `make` in a folder of its own, and takes over what is in it.
-    pub(super) fn make_store(&mut self, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub(super) fn make_store(
+        &mut self,
+        make: impl FnOnce(&Arc<dyn Disk>, &Path) -> Result<()>,
+    ) -> Result<()> {
         // Within the partial folder, so that nothing else can have the name, and it goes with it.
         let store = self.partial.join("store.partial");
-        make(&store)?;
+        make(&self.disk, &store)?;
         for name in self.disk.list(&store).map_err(|e| Error::io("list", &store, e))? {
             let (from, to) = (store.join(&name), self.partial.join(&name));
             if name.file_name().is_some_and(|name| name == LOCK_FILE) {

@@ -109,6 +109,16 @@ fn the_history_lists_backups_and_what_would_be_deleted() {
     let plan = shop.json(&["history", "s", "--dry-run"]);
     assert_eq!(plan["deletions"].as_array().unwrap().len(), 4, "two sets and their logs: {plan}");
     assert_eq!(shop.json(&["history", "s"]), told, "and nothing is");
+    // Which store it is, is not asked of a file that people edit.
+    let path = shop.path("s backups/backupHistory.json");
+    let mut edited: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let operations = edited["s"].as_array_mut().unwrap();
+    let mut other = operations.last().unwrap().clone();
+    (other["storeId"], other["status"]) = (json!("1".repeat(32)), json!("failed"));
+    operations.push(other);
+    std::fs::write(&path, edited.to_string()).unwrap();
+    let again = shop.json(&["history", "s", "--dry-run"]);
+    assert_eq!(again["deletions"], plan["deletions"], "{again}");
     // All that was done stands in the journal too.
     let all = lines(&shop.done(&["journal", "s", "--event", "backup", "--json"]));
     let numbers: Vec<&Value> =

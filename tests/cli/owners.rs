@@ -11,7 +11,7 @@ use super::{Ended, Shop};
 
 const USER: (u32, u32) = (4711, 4712);
 
-fn is_root(shop: &Shop) -> bool {
+pub(super) fn is_root(shop: &Shop) -> bool {
     let root = std::fs::metadata(shop.path(".")).expect("it is there").uid() == 0;
     if !root {
         eprintln!("skipped: only root can give files to another user");
@@ -39,7 +39,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// A store `s` of the user in a folder that he can reach, with files of `mode`.
-fn store_of_user(mode: u32) -> Shop {
+pub(super) fn store_of_user(mode: u32) -> Shop {
     let shop = Shop::new();
     shop.file("in.csv", "id,a\n1,x\n");
     shop.done(&["import", "s", "t", "in.csv", "--key", "id"]);
@@ -53,12 +53,12 @@ fn store_of_user(mode: u32) -> Shop {
     shop
 }
 
-fn as_user(shop: &Shop, arguments: &[&str]) -> Ended {
+pub(super) fn as_user(shop: &Shop, arguments: &[&str]) -> Ended {
     let mut command = shop.command(arguments);
     Ended::of(command.uid(USER.0).gid(USER.1).output().expect("the binary runs"))
 }
 
-fn all_belong_to_user(path: &Path, most: u32) {
+pub(super) fn all_belong_to_user(path: &Path, most: u32) {
     for path in tree(path) {
         let found = std::fs::metadata(&path).expect("it is there");
         assert_eq!((found.uid(), found.gid()), USER, "{}", path.display());

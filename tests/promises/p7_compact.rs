@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stillpoint::disk::{Call, Disk, Fault, FaultPlan, SimDisk, Survival};
-use stillpoint::{Compact, ErrorKind, Mode, RestorePoint, Rollback};
+use stillpoint::{Archive, Compact, ErrorKind, Mode, RestorePoint, Rollback};
 
 use crate::scene::{ITEMS, STORE, Scene, TO, all, get, open, put, read_file};
 
@@ -146,4 +146,31 @@ fn a_crash_or_a_failure_at_any_call_of_a_compaction_loses_nothing() {
             assert_eq!((store.lsn(), all(&store)), (lsn, records.clone()), "{place}, {call}");
         }
     }
+}
+
+#[test]
+fn a_restored_store_that_was_not_written_to_since_is_compacted() {
+    let (sim, ..) = scene();
+    let archive = Archive::open_on(sim.clone(), "/backups/inventory[0001].tar.zst").unwrap();
+    archive.restore("/copy").run().unwrap();
+    let records = {
+        let store = open(&sim, "/copy").unwrap();
+        let records = all(&store);
+        store.close().unwrap();
+        records
+    };
+    // It has no log: there is nothing that it needs one for.
+    for _ in 0..2 {
+        let report = Compact::new("/copy").disk(sim.clone()).run().unwrap();
+        assert_eq!(report.lsn, archive.header().lsn);
+        let store = open(&sim, "/copy").unwrap();
+        store.verify().unwrap();
+        assert_eq!(all(&store), records);
+        store.close().unwrap();
+    }
+    let store = open(&sim, "/copy").unwrap();
+    put(&store, 8, "it goes on").unwrap();
+    store.close().unwrap();
+    let sim = sim.reboot(Survival::Nothing);
+    assert_eq!(get(&open(&sim, "/copy").unwrap(), 8).as_deref(), Some("it goes on"));
 }

@@ -10,12 +10,13 @@ use crate::disk::{Access, Disk, EntryKind};
 use crate::engine::open::DATA_FILE;
 use crate::error::{Error, Result};
 
-/// Gives all that lies in the folder `new` the owner and the bits of what has the same name in the
-/// store's folder `dir`.
+/// Gives all that lies in the folder `new` the owner and the bits of what has the same name in `dir`: the
+/// store's folder, or that of its old files, whose data file may be in `new` itself.
 pub(super) fn give_access(disk: &dyn Disk, dir: &Path, new: &Path) -> Result<()> {
     let look = |path: &Path| Access::at(disk, path).map_err(|e| Error::io("look at", path, e));
     let Some(folder) = look(dir)? else { return Ok(()) };
-    let file = look(&dir.join(DATA_FILE))?.unwrap_or(folder.for_file());
+    let own = [dir, new].iter().find_map(|at| look(&at.join(DATA_FILE)).transpose());
+    let file = own.transpose()?.unwrap_or(folder.for_file());
     let mut todo = vec![(new.to_path_buf(), dir.to_path_buf())];
     while let Some((made, replaced)) = todo.pop() {
         let what = kind(disk, &made)?;

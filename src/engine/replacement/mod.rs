@@ -70,8 +70,9 @@ pub(crate) struct Replacement {
 
 impl Replacement {
     /// Begins a replacement of the store in `dir`: ends one that was interrupted, and makes the working
-    /// folder.
-    pub(crate) fn begin(disk: &Arc<dyn Disk>, dir: &Path, _lock: &DirLock) -> Result<Replacement> {
+    /// folder. What it makes belongs to whom the store belongs to, so that its owner can end it.
+    pub(crate) fn begin(dir: &Path, lock: &DirLock) -> Result<Replacement> {
+        let disk = lock.folder().disk();
         settle_locked(&**disk, dir)?;
         let work = dir.join(WORK_DIR);
         disk.create_dir(&work).map_err(|e| Error::io("create the folder", &work, e))?;
@@ -80,11 +81,8 @@ impl Replacement {
     }
 
     /// The same for a delta restore, which also goes on with an interrupted one.
-    pub(crate) fn begin_delta(
-        disk: &Arc<dyn Disk>,
-        dir: &Path,
-        lock: &DirLock,
-    ) -> Result<Replacement> {
+    pub(crate) fn begin_delta(dir: &Path, lock: &DirLock) -> Result<Replacement> {
+        let disk = lock.folder().disk();
         match Intent::load(&**disk, dir)? {
             Some(intent) if intent.state == State::Rewriting => {
                 let dir = dir.to_path_buf();
@@ -92,7 +90,7 @@ impl Replacement {
                 this.take_data_file()?;
                 Ok(this)
             }
-            _ => Replacement::begin(disk, dir, lock),
+            _ => Replacement::begin(dir, lock),
         }
     }
 
@@ -125,7 +123,9 @@ impl Replacement {
     /// opening puts it there.
     pub(crate) fn put_in_place(self, scope: Scope, keep: &KeepAs) -> Result<PathBuf> {
         let disk = &*self.disk;
-        let intent = self.new_names().and_then(|new| keep.intent(disk, &self.dir, new, None));
+        let given = access::give_access(disk, &self.dir, &self.new_store());
+        let new = given.and_then(|()| self.new_names());
+        let intent = new.and_then(|new| keep.intent(disk, &self.dir, new, None));
         let mut intent = intent.inspect_err(|_| self.cancel())?;
         let mut steps = Steps { disk, dir: &self.dir };
         let replaced = steps
@@ -183,9 +183,10 @@ impl Replacement {
             let message = "no data file was taken over";
             return Err(Error::new(ErrorKind::Invalid, message).at(&self.dir));
         };
+        let kept = intent.kept_dir(&self.dir);
+        access::give_access(disk, &kept, &self.dir.join(WORK_DIR).join(NEW_DIR))?;
         // A restore that goes on with an interrupted one may bring other names along.
         let mut moves = moves::Moves::on(disk);
-        let kept = intent.kept_dir(&self.dir);
         for name in names {
             if !intent.new.contains(&name) {
                 moves.relocate(&self.dir.join(&name), &kept.join(&name))?;

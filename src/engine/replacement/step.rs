@@ -30,7 +30,9 @@ impl Steps<'_> {
             return Err(Error::new(ErrorKind::Exists, message).at(&kept));
         }
         moves.make_folder(&kept)?;
-        give_folder_access(self.disk, self.dir, &kept)?;
+        for folder in [&self.dir.join(KEPT_DIR), &kept] {
+            give_folder_access(self.disk, self.dir, folder)?;
+        }
         let names =
             self.disk.list(self.dir).map_err(|e| Error::io("list the store", self.dir, e))?;
         for name in names {

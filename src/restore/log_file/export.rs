@@ -9,6 +9,7 @@ use super::LogFile;
 use super::find::LOOKS;
 use super::tables::Tables;
 use crate::disk::{Disk, OpenMode};
+use crate::engine::replacement::refuse_unfinished;
 use crate::engine::tree::open_read_only;
 use crate::engine::{DATA_FILE, LOG_DIR, catalogue_of};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -20,9 +21,11 @@ impl LogFile {
     /// read while its store goes on.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] (1403) where it has none; as [`LogFile::open`].
+    /// [`ErrorKind::NotFound`] (1403) where it has none, and where a replacement of the store was
+    /// interrupted: the log may be another's then; as [`LogFile::open`].
     pub fn of_store(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<LogFile> {
         let dir = dir.as_ref();
+        refuse_unfinished(&*disk, dir)?;
         let tables = known_tables(&*disk, &dir.join(DATA_FILE));
         let none = || {
             Error::new(ErrorKind::NotFound, "the store keeps no log")
