@@ -13,6 +13,7 @@ use super::schedule::Schedule;
 use super::settings::Settings;
 use super::state::State;
 use crate::disk::Disk;
+use crate::disk::atomic::absolute;
 use crate::engine::tree::store_of;
 use crate::engine::{DATA_FILE, StoreId};
 use crate::error::{Error, Result};
@@ -47,9 +48,9 @@ impl Outline {
     pub fn of(disk: &dyn Disk, dir: &Path) -> Result<Outline> {
         let whole = disk.canonical(dir).map_err(|e| Error::io("find the store", dir, e))?;
         // By the name that it was given, as where it is opened: a link has one of its own.
-        let dir = if dir.file_name().is_some() { dir } else { &whole };
-        let (settings, _) = Settings::load(disk, dir)?;
-        let plan = Plan::of(&settings, dir, &Secrets::default())?;
+        let dir = absolute(disk, dir);
+        let (settings, _) = Settings::load(disk, &dir)?;
+        let plan = Plan::of(&settings, &dir, &Secrets::default())?;
         let remembered = |_| State::load(disk, &whole).ok().and_then(|state| state.store_id());
         let store = store_of(disk, &whole.join(DATA_FILE)).map_or_else(remembered, Some);
         Ok(Outline {

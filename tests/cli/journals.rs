@@ -114,7 +114,10 @@ fn the_history_lists_backups_and_what_would_be_deleted() {
     let mut edited: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let operations = edited["s"].as_array_mut().unwrap();
     let mut other = operations.last().unwrap().clone();
-    (other["storeId"], other["status"]) = (json!("1".repeat(32)), json!("failed"));
+    (other["storeId"], other["operation"]) = (json!("1".repeat(32)), json!("restore"));
+    (other["seal"], other["backupPath"], other["logPath"]) =
+        (json!(null), json!(null), json!(null));
+    (other["backupFiles"], other["logFiles"]) = (json!([]), json!([]));
     operations.push(other);
     std::fs::write(&path, edited.to_string()).unwrap();
     let again = shop.json(&["history", "s", "--dry-run"]);

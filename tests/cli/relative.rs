@@ -1,6 +1,6 @@
 //! What is recorded of paths does not depend on the folder that a command was run in.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ fn paths_in_journal_history_and_state_are_those_of_every_folder() {
     }
     shop.file("in.csv", "id,a\n1,x\n");
     run_in(&shop, ".", &["import", "s", "t", "in.csv", "--key", "id"]);
-    run_in(&shop, "s", &["settings", ".", "set", "DestinationFolder", "../b"]);
+    run_in(&shop, "s", &["settings", ".", "set", "DestinationFolder", "b"]);
     run_in(&shop, "b", &["backup", "../s", "--to", "."]);
     run_in(&shop, "deep/er", &["put", "../../s", "t", "2", "{\"a\":\"y\"}"]);
     run_in(&shop, "deep", &["backup", "../s", "--to", "../elsewhere"]);
