@@ -2,7 +2,8 @@
 //!
 //! It looks at what lies in the destination and at the store's own log, never at the history: an
 //! archive that is there counts, one that is only written down does not. It opens each archive and
-//! reads its header; that its content is whole is what `verify` and the drill are for.
+//! reads its header; that its content is whole is what `verify` and the drill are for. The log that is
+//! kept is read whole (`own_log.rs`).
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -49,7 +50,8 @@ pub struct Coverage {
     pub log_archives: usize,
     /// Archives of branches that the store has left.
     pub left_branches: usize,
-    /// Files that have the name of an archive of this set and cannot be used, each with the reason.
+    /// Files that have the name of an archive of this set and cannot be used, and damaged segments of the
+    /// store's own log, each with the reason.
     pub unusable: Vec<Error>,
     /// The last backup, however it ended.
     pub last_backup: Option<LastBackup>,
@@ -163,7 +165,8 @@ impl Core {
         let all = found.of_set(&plan.set).count();
         let bases = bases_of(&found, &plan.set, id, &mut || ask(tell, all, all, &plan))?;
         let mut pieces = archived.clone();
-        pieces.extend(self.own_log(history.last)?);
+        let own = self.own_log(history.last, &mut || ask(tell, all, all, &plan))?;
+        pieces.extend(own.pieces);
         let (safe, with_log) =
             (reach(&history, &bases, &archived), reach(&history, &bases, &pieces));
         let archives = || found.backups(&plan.set, id);
@@ -186,43 +189,13 @@ impl Core {
             archives: ours,
             log_archives: logs.iter().filter(leads_on).count(),
             left_branches: archives().count() - ours,
-            unusable: found.problems(&plan.set).cloned().collect(),
+            unusable: found.problems(&plan.set).cloned().chain(own.damage).collect(),
             last_backup: state.last_backup,
             last_verified: state.last_verified,
             last_drill: state.last_drill,
             space: self.space(&plan, &found),
             destination: plan.destination.clone(),
         })
-    }
-
-    /// The store's own log: what is closed, and what is still written to. What is not kept is there until
-    /// the next checkpoint, and counts for nothing.
-    fn own_log(&self, newest: Lsn) -> Result<Vec<Piece>> {
-        let engine = &self.store.inner().engine;
-        let Some(kept) = engine.log_kept_from() else { return Ok(Vec::new()) };
-        // Asked before the segments, so that one that is closed meanwhile is not left out.
-        let position = engine.position();
-        // What is written to begins behind what is closed, also where that is gone already, and behind
-        // what is not kept, where nothing was closed since.
-        let after = engine.log_closed_through();
-        let mut pieces: Vec<Piece> = engine
-            .closed_segments()?
-            .into_iter()
-            .filter(|segment| segment.last > kept)
-            .map(|segment| Piece {
-                timeline: segment.timeline,
-                after: segment.after,
-                last: segment.last,
-                last_time: None,
-            })
-            .collect();
-        let after = after.max(position.timeline.fork).max(kept);
-        if position.lsn > after {
-            let last_time = (newest == position.lsn).then_some(position.time);
-            let last = position.lsn;
-            pieces.push(Piece { timeline: position.timeline, after, last, last_time });
-        }
-        Ok(pieces)
     }
 
     fn space(&self, plan: &Plan, found: &Catalogue) -> SpaceForecast {

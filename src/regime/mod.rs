@@ -21,6 +21,7 @@ mod journal;
 mod keeper;
 mod opening;
 mod outline;
+mod own_log;
 mod plan;
 mod policy;
 #[expect(clippy::module_inception, reason = "the room is named for what stands in its middle")]

@@ -48,5 +48,5 @@ pub use point::RestorePoint;
 pub use repair::{Repair, Repaired};
 pub use rollback::{Rollback, RollbackReport};
 pub use store_repair::{MissingRange, RepairedTable, StoreRepair, StoreRepairReport};
-pub(crate) use verify::check as check_store;
 pub use verify::{StoreCheck, verify_store, verify_store_on, verify_store_with};
+pub(crate) use verify::{check as check_store, damaged_log};

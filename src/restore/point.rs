@@ -293,7 +293,12 @@ impl<'l> Roll<'l> {
                 if let Some(foreign) = leg.segment.foreign(group, contexts, leg.after, leg.upto)? {
                     take(foreign)?;
                 }
-                Ok(ControlFlow::Continue(()))
+                // What is behind the point may be damaged: it is not needed.
+                let next = group.head.first_lsn + u64::from(group.head.commits);
+                match next > leg.upto && leg.upto < leg.segment.last() {
+                    true => Ok(ControlFlow::Break(())),
+                    false => Ok(ControlFlow::Continue(())),
+                }
             })?;
             before = (leg.upto == leg.segment.last()).then_some((leg.segment, chain));
         }

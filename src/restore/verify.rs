@@ -113,7 +113,7 @@ fn check_log(
 ) -> Result<()> {
     let mut read = 0;
     for segment in closed {
-        segment.measure(disk).map_err(damaged)?;
+        segment.measure(disk).map_err(damaged_log)?;
         read += segment.bytes;
         if tell(read).is_break() {
             return Err(stopped(&segment.path));
@@ -147,7 +147,7 @@ fn missing(log: &Path, after: Lsn, last: Lsn) -> Error {
 }
 
 /// Damage of a segment that is kept for the next log archive.
-fn damaged(error: Error) -> Error {
+pub(crate) fn damaged_log(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Corrupt => error.with_code(code::LOG_CHECK).hint(
             "Back up with accept_log_damage() (--accept-log-damage): the store is saved, and the \
@@ -170,7 +170,7 @@ impl Store {
         let path = engine.dir().join(DATA_FILE);
         let report = snapshot.checkpoint().verify()?.into_result(&path)?;
         let _kept = engine.hold_log();
-        let closed = engine.closed_segments().map_err(damaged)?;
+        let closed = engine.closed_segments().map_err(damaged_log)?;
         check_log(&**engine.disk(), &closed, &mut |_| ControlFlow::Continue(()))?;
         let log_segments = closed.len() as u64;
         let log_bytes = closed.iter().map(|segment| segment.bytes).sum();

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stillpoint::disk::{Disk, SimDisk};
+use stillpoint::regime::{Coverage, Regime};
 use stillpoint::{Archive, Error, ErrorKind, LogFile, Lsn, RestorePoint, Store, code};
 
-use crate::scene::{ITEMS, STORE, Scene, TO, files, read_file};
+use crate::scene::{ITEMS, STORE, Scene, TO, files, read_file, write_file};
+use crate::support::settings::settings;
 
 /// Where the first group of a segment begins, behind the header.
 const FIRST_GROUP: u64 = 128;
@@ -156,4 +158,50 @@ fn a_refused_backup_leaves_store_and_destination_as_they_were() {
     store.backup(TO).workers(1).run().expect_err("the log is damaged");
     assert!(files(&sim, TO) == before);
     assert!(store.begin_read().unwrap().table(ITEMS).unwrap().len().unwrap() >= 150);
+}
+
+fn coverage(sim: &Arc<SimDisk>) -> Coverage {
+    let small = Store::builder(STORE).disk(sim.clone()).segment_size(16 << 10);
+    let regime = Regime::builder(small.memory_budget(48 << 10));
+    let regime = regime.without_thread().without_catch_up().open().unwrap();
+    regime.coverage().unwrap()
+}
+
+#[test]
+fn coverage_claims_no_commit_that_damage_of_the_kept_log_makes_unreachable() {
+    let (ground, first) = ground();
+    let settings_folder = Path::new(STORE).join("Settings");
+    ground.create_dir(&settings_folder).unwrap();
+    let to = settings(&[("General/DestinationFolder", TO)]);
+    write_file(&ground, &settings_folder.join("Backup.4DSettings"), to.as_bytes());
+    let sound = coverage(&ground);
+    assert!(sound.unusable.is_empty() && sound.newest.unwrap().lsn == sound.lsn, "{sound:?}");
+    let archive = Path::new(TO).join("inventory[0001].tar.zst");
+    let all = segments(&ground);
+    let mut ends = Vec::new();
+    for (number, path) in all.iter().enumerate() {
+        let used = read_file(&ground, path).iter().rposition(|byte| *byte != 0).unwrap() as u64;
+        for at in [40, FIRST_GROUP + 70, used / 2, used - 200] {
+            // The newest one is what the opening recovers, and cuts.
+            if number + 1 == all.len() || at > used {
+                continue;
+            }
+            let sim = ground.image();
+            spoil(&sim, path, at);
+            let told = coverage(&sim);
+            let newest = told.newest.unwrap().lsn;
+            assert!((first..told.lsn).contains(&newest), "{path:?} at {at}: {told:?}");
+            assert!(told.unusable.iter().any(|e| e.code() == code::LOG_CHECK), "{told:?}");
+            // What is claimed can be had, from a copy of what lies there.
+            let archive = Archive::open_on(sim.clone(), &archive).unwrap();
+            let log = Path::new(STORE).join("log");
+            let copy = format!("/copy {number} {at}");
+            let restore = archive.restore(&copy).logs_in(&log).to(RestorePoint::Lsn(newest));
+            assert_eq!(restore.run().unwrap().lsn, newest, "{path:?} at {at}");
+            ends.push(newest);
+        }
+    }
+    ends.sort_unstable();
+    ends.dedup();
+    assert!(ends.len() > 3, "damage at several places: {ends:?}");
 }
