@@ -5,23 +5,31 @@
 //! digit, nesting deeper than [`DEPTH`]. `1.50`, `1e3` and `0.1` are kept: written back they are the
 //! same numbers.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use stillpoint::{Error, ErrorKind};
 
 /// How deep a value may nest, itself included.
 pub(crate) const DEPTH: usize = 127;
 
+/// The most values and names in a text: each takes up to fifty bytes of memory, however short its text.
+const VALUES: u64 = 4 << 20;
+
 /// The value that `text` stands for.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`], with what is wrong and what to do.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, Error> {
-    let parsed = serde_json::from_slice::<Exact>(text).map_err(|cause| refused(&cause))?;
+    let left = Cell::new(VALUES);
+    let mut parser = serde_json::Deserializer::from_slice(text);
+    let parsed = Exact { left: &left }.deserialize(&mut parser);
+    let parsed = parsed.and_then(|value| parser.end().map(|()| value));
+    let value = parsed.map_err(|cause| refused(&cause))?;
     match numbers(text).find(|number| !is_exact(number)) {
-        None => Ok(parsed.0),
+        None => Ok(value),
         Some(number) => {
             let shown: String = number.chars().take(40).collect();
             let message = format!("the number {shown} cannot be kept to its last digit");
@@ -42,6 +50,10 @@ fn refused(cause: &serde_json::Error) -> Error {
         let message = format!("the name {name} stands twice in one object");
         return refuse(message, "Give each field a name of its own.");
     }
+    if said.starts_with(TOO_MANY) {
+        let message = format!("there are more than {VALUES} values in it");
+        return refuse(message, "Cut it into several records.");
+    }
     if said.starts_with("number out of range") {
         let message = "a number is too large to be kept".to_owned();
         return refuse(message, "Write it as text, in quotes.");
@@ -51,6 +63,8 @@ fn refused(cause: &serde_json::Error) -> Error {
 
 /// What the error of a name that stands twice begins with.
 const TWICE: &str = "name twice: ";
+/// What that of too many values begins with.
+const TOO_MANY: &str = "too many values";
 
 /// The tokens of the numbers in `text`, which is valid JSON.
 fn numbers(text: &[u8]) -> impl Iterator<Item = &str> {
@@ -125,18 +139,31 @@ impl Decimal {
     }
 }
 
-/// A JSON value in which no name of an object stands twice.
-struct Exact(Value);
+/// Reads a JSON value in which no name of an object stands twice, and as many values as are `left`.
+#[derive(Clone, Copy)]
+struct Exact<'l> {
+    left: &'l Cell<u64>,
+}
 
-impl<'de> Deserialize<'de> for Exact {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Exact, D::Error> {
-        deserializer.deserialize_any(ExactVisitor).map(Exact)
+impl Exact<'_> {
+    /// Counts one value or name.
+    fn count<E: serde::de::Error>(self) -> Result<(), E> {
+        let left = self.left.get().checked_sub(1).ok_or_else(|| E::custom(TOO_MANY))?;
+        self.left.set(left);
+        Ok(())
     }
 }
 
-struct ExactVisitor;
+impl<'de> DeserializeSeed<'de> for Exact<'_> {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for ExactVisitor {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.count()?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Exact<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,7 +200,7 @@ impl<'de> Visitor<'de> for ExactVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Exact(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -185,7 +212,8 @@ impl<'de> Visitor<'de> for ExactVisitor {
             if map.contains_key(&name) {
                 return Err(A::Error::custom(format!("{TWICE}\"{name}\"")));
             }
-            let Exact(value) = entries.next_value()?;
+            self.count()?;
+            let value = entries.next_value_seed(self)?;
             map.insert(name, value);
         }
         Ok(Value::Object(map))
@@ -201,6 +229,15 @@ mod tests {
 
     fn told(text: &str) -> String {
         parse(text.as_bytes()).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn a_text_of_more_values_than_memory_is_for_is_refused_while_it_is_read() {
+        let items = |count: usize| format!("[{}1]", "[],".repeat(count));
+        assert!(parse(items(VALUES as usize - 2).as_bytes()).is_ok());
+        let error = parse(items(VALUES as usize - 1).as_bytes()).unwrap_err();
+        assert!(error.message().contains("more than") && error.advice().is_some(), "{error}");
+        assert!(parse(b"[1] 2").is_err(), "one value, and nothing behind it");
     }
 
     #[test]

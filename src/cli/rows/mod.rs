@@ -10,9 +10,6 @@
 mod columns;
 mod csv;
 pub(crate) mod json;
-#[path = "../../json_budget.rs"]
-#[allow(dead_code, reason = "the library uses the rest of it")]
-mod json_budget;
 mod key;
 mod read;
 mod write;

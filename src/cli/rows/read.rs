@@ -14,15 +14,11 @@ use serde_json::Value;
 use stillpoint::{Error, ErrorKind};
 
 use super::csv::{self, Fault};
-use super::json_budget::{Budget, Exceeded};
 use super::{Format, Row, is_packed, json};
 use crate::cli::exit::{Failure, Outcome};
 
 /// The longest line of JSON that is read: more than any value of a store may have.
 const LINE_LIMIT: u64 = 1 << 30;
-
-/// The most values in such a line: each takes up to fifty bytes of memory, however short its text.
-const ROW_VALUES: u64 = 4 << 20;
 
 /// How many bytes of a file have been read; shared with whoever shows the progress.
 #[derive(Clone, Debug, Default)]
@@ -212,13 +208,6 @@ fn next_jsonl(
 fn json_row(path: &Path, line: u64, text: &[u8]) -> Outcome<Row> {
     let message = format!("line {line} is not one JSON object");
     let refuse = |message: String| Error::new(ErrorKind::Invalid, message).at(path);
-    // What nests too deep is refused by the parser, which says so with advice.
-    if let Err(cause @ Exceeded::Values) = Budget::new(ROW_VALUES).take(text) {
-        return Err(refuse(format!("line {line} has too many values"))
-            .because(cause)
-            .hint("Cut the object into several lines.")
-            .into());
-    }
     match json::parse(text) {
         Ok(Value::Object(fields)) => Ok(Row { fields, ..Row::new(line) }),
         Ok(_) => Err(refuse(message).hint("JSON lines have one whole object on each line.").into()),
