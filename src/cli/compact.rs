@@ -9,7 +9,7 @@ use stillpoint::Compact as Act;
 use super::by_hand;
 use super::exit::Outcome;
 use super::show::thermometer::Thermometer;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 
 /// Rewrite a store without free pages, in its folder or into a new one.
@@ -55,7 +55,7 @@ impl Compact {
         });
         let mut text = format!(
             "compacted {}: {} before, {} now; {} in {} compared, at LSN {}, in {}",
-            report.dir.display(),
+            plain::path(&report.dir),
             human::bytes(report.bytes_before),
             human::bytes(report.bytes_after),
             human::counted(report.records, "record"),
@@ -64,7 +64,7 @@ impl Compact {
             human::duration(report.duration),
         );
         if let Some(old) = &report.old {
-            text.push_str(&format!("\n  the old files are in {}", old.display()));
+            text.push_str(&format!("\n  the old files are in {}", plain::path(old)));
         }
         output.result(&object, text)
     }

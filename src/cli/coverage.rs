@@ -95,7 +95,7 @@ fn as_text(coverage: &regime::Coverage) -> String {
         lines.push(format!("gap              after LSN {lsn}: restored, and not backed up since"));
     }
     for error in &coverage.unusable {
-        let path = error.path().map_or(String::new(), |path| path.display().to_string());
+        let path = error.path().map_or(String::new(), plain::path);
         lines.push(format!("not usable       {path}: {} [{}]", error.message(), error.code()));
     }
     let backup = coverage.last_backup.as_ref();

@@ -14,7 +14,7 @@ use stillpoint::regime::{JournalEvent, JournalLine, JournalReader, JournalRecord
 
 use super::exit::Outcome;
 use super::point::moment;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 use super::stores;
 
@@ -152,7 +152,7 @@ fn as_text(line: &JournalLine) -> String {
         }
     };
     say(item.origin.map_or("", Origin::name));
-    say(&item.path.as_ref().map_or(String::new(), |path| path.display().to_string()));
+    say(&item.path.as_ref().map_or(String::new(), |path| plain::path(path)));
     say(&item.bytes.map_or(String::new(), human::bytes));
     say(&item.contents);
     say(&item.message);

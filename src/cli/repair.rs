@@ -9,7 +9,7 @@ use stillpoint::{MissingRange, RepairedTable, StoreRepair, StoreRepairReport};
 use super::by_hand;
 use super::exit::{Failure, Outcome};
 use super::show::thermometer::Thermometer;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stop::Stop;
 
 /// Make a new store of all that can be trusted of a damaged one.
@@ -74,7 +74,7 @@ fn object(report: &StoreRepairReport) -> Value {
 fn text(report: &StoreRepairReport) -> String {
     let complete =
         if report.is_complete() { "nothing is known to be missing" } else { "INCOMPLETE" };
-    let mut lines = vec![format!("repaired into {}: {complete}", report.dir.display())];
+    let mut lines = vec![format!("repaired into {}: {complete}", plain::path(&report.dir))];
     for table in &report.tables {
         let mut line = format!("  {}: {}", table.name, human::counted(table.records, "record"));
         match table.missing {

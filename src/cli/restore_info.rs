@@ -12,7 +12,7 @@ use stillpoint::regime::{History, Operation, OperationKind, Origin, Outline, Res
 use stillpoint::{Error, ErrorKind};
 
 use super::exit::Outcome;
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 
 /// Tell what the last restores of a store did: the last automatic one, and the last by hand.
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ fn object(info: &Info) -> Value {
 
 fn line(info: &Info) -> String {
     let archive = match &info.archive {
-        Some(archive) => archive.display().to_string(),
+        Some(archive) => plain::path(archive),
         None => "no archive".to_owned(),
     };
     let mut text = format!(
@@ -77,13 +77,13 @@ fn line(info: &Info) -> String {
         info.status.text,
     );
     if let Some(aside) = &info.aside {
-        text.push_str(&format!("\n  the damaged store is kept as {}", aside.display()));
+        text.push_str(&format!("\n  the damaged store is kept as {}", plain::path(aside)));
     }
     text
 }
 
 fn line_by_hand(operation: &Operation) -> String {
-    let archive = operation.backup_path.as_ref().map(|path| path.display().to_string());
+    let archive = operation.backup_path.as_deref().map(plain::path);
     let lsn = operation.lsn.map(|lsn| format!(", LSN {}", human::count(lsn)));
     let error = match operation.code {
         0 => String::new(),

@@ -88,7 +88,7 @@ fn attachments(report: &RollbackReport) -> String {
         (0, _) => String::new(),
         (_, true) => {
             let folder = report.restored.dir.join("attachments");
-            format!("{files}, as of LSN {lsn}, are in {}\n", folder.display())
+            format!("{files}, as of LSN {lsn}, are in {}\n", plain::path(&folder))
         }
         (_, false) => format!(
             "{files} stay as they are now; --attachments brings those of the archive, as of LSN {lsn}, \

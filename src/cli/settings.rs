@@ -12,7 +12,7 @@ use stillpoint::{Error, ErrorKind, code};
 
 use super::exit::Outcome;
 use super::show::table::{Align, Table};
-use super::show::{Output, human};
+use super::show::{Output, human, plain};
 use super::stores;
 
 /// Show, check or change how backups go.
@@ -103,7 +103,7 @@ fn show(file: &SettingsFile, output: Output) -> Outcome {
         };
         table.row([key.path(), &values.join(", "), &from]);
     }
-    let path = file.path().display();
+    let path = plain::path(file.path());
     let text = match file.is_there() {
         true => format!("{path}\n\n{}", table.render()),
         false => format!("There is no settings file; all is by default.\n\n{}", table.render()),
@@ -145,7 +145,7 @@ fn refused(path: &Path, problems: impl Iterator<Item = String>) -> Error {
 
 /// The end of a command that went well, with what else is to be said of the file.
 fn told(file: &SettingsFile, done: &str, output: Output) -> Outcome {
-    let path = file.path().display();
+    let path = plain::path(file.path());
     let problems: Vec<String> = file.problems().iter().map(ToString::to_string).collect();
     let unknown = file.unknown();
     let mut text = format!("{path}: {done}");

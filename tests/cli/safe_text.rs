@@ -89,3 +89,46 @@ fn results_show_control_characters_and_do_not_send_them() {
     assert_eq!(shown[EVIL], EVIL, "escaped JSON means the same");
     assert_eq!(shop.json(&["get", EVIL, "t", "1"])["value"][EVIL], EVIL);
 }
+
+#[test]
+fn a_name_with_a_line_feed_begins_no_line_of_a_report() {
+    const SPLIT: &str = "one\nerror: two";
+    let shop = Shop::new();
+    let text = "id,a\n1,x\n";
+    shop.done(&["import", SPLIT, "t", shop.file("in.csv", text), "--key", "id"]);
+    shop.done(&["backup", SPLIT]);
+    let folder = format!("{SPLIT} backups");
+    let archive = format!("{folder}/{SPLIT}[0001].tar.zst");
+    shop.done(&["put", SPLIT, "t", "2", "{}"]);
+    for arguments in [
+        &["info", SPLIT][..],
+        &["info", &archive],
+        &["backup", SPLIT],
+        &["verify", SPLIT],
+        &["verify", &archive],
+        &["coverage", SPLIT],
+        &["history", SPLIT],
+        &["drill", SPLIT],
+        &["compact", SPLIT, "--keep-old"],
+        &["compact", SPLIT, "--to", "small\nerror: copy"],
+        &["repair", SPLIT, "new\nerror: store"],
+        &["restore", &archive, "back\nerror: again"],
+        &["rollback", SPLIT, "--archives", &folder, "--to-lsn", "2"],
+        &["journal", SPLIT],
+        &["restore-info", SPLIT],
+        &["settings", SPLIT, "show"],
+        &["settings", SPLIT, "set", "SetNumber/Value", "9"],
+        &["settings", SPLIT, "check"],
+        &["schedule", SPLIT, "next"],
+        &["log", SPLIT, "list"],
+        &["journal", "new\nerror: store"],
+        &["get", SPLIT, "t", "nothing"],
+        &["tables", "one\nerror: nowhere"],
+    ] {
+        let ended = shop.run(arguments);
+        let own = usize::from(ended.code != 0);
+        let lines = ended.out.lines().chain(ended.err.lines());
+        let begun = lines.filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(begun, own, "{arguments:?}: {ended:?}");
+    }
+}
