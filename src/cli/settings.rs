@@ -108,7 +108,7 @@ fn show(file: &SettingsFile, output: Output) -> Outcome {
         true => format!("{path}\n\n{}", table.render()),
         false => format!("There is no settings file; all is by default.\n\n{}", table.render()),
     };
-    let path = file.is_there().then(|| path.to_string());
+    let path = file.is_there().then(|| file.path().display().to_string());
     output.result(&json!({"path": path, "settings": object}), text)
 }
 
@@ -156,6 +156,6 @@ fn told(file: &SettingsFile, done: &str, output: Output) -> Outcome {
         text.push_str(&format!("\nunknown, kept and without effect: {key} in line {line}"));
     }
     let unknown: Vec<&String> = unknown.iter().map(|(key, _)| key).collect();
-    let path = file.is_there().then(|| path.to_string());
+    let path = file.is_there().then(|| file.path().display().to_string());
     output.result(&json!({"path": path, "problems": problems, "unknown": unknown}), text)
 }

@@ -44,6 +44,9 @@ fn errors_show_control_characters_and_do_not_send_them() {
         assert!(is_plain(&ended.err) && is_plain(&ended.out), "{arguments:?}: {ended:?}");
         assert!(!ended.err.is_empty());
     }
+    shop.done(&["settings", EVIL, "set", "SetNumber/Value", "9"]);
+    let path = shop.json(&["settings", EVIL, "show"])["path"].clone();
+    assert!(path.as_str().unwrap().contains(EVIL), "a program reads it as it is: {path}");
     let error = shop.fails(4, &["get", EVIL, EVIL, "1"]);
     assert!(error["message"].as_str().unwrap().contains(EVIL), "a program reads it as it is");
 }
