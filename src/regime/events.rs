@@ -9,17 +9,31 @@ use std::path::PathBuf;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
 
 use super::journal::Origin;
 use crate::engine::Lsn;
 use crate::error::Error;
 
+fn micros<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(time.as_microsecond())
+}
+
+fn micros_if_any<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_microsecond()).serialize(serializer)
+}
+
 /// How many events a listener may be behind.
 const BACKLOG: usize = 1024;
 
-/// Something that the regime did or found.
+/// Something that the regime did or found. Serialised, `event` names it, and times are microseconds since
+/// the Unix epoch.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 pub enum RegimeEvent {
     /// A backup ended well, or partly.
     BackupDone {
@@ -39,6 +53,7 @@ pub enum RegimeEvent {
         /// Why.
         error: Error,
         /// When it will be tried again, if it will.
+        #[serde(serialize_with = "micros_if_any")]
         again: Option<Timestamp>,
     },
     /// A person has to know: the second attempt failed too, or the store is damaged.
@@ -55,16 +70,19 @@ pub enum RegimeEvent {
     /// A run of the schedule was put off to the next date, since no record changed.
     Postponed {
         /// When it was due.
+        #[serde(serialize_with = "micros")]
         due: Timestamp,
     },
     /// A run of the schedule fell into another backup and was left out.
     Skipped {
         /// When it was due.
+        #[serde(serialize_with = "micros")]
         due: Timestamp,
     },
     /// A run of the schedule was missed, since the store was not open (2008).
     Missed {
         /// When it was due.
+        #[serde(serialize_with = "micros")]
         due: Timestamp,
     },
     /// The settings were changed, and are in force.

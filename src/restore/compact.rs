@@ -70,7 +70,7 @@ pub struct Compact {
 
 /// What a compaction did.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct CompactReport {
     /// The compacted store.
     pub dir: PathBuf,

@@ -168,7 +168,7 @@ fn ship(
 
 /// What a follower has to tell.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub enum FollowEvent {
     /// New commits were applied.
     Integrated(IntegrationReport),

@@ -69,7 +69,7 @@ pub struct StoreRepair {
 
 /// What a repair found, and what is missing.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct StoreRepairReport {
     /// The new store.
     pub dir: PathBuf,
@@ -96,7 +96,7 @@ pub struct StoreRepairReport {
 
 /// A table of a repaired store.
 #[non_exhaustive]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct RepairedTable {
     /// Its name in the new store.
     pub name: String,
@@ -116,7 +116,7 @@ pub struct RepairedTable {
 /// Keys of a table between which records may be missing, as JSON, or in hexadecimal digits where they are
 /// no keys of the table's type: page bounds are as short as they can be.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MissingRange {
     /// The first key of the range; `None` for the beginning of the table.
     pub from: Option<Json>,

@@ -58,3 +58,17 @@ fn an_opening_without_catch_up_restores_counts_and_writes_nothing() {
     assert_eq!(crate::scene::files(&sim, DIR), before);
     assert!(Shop::open(sim).regime.restore_info().is_some());
 }
+
+#[test]
+fn what_a_regime_tells_can_be_serialised() {
+    let shop = shop(&[RETRY]);
+    shop.regime.backup().run().unwrap();
+    shop.writes_fail();
+    shop.regime.backup().by_hand().run().unwrap_err();
+    let events: Vec<serde_json::Value> =
+        shop.heard().iter().map(|event| serde_json::to_value(event).unwrap()).collect();
+    let done = events.iter().find(|event| event["event"] == "backup-done").unwrap();
+    assert_eq!((&done["number"], &done["partial"]), (&1.into(), &false.into()), "{done}");
+    let failed = events.iter().find(|event| event["event"] == "backup-failed").unwrap();
+    assert!(failed["error"]["code"].is_i64() && failed["origin"].is_string(), "{failed}");
+}
