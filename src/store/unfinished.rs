@@ -28,11 +28,15 @@ pub struct UnfinishedBackup {
 }
 
 impl StateFile {
-    /// Remembers that `backup` runs.
+    /// Remembers that `backup` runs, unless the file is damaged.
     ///
     /// # Errors
     /// Those of the disk.
     pub(crate) fn backup_begins(&self, backup: UnfinishedBackup) -> Result<()> {
+        if self.damage().is_some() {
+            // The damage asks for the whole log until a backup has succeeded: the file stays as it is.
+            return Ok(());
+        }
         self.update(|state| state.running = Some(backup))
     }
 
