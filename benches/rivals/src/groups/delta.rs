@@ -7,8 +7,9 @@ use crate::engine::delta::{Delta, DeltaChange, DeltaWriter};
 use crate::table::{Series, Table, interleaved, megabytes, per_second, ratio};
 use crossbeam_skiplist::SkipMap;
 use std::cmp::Reverse;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 const TABLE: u32 = 1;
 /// Readers read at this LSN, the newest.
@@ -20,7 +21,7 @@ const BATCH: usize = 10_000;
 trait Versions: Send + Sync {
     fn insert(&self, key: &[u8], lsn: u64, value: &[u8]);
     /// Reads all keys; returns how many bytes of values were found.
-    fn read(&self, keys: &[Vec<u8>]) -> usize;
+    fn read(&self, keys: &[&[u8]]) -> usize;
     /// Walks over all records; returns how many bytes of values there are.
     fn walk(&self) -> usize;
 }
@@ -36,9 +37,8 @@ impl Versions for Ours {
         self.writer.lock().unwrap().insert(TABLE, key, lsn, DeltaChange::Put(value));
     }
 
-    fn read(&self, keys: &[Vec<u8>]) -> usize {
-        let get =
-            |key: &Vec<u8>| self.delta.get_hashed(Delta::hash(TABLE, key), TABLE, key, NEWEST);
+    fn read(&self, keys: &[&[u8]]) -> usize {
+        let get = |key: &&[u8]| self.delta.get_hashed(Delta::hash(TABLE, key), TABLE, key, NEWEST);
         keys.iter().filter_map(|key| get(key).map(len_of)).sum()
     }
 
@@ -76,12 +76,13 @@ impl Versions for SkipList {
         self.0.insert(name, value.into());
     }
 
-    fn read(&self, keys: &[Vec<u8>]) -> usize {
+    fn read(&self, keys: &[&[u8]]) -> usize {
         // One name serves all reads, so that they allocate nothing.
         let mut name = Name { table: TABLE, key: Vec::new(), lsn: Reverse(NEWEST) };
         let mut bytes = 0;
         for key in keys {
-            name.key.clone_from(key);
+            name.key.clear();
+            name.key.extend_from_slice(key);
             let found = self.0.lower_bound(std::ops::Bound::Included(&name));
             bytes += found.filter(|at| at.key().key == *key).map_or(0, |at| at.value().len());
         }
@@ -126,11 +127,10 @@ pub fn delta(bench: &Bench) -> Vec<Table> {
     }
     let both = [made(0), made(1)];
     both.iter().for_each(|versions| fill(&**versions, &records));
-    let keys = |seed: u64| -> Vec<Vec<u8>> {
-        let mut dice = Dice::new(seed);
-        (0..count).map(|_| data.key(dice.below(count))).collect()
-    };
-    let keys = [keys(1), keys(2)];
+    let keys = [
+        some_keys(&records, count, &mut Dice::new(1)),
+        some_keys(&records, count, &mut Dice::new(2)),
+    ];
     for threads in [1, 2] {
         let series = interleaved(bench.rounds, 2, |i| {
             let (found, seconds) = on_threads(threads, |thread| both[i].read(&keys[thread]));
@@ -141,6 +141,7 @@ pub fn delta(bench: &Bench) -> Vec<Table> {
         push(&mut table, &format!("reads, {threads} thr"), &series);
     }
     let absent: Vec<Vec<u8>> = (count..2 * count).map(|i| data.key(i)).collect();
+    let absent: Vec<&[u8]> = absent.iter().map(Vec::as_slice).collect();
     let series = interleaved(bench.rounds, 2, |i| {
         let (found, seconds) = timed(|| both[i].read(&absent));
         assert_eq!(found, 0, "no key is there");
@@ -154,7 +155,7 @@ pub fn delta(bench: &Bench) -> Vec<Table> {
     });
     push(&mut table, "walk in order", &series);
     drop(both);
-    let [written, read] = together(bench, &records, &keys[0]);
+    let [written, read] = together(bench, &records);
     push(&mut table, "inserts, a reader beside", &written);
     push(&mut table, "reads, a writer beside", &read);
     let bytes: usize = records.iter().map(|(key, value)| key.len() + value.len()).sum();
@@ -166,24 +167,40 @@ pub fn delta(bench: &Bench) -> Vec<Table> {
     vec![table]
 }
 
-/// A writer that inserts all records, and a reader of whatever is there so far.
-fn together(bench: &Bench, records: &[Record], keys: &[Vec<u8>]) -> [Vec<Series>; 2] {
+/// Keys of records chosen at random.
+fn some_keys<'r>(records: &'r [Record], count: u64, dice: &mut Dice) -> Vec<&'r [u8]> {
+    (0..count).map(|_| &*records[dice.below(records.len() as u64) as usize].0).collect()
+}
+
+/// A writer that inserts all records, and a reader of those that are there so far.
+fn together(bench: &Bench, records: &[Record]) -> [Vec<Series>; 2] {
     let mut read = vec![Series::default(); 2];
     let written = interleaved(bench.rounds, 2, |i| {
-        let (versions, done, reads) = (made(i), AtomicBool::new(false), AtomicU64::new(0));
-        let (_, seconds) = on_threads(2, |thread| {
+        let (versions, there) = (made(i), AtomicUsize::new(0));
+        let (rates, _) = on_threads(2, |thread| {
+            let start = Instant::now();
             if thread == 0 {
-                fill(&*versions, records);
-                return done.store(true, Ordering::Relaxed);
+                for (lsn, (key, value)) in records.iter().enumerate() {
+                    versions.insert(key, lsn as u64 + 1, value);
+                    there.store(lsn + 1, Ordering::Release);
+                }
+                return records.len() as f64 / start.elapsed().as_secs_f64();
             }
-            let mut parts = keys.chunks(100).cycle();
-            while !done.load(Ordering::Relaxed) {
-                versions.read(parts.next().expect("a cycle never ends"));
-                reads.fetch_add(100, Ordering::Relaxed);
+            let (mut dice, mut reads) = (Dice::new(3), 0);
+            loop {
+                let so_far = there.load(Ordering::Acquire);
+                if so_far == records.len() {
+                    return reads as f64 / start.elapsed().as_secs_f64();
+                }
+                if so_far > 0 {
+                    let found = versions.read(&some_keys(&records[..so_far], 100, &mut dice));
+                    assert_eq!(found, 100 * records[0].1.len(), "what was inserted is there");
+                    reads += 100;
+                }
             }
         });
-        read[i].0.push(reads.into_inner() as f64 / seconds);
-        records.len() as f64 / seconds
+        read[i].0.push(rates[1]);
+        rates[0]
     });
     [written, read]
 }
