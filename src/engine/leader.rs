@@ -63,11 +63,12 @@ impl Leader {
     ) -> Result<(Lsn, i64)> {
         let durable = commits.iter().any(|(_, wanted)| *wanted == Durability::Immediate);
         check_before(core, durable)?;
-        let ancestry = match self.foreign {
-            true => self.ancestry.extended(random_id(&core.disk), self.next_lsn - 1)?,
-            false => self.ancestry.clone(),
+        let own = match self.foreign {
+            true => Some(self.ancestry.extended(random_id(&core.disk), self.next_lsn - 1)?),
+            false => None,
         };
-        self.log.go_on(&ancestry, false).map_err(|error| unwritten(core, error))?;
+        let ancestry = own.as_ref().unwrap_or(&self.ancestry);
+        self.log.go_on(ancestry, false).map_err(|error| unwritten(core, error))?;
         let now = core.disk.now();
         let written = match self.log.append(commits, now) {
             // What makes room is let through on a full disk.
@@ -81,7 +82,9 @@ impl Leader {
             written => written,
         };
         let written = written.map_err(|error| unwritten(core, error))?;
-        (self.ancestry, self.foreign) = (ancestry, false);
+        if let Some(ancestry) = own {
+            (self.ancestry, self.foreign) = (ancestry, false);
+        }
         let batches: Vec<&Batch> = commits.iter().map(|(batch, _)| *batch).collect();
         self.written(core, written, &batches, durable)
     }

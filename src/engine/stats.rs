@@ -86,7 +86,11 @@ impl Counters {
 
     /// The deltas hold so many bytes now.
     pub(super) fn holds(&self, bytes: usize) {
-        self.peak_delta_bytes.fetch_max(bytes as u64, Ordering::Relaxed);
+        let bytes = bytes as u64;
+        // Asked after each group: the load is cheaper than the exchange, which is rarely needed.
+        if bytes > self.peak_delta_bytes.load(Ordering::Relaxed) {
+            self.peak_delta_bytes.fetch_max(bytes, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn group(&self, commits: usize) {

@@ -5,7 +5,7 @@ use super::describe::of_record;
 use super::key::{self, AsKey, Key};
 use super::span::{Limits, Span, value_of};
 use super::value::{Guard, Value};
-use crate::engine::{MergeCursor, TableInfo};
+use crate::engine::MergeCursor;
 use crate::{Error, ErrorKind, Result};
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,21 +28,6 @@ enum Source<'a> {
     Ended,
 }
 
-/// Why a record could not be given out; with its key where that is the record's own fault.
-struct Failed {
-    error: Error,
-    key: Option<Box<[u8]>>,
-}
-
-impl Failed {
-    fn told(self, info: Option<&TableInfo>) -> Error {
-        match self.key {
-            Some(key) => of_record(self.error, info, &key),
-            None => self.error,
-        }
-    }
-}
-
 impl<'a, K: Key + ?Sized, V: Value + ?Sized> Range<'a, K, V> {
     pub(crate) fn over(span: Span<'a>) -> Range<'a, K, V> {
         Range { source: Source::Span(Box::new(span)), types: PhantomData }
@@ -55,45 +40,60 @@ impl<'a, K: Key + ?Sized, V: Value + ?Sized> Range<'a, K, V> {
     fn item(
         key: &[u8],
         value: impl FnOnce() -> Result<Guard<'a>>,
-    ) -> Result<(K::Owned, V::View<'a>), Failed> {
-        let value = value().map_err(|error| Failed { error, key: None })?;
-        let decoded = key::decode::<K>(key).map_err(|error| error.with_kind(ErrorKind::Unreadable));
-        decoded
-            .and_then(|key| Ok((key, V::view(value)?)))
-            .map_err(|error| Failed { error, key: Some(key.into()) })
+    ) -> Result<(K::Owned, V::View<'a>)> {
+        match key::decode::<K>(key) {
+            Ok(key) => Ok((key, V::view(value()?)?)),
+            Err(error) => Err(error.with_kind(ErrorKind::Unreadable)),
+        }
     }
 
-    fn of_cursor(cursor: &MergeCursor<'a>) -> Result<(K::Owned, V::View<'a>), Failed> {
+    fn of_cursor(cursor: &MergeCursor<'a>) -> Result<(K::Owned, V::View<'a>)> {
         let key = cursor.key().expect("a walk gives only cursors that stand on a record");
         Self::item(key, || value_of(cursor))
     }
 
+    #[inline]
     fn step(&mut self, forward: bool) -> Option<Result<(K::Owned, V::View<'a>)>> {
         let item = match &mut self.source {
             Source::Span(span) => {
                 let cursor = if forward { span.forward() } else { span.backward() };
-                let item = cursor.map(|cursor| cursor.map(Self::of_cursor).transpose());
-                item.and_then(|item| item.map_err(|failed| failed.told(span.info())))
+                cursor.and_then(|cursor| cursor.map(Self::of_cursor).transpose())
             }
             Source::Chunks(chunks) => {
                 let record = if forward { chunks.forward() } else { chunks.backward() };
-                let item = record.map(|record| {
-                    record.map(|(key, value)| Self::item(&key, || Ok(value))).transpose()
-                });
-                item.and_then(|item| item.map_err(|failed| failed.told(chunks.info())))
+                record.and_then(|record| {
+                    let Some((key, value)) = record else { return Ok(None) };
+                    let item = Self::item(&key, || Ok(value));
+                    item.map(Some).map_err(|error| of_record(error, chunks.info(), &key))
+                })
             }
             Source::Ended => Ok(None),
         };
-        if item.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unreadable) {
-            self.source = Source::Ended;
+        match item {
+            Ok(item) => item.map(Ok),
+            Err(error) => Some(Err(self.failed(error, forward))),
         }
-        item.transpose()
+    }
+
+    /// The error of a step. The walk ends with it, unless the record alone is at fault.
+    #[cold]
+    fn failed(&mut self, error: Error, forward: bool) -> Error {
+        if error.kind() != ErrorKind::Unreadable {
+            self.source = Source::Ended;
+            return error;
+        }
+        match &self.source {
+            Source::Span(span) => of_record(error, span.info(), span.key(forward).unwrap_or(&[])),
+            // Named where its key was at hand.
+            Source::Chunks(_) | Source::Ended => error,
+        }
     }
 }
 
 impl<'a, K: Key + ?Sized, V: Value + ?Sized> Iterator for Range<'a, K, V> {
     type Item = Result<(K::Owned, V::View<'a>)>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.step(true)
     }

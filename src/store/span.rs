@@ -99,6 +99,12 @@ impl<'s> Span<'s> {
         self.snapshot.catalogue().by_id(self.table?).map(|info| &**info)
     }
 
+    /// The key that the front, or the back, stands on.
+    pub(crate) fn key(&self, front: bool) -> Option<&[u8]> {
+        let cursor = if front { &self.front } else { &self.back };
+        cursor.as_ref()?.key()
+    }
+
     /// Moves the front on, and gives the cursor that stands on its record.
     pub(crate) fn forward(&mut self) -> Result<Option<&MergeCursor<'s>>> {
         let Some(table) = self.table else { return Ok(None) };

@@ -34,6 +34,7 @@ impl<'h, K: Key + ?Sized, V: Value + ?Sized> Table<'h, K, V> {
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where a page that it needs is damaged;
     /// what waiting for a backup gives.
+    #[inline]
     pub fn get_raw<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<Guard<'h>>> {
         self.handle.gate().pass()?;
         let Some(id) = self.id else { return Ok(None) };

@@ -8,12 +8,12 @@
 //! 6   u16  flags: bit 0, an entry at or below this page refers to a run
 //! 8   u32  number of the table (0: the catalogue)
 //! 12  u32  CRC32C of the page with zeros here
-//! 16  u64  birth: number of the checkpoint that wrote the page
-//! 24  n x u32       heads: the first four bytes of each key after the prefix, padded with zeros,
+//! 16  n x u32       heads: the first four bytes of each key after the prefix, padded with zeros,
 //!                   as a number that compares like them
 //!     n x 16 bytes  inner only: pointers to the children
 //!     (n+1) x u16   where each cell begins; the last is where the last one ends
-//!     cells, one after the other; zeros up to the end of the page
+//!     cells, one after the other; zeros
+//! -8  u64  birth, at the end of the page: number of the checkpoint that wrote it
 //! ```
 //!
 //! A leaf's cell is `u16 key length | RUN`, key, value (or a [`RunRef`] where `RUN` is set). An inner
@@ -32,7 +32,10 @@
 use super::pointer::{POINTER_LEN, Pointer, RUN_LEN, RunRef};
 
 /// Bytes before the heads.
-pub(crate) const HEADER: usize = 24;
+pub(crate) const HEADER: usize = 16;
+/// Bytes at the end, behind the cells: they stand there so that the heads begin in the cache line of the
+/// header.
+pub(crate) const TRAILER: usize = 8;
 /// Bytes that a leaf entry takes beside its key and value.
 pub(crate) const LEAF_ENTRY: usize = 4 + 2 + 2;
 /// Bytes that an inner entry takes beside its separator.
@@ -48,7 +51,6 @@ pub(crate) const FLAG_RUNS: u16 = 1;
 
 const TABLE: usize = 8;
 const OWN_CRC: usize = 12;
-const BIRTH: usize = 16;
 
 /// What a page says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,29 +65,30 @@ impl Stamp {
     /// Writes it into a page that is complete but for this.
     pub(crate) fn put(self, page: &mut [u8]) {
         page[TABLE..OWN_CRC].copy_from_slice(&self.table.to_le_bytes());
-        page[OWN_CRC..BIRTH].fill(0);
-        page[BIRTH..HEADER].copy_from_slice(&self.birth.to_le_bytes());
+        page[OWN_CRC..HEADER].fill(0);
+        let birth = page.len() - TRAILER;
+        page[birth..].copy_from_slice(&self.birth.to_le_bytes());
         let crc = crc32c::crc32c(page);
-        page[OWN_CRC..BIRTH].copy_from_slice(&crc.to_le_bytes());
+        page[OWN_CRC..HEADER].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// What the page says, believed without a look at its checksum.
     pub(crate) fn read(page: &[u8]) -> Stamp {
-        Stamp { table: u32_at(page, TABLE), birth: u64_at(page, BIRTH) }
+        Stamp { table: u32_at(page, TABLE), birth: u64_at(page, page.len() - TRAILER) }
     }
 
     /// What a page says whose own checksum is right.
     pub(crate) fn of(page: &[u8]) -> Option<Stamp> {
         let crc = crc32c::crc32c(&page[..OWN_CRC]);
-        let crc = crc32c::crc32c_append(crc, &[0; BIRTH - OWN_CRC]);
-        let crc = crc32c::crc32c_append(crc, &page[BIRTH..]);
+        let crc = crc32c::crc32c_append(crc, &[0; HEADER - OWN_CRC]);
+        let crc = crc32c::crc32c_append(crc, &page[HEADER..]);
         (crc == u32_at(page, OWN_CRC)).then(|| Stamp::read(page))
     }
 }
 
 /// Bytes of a page that entries can fill.
 pub(crate) const fn capacity(page_size: usize) -> usize {
-    page_size - HEADER - 2
+    page_size - HEADER - 2 - TRAILER
 }
 
 /// The largest leaf entry, [`LEAF_ENTRY`] included, that keeps its value inside: half a page, so
@@ -205,6 +208,11 @@ impl<'a> Node<'a> {
         let begin = usize::from(u16_at(self.bytes, at));
         let end = usize::from(u16_at(self.bytes, at + 2));
         (begin <= end && end <= self.bytes.len()).then_some((begin, end))
+    }
+
+    /// Where the last cell ends.
+    fn last_end(&self) -> usize {
+        usize::from(u16_at(self.bytes, self.offsets + 2 * self.count))
     }
 
     /// A leaf's cell, as places within the page that are sure to be in bounds.
@@ -384,6 +392,9 @@ pub(crate) fn check_page(bytes: &[u8], level: u8) -> Result<(), &'static str> {
     let mut end = node.offsets + 2 * (node.count + 1);
     let prefix = node.prefix_len();
     let mut last: Option<&[u8]> = None;
+    if node.last_end() > bytes.len() - TRAILER {
+        return Err("its cells reach into its last bytes");
+    }
     for index in 0..node.count {
         let (begin, cell_end) = node.cell(index).ok_or("a cell lies outside of it")?;
         if begin != end {

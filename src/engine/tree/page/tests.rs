@@ -121,3 +121,17 @@ fn an_inner_page_holds_three_of_the_longest_separators() {
         assert!(max_key_len(size) >= 1024);
     }
 }
+
+#[test]
+fn a_cell_ends_before_the_birth() {
+    let mut builder = Builder::new(0, 4096);
+    (0..4u8).for_each(|key| builder.push_record(&[key], &[7; 900], false));
+    let mut page = vec![0; 4096];
+    builder.fill(Cut::Full, &mut page);
+    assert_eq!(check_page(&page, 0), Ok(()));
+    let last = HEADER + 4 * 4 + 2 * 4;
+    for (end, is_right) in [(4096 - TRAILER, true), (4096 - TRAILER + 1, false), (4096, false)] {
+        page[last..last + 2].copy_from_slice(&(end as u16).to_le_bytes());
+        assert_eq!(check_page(&page, 0).is_ok(), is_right, "{end}");
+    }
+}
