@@ -50,16 +50,22 @@ pub(super) struct LogPlan {
 }
 
 impl LogPlan {
-    /// Looks for what was logged since the last backup of data, up to the pin. `None` where there
-    /// was no such backup, or nothing was committed since. Where the store no longer knows of the
-    /// last backup, everything that was kept is archived.
+    /// Looks for what was logged since the last backup of data, or since the restore, up to the pin.
+    /// `None` where there was neither, or nothing was committed since. Where the store no longer knows
+    /// of the last backup, everything that was kept is archived.
     pub(super) fn new(backup: &BackupBuilder, pinned: Lsn) -> Result<Option<LogPlan>> {
         let (engine, state) = (&backup.inner.engine, &backup.inner.state);
-        let base = state.get().base;
-        let forgotten = base.is_none() && state.damage().is_some();
-        let (number, from, follows) = match base {
-            Some(base) if base.lsn < pinned => (base.number, base.lsn, Some(base.seal)),
-            None if forgotten => (0, 0, None),
+        let known = state.get();
+        // The archive that it was restored from is what the log follows.
+        let restored = known.kept_from.filter(|_| known.restored_to.is_some());
+        let forgotten = known.base.is_none() && state.damage().is_some();
+        let (number, from, follows) = match (known.base, restored) {
+            (Some(base), _) if base.lsn < pinned => (base.number, base.lsn, Some(base.seal)),
+            (None, Some(lsn)) if lsn < pinned => {
+                let source = known.parents.into_iter().find(|archive| archive.lsn == lsn);
+                (0, lsn, source.map(|archive| archive.seal))
+            }
+            (None, _) if forgotten => (0, 0, None),
             _ => return Ok(None),
         };
         let _hold = engine.hold_log();

@@ -190,6 +190,12 @@ impl<'r> Run<'r> {
             hold.map_or(Ok(()), Hold::check)
         };
         self.crew.freeze(&check)?;
+        let options = &self.backup.options;
+        if options.contents.data && options.log_archive {
+            // What is committed while the first backup runs follows it. Where that cannot be noted,
+            // it is kept all the same, and the note comes with that of the backup.
+            let _noted_then = self.backup.inner.begin_to_keep_log();
+        }
         let engine = &self.backup.inner.engine;
         let pin = match &self.seat {
             None => engine.pin()?,
@@ -363,6 +369,7 @@ impl<'r> Run<'r> {
             state.add_parent(made.clone());
             if options.log_archive {
                 state.base = Some(made);
+                state.kept_from = None;
             }
         });
         problems.extend(recorded.err());

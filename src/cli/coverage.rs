@@ -49,7 +49,6 @@ fn as_json(coverage: &regime::Coverage) -> Value {
         "newest_archived": coverage.newest_archived,
         "commits_at_risk": coverage.commits_at_risk(),
         "gaps": coverage.gaps,
-        "unprotected_after": coverage.unprotected_after,
         "archives": coverage.archives,
         "log_archives": coverage.log_archives,
         "left_branches": coverage.left_branches,
@@ -89,10 +88,6 @@ fn as_text(coverage: &regime::Coverage) -> String {
     ];
     for gap in &coverage.gaps {
         lines.push(format!("gap              after LSN {}, until LSN {}", gap.after, gap.before));
-    }
-    if let Some(lsn) = coverage.unprotected_after {
-        let lsn = human::count(lsn);
-        lines.push(format!("gap              after LSN {lsn}: restored, and not backed up since"));
     }
     for error in &coverage.unusable {
         let path = error.path().map_or(String::new(), plain::path);

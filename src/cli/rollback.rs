@@ -24,8 +24,9 @@ pub(crate) struct Rollback {
     /// The folder of the store, which nobody may have open.
     #[arg(value_name = "DIR")]
     store: PathBuf,
-    /// A folder with archives and log archives of the store.
-    #[arg(long, value_name = "FOLDER", required = true)]
+    /// A folder with archives and log archives of the store. Without one, the store must have its
+    /// whole log since it was created.
+    #[arg(long, value_name = "FOLDER")]
     archives: Vec<PathBuf>,
     /// Bring the attachments of the archive back, into the folder `attachments` of the store.
     #[arg(long)]
@@ -59,18 +60,20 @@ impl Rollback {
             "store": report.restored.dir.display().to_string(),
             "lsn": report.restored.lsn,
             "reaches_point": report.restored.reached_point,
-            "archive": report.archive.display().to_string(),
+            "archive": report.archive.as_ref().map(|archive| archive.display().to_string()),
             "old": report.old.display().to_string(),
             "attachments": report.attachments,
             "attachments_restored": report.attachments_restored,
             "archive_lsn": report.restored.archive_lsn,
         });
+        let from = match &report.archive {
+            Some(archive) => plain::path(archive).to_string(),
+            None => "its log since it was created".to_owned(),
+        };
         let mut text = format!(
-            "{} is back at LSN {}, from {}\nthe store as it was is {}\n{attachments}\
-             make a backup next: the log of the new history is kept from that on",
+            "{} is back at LSN {}, from {from}\nthe store as it was is {}\n{attachments}",
             plain::path(&report.restored.dir),
             human::count(report.restored.lsn),
-            plain::path(&report.archive),
             plain::path(&report.old),
         );
         if !report.restored.reached_point {

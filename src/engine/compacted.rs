@@ -35,8 +35,13 @@ pub(crate) fn write_compacted(
 ) -> Result<u64> {
     let old = snapshot.checkpoint().meta();
     let (timeline, ancestry_digest) = (history.tip(), history.ancestry.digest());
-    let params =
-        DataParams { page_size: old.page_size, store_id: old.store_id, timeline, ancestry_digest };
+    let params = DataParams {
+        page_size: old.page_size,
+        store_id: old.store_id,
+        timeline,
+        ancestry_digest,
+        foreign: position.foreign,
+    };
     DataFile::create(disk, path, params)?;
     let (file, base) = DataFile::open(disk, path)?;
     let mut records = Records::of(snapshot, on_record)?;

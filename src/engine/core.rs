@@ -72,6 +72,8 @@ pub(super) struct Core {
     pub(super) counters: Counters,
     /// How much of the log may be kept, as it is now.
     pub(super) log_cap: CapInForce,
+    /// The kept log follows a backup of data: the cap that was set is the one that holds.
+    pub(super) backed_up: AtomicBool,
     /// The log was given up: no local commit before a backup of data.
     pub(super) awaits_backup: AtomicBool,
     is_latched: AtomicBool,
@@ -151,6 +153,7 @@ impl Core {
             folder,
             dir,
             log_cap: CapInForce::new(options.log_cap),
+            backed_up: AtomicBool::new(options.keep_log.is_none_or(|kept| kept.backed_up)),
             options,
             store_id: found.store_id,
             data: found.data,

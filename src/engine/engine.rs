@@ -23,10 +23,7 @@ use super::snapshot::Snapshot;
 use super::stats::EngineStats;
 use super::tree::DataFile;
 use super::view::View;
-use super::{
-    Ancestry, CATALOGUE, History, Lsn, Position, StoreId, TABLE_LIMIT, TableId, checkpointer,
-    keeper,
-};
+use super::{CATALOGUE, Lsn, Position, StoreId, TABLE_LIMIT, TableId, checkpointer, keeper};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -198,22 +195,6 @@ impl Engine {
     /// The newest commit and its place in history.
     pub(crate) fn position(&self) -> Position {
         self.core.leader.lock().position()
-    }
-
-    /// All commits through the newest one, as a history.
-    pub(crate) fn history(&self) -> History {
-        self.core.leader.lock().history()
-    }
-
-    /// The ancestry of a commit of this store on the timeline `id`.
-    ///
-    /// # Errors
-    /// `Invalid` where the store did not come through that timeline.
-    pub(crate) fn ancestry_through(&self, id: u128) -> Result<Ancestry> {
-        self.core.leader.lock().ancestry.through(id).ok_or_else(|| {
-            let why = "the timeline is not of the store's history";
-            Error::new(ErrorKind::Invalid, why).at(&self.core.dir)
-        })
     }
 
     /// The store at its newest published commit.

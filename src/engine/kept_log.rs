@@ -5,15 +5,28 @@ use std::sync::atomic::Ordering;
 use super::Lsn;
 use super::engine::Engine;
 use super::log::{ClosedSegment, Hold};
-use super::log_guard::LogCap;
+use super::log_guard::{KeptLog, LogCap};
 use crate::error::Result;
 
 impl Engine {
-    /// Keeps the log from the commit after `lsn` on for archives; what neither that nor a checkpoint
-    /// needs is removed. `None` keeps what the checkpoints lack.
-    pub(crate) fn keep_log_from(&self, lsn: Option<Lsn>) {
-        self.core.upkeep.keep_from(lsn);
+    /// Keeps the log for archives; what neither that nor a checkpoint needs is removed. `None` keeps
+    /// what the checkpoints lack.
+    pub(crate) fn keep_log(&self, kept: Option<KeptLog>) {
+        self.core.keep_log(kept);
         self.trim_log();
+    }
+
+    /// The commit before the oldest in the log, of those that lead to the newest without a gap.
+    pub(crate) fn log_begins_after(&self) -> Result<Lsn> {
+        let oldest = self.closed_segments()?.first().map(|segment| segment.after);
+        Ok(oldest.unwrap_or_else(|| self.log_closed_through()))
+    }
+
+    /// The commit that the store was restored to, where it came out of an archive and has made no
+    /// checkpoint since.
+    pub(crate) fn restored_at(&self) -> Option<Lsn> {
+        let checkpoint = self.core.views.current().0.checkpoint.clone();
+        checkpoint.meta().from_archive.then(|| checkpoint.lsn())
     }
 
     /// Removes the log segments that nobody needs. None before the first checkpoint of this session: a

@@ -1,8 +1,9 @@
 //! What the log asks of writers: its cap, and what happens where it is lost.
 //!
-//! From the first backup of data on the log is kept for archives, and may be bounded. At the bound
-//! either writes are refused until a backup has made room, or the oldest segments go, each time after
-//! the store has noted which commits they held. A log that fails while the store runs latches the
+//! The log is kept for archives, and may be bounded. At the bound either writes are refused until a
+//! backup has made room, or the oldest segments go, each time after the store has noted which commits
+//! they held. Before the first backup of data it is always bounded, and the oldest go. A log that
+//! fails while the store runs latches the
 //! store; one that is missing at the opening may be given up, and then writes wait for a backup, so
 //! that the new log never stands without an archive that it follows.
 //!
@@ -46,6 +47,18 @@ impl LogCap {
         cap.map_or(wanted, |cap| wanted.min((cap.bytes / 4).max(LogCap::SMALLEST_SEGMENT)))
     }
 }
+
+/// From where on the log is kept for archives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeptLog {
+    /// The commits after this one.
+    pub(crate) from: Lsn,
+    /// A backup of data was made that it follows. Before that nobody may be there to make one.
+    pub(crate) backed_up: bool,
+}
+
+/// How long the log gets before the first backup: so long, or as the data file where that is longer.
+pub(crate) const LOG_BEFORE_BACKUP: u64 = 1 << 30;
 
 /// The cap that holds now. It is read by every commit, so it is one word: twice the bytes, and the
 /// policy.
@@ -123,11 +136,32 @@ impl Core {
         self.check_log_cap()
     }
 
+    /// The cap that bounds a kept log of `kept` bytes.
+    fn cap_of(&self, kept: u64) -> Option<LogCap> {
+        let set = self.log_cap.get();
+        if self.backed_up.load(Ordering::Relaxed) {
+            return set;
+        }
+        let mut bytes = self.options.log_before_backup;
+        if kept > bytes {
+            bytes = bytes.max(self.data.stats().file_bytes);
+        }
+        let bytes = set.map_or(bytes, |set| bytes.min(set.bytes));
+        Some(LogCap { bytes, policy: LogCapPolicy::DropOldest })
+    }
+
+    /// Keeps the log from there on, from now on.
+    pub(super) fn keep_log(&self, kept: Option<KeptLog>) {
+        self.backed_up.store(kept.is_none_or(|kept| kept.backed_up), Ordering::Relaxed);
+        self.upkeep.keep_from(kept.map(|kept| kept.from));
+    }
+
     /// Sees that the kept log has room.
     pub(super) fn check_log_cap(&self) -> Result<()> {
-        match self.log_cap.get() {
+        let kept = self.upkeep.kept_bytes();
+        match self.cap_of(kept) {
             Some(LogCap { bytes: cap, policy: LogCapPolicy::Refuse })
-                if self.upkeep.kept_from().is_some() && self.upkeep.kept_bytes() >= cap =>
+                if self.upkeep.kept_from().is_some() && kept >= cap =>
             {
                 let message = format!("the log since the last backup has reached {cap} bytes");
                 Err(Error::new(ErrorKind::StorageFull, message)
@@ -141,10 +175,9 @@ impl Core {
 
     /// How many bytes of the log are to go: what is beyond the cap, where it drops.
     fn log_surplus(&self) -> u64 {
-        match self.log_cap.get() {
-            Some(LogCap { bytes, policy: LogCapPolicy::DropOldest }) => {
-                self.upkeep.kept_bytes().saturating_sub(bytes)
-            }
+        let kept = self.upkeep.kept_bytes();
+        match self.cap_of(kept) {
+            Some(LogCap { bytes, policy: LogCapPolicy::DropOldest }) => kept.saturating_sub(bytes),
             _ => 0,
         }
     }
@@ -158,7 +191,8 @@ impl Core {
     /// is in it. Where the store cannot note what goes, nothing goes, and the next checkpoint tries
     /// again.
     pub(super) fn enforce_log_cap(&self, checkpoint: Lsn) -> Result<()> {
-        let Some(LogCap { bytes, policy: LogCapPolicy::DropOldest }) = self.log_cap.get() else {
+        let cap = self.cap_of(self.upkeep.kept_bytes());
+        let Some(LogCap { bytes, policy: LogCapPolicy::DropOldest }) = cap else {
             return Ok(());
         };
         let note = self.options.on_log_drop.as_ref();

@@ -124,12 +124,14 @@ pub(crate) fn locate_locked(dir: &Path, lock: &DirLock) -> Result<Located> {
         foreign: era.foreign || recovered.tail_cut.is_some(),
     };
     let history = History::new(era.ancestry.clone(), recovered.last_lsn);
-    Ok(Located { store: checkpoint.meta().store_id, position, history, lock: lock.clone() })
+    let (store, page_size) = (checkpoint.meta().store_id, checkpoint.meta().page_size);
+    Ok(Located { store, page_size, position, history, lock: lock.clone() })
 }
 
 /// Where a store is.
 pub(crate) struct Located {
     pub(crate) store: StoreId,
+    pub(crate) page_size: usize,
     pub(crate) position: Position,
     /// All commits through that.
     pub(crate) history: History,

@@ -18,15 +18,16 @@ use super::budget::Budget;
 use super::core::{Core, Found};
 use super::folder::{self, DirLock, lock_dir};
 use super::leader::{FIRST_CONTEXT, Leader};
-use super::log::{self, Context, Log, LogParams, Recovered, RecoveryBase};
+use super::log::{Context, Log, LogParams, Recovered, RecoveryBase};
 use super::log_folder;
 use super::log_guard::LogCap;
 use super::options::{EngineOptions, OnOpen};
+use super::origin::ancestry;
 use super::replacement;
 use super::replay::{Judged, Replay};
-use super::tree::{Checkpoint, DataFile, DataParams, Meta};
+use super::tree::{Checkpoint, DataFile, DataParams};
 use super::view::{View, Views};
-use super::{ANCESTRY_FILE, Ancestry, AncestryFile, Known};
+use super::{ANCESTRY_FILE, Ancestry, AncestryFile};
 use crate::disk::atomic::{parent, sync_names};
 use crate::disk::{Disk, EntryKind, Metadata};
 use crate::error::{Error, ErrorKind, Result, code};
@@ -77,6 +78,7 @@ pub(super) fn create(disk: &Arc<dyn Disk>, dir: &Path, options: &EngineOptions) 
         store_id,
         timeline: ancestry.tip(),
         ancestry_digest: ancestry.digest(),
+        foreign: false,
     };
     DataFile::create(&**disk, &partial, params)?;
     folder::give_to_owner(&**disk, dir)?;
@@ -210,39 +212,6 @@ pub(super) fn base_of(
     Ok((stored, base))
 }
 
-/// What the ancestry file holds, where it can be read, and the ancestry of the checkpoint with this
-/// meta. The file may tell of more. Where it is lost, or older than the checkpoint, the headers of the
-/// log's segments may make it whole: the meta's digest proves it.
-///
-/// # Errors
-/// `Corrupt` where the ancestry cannot be had; those of the disk.
-fn ancestry(disk: &Arc<dyn Disk>, dir: &Path, meta: &Meta) -> Result<(Option<Ancestry>, Ancestry)> {
-    let (stored, problem) = match AncestryFile::load(&**disk, dir) {
-        Ok(stored) => (Some(stored), None),
-        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-            (None, Some(error))
-        }
-        Err(error) => return Err(error),
-    };
-    let (tip, digest) = (meta.timeline, meta.ancestry_digest);
-    let of = |known: &Known| Ancestry::proven(stored.as_ref(), tip, digest, known);
-    if let Some(ancestry) = of(&Known::default()) {
-        return Ok((stored, ancestry));
-    }
-    let segments = log::list_segments(&**disk, &dir.join(LOG_DIR))?;
-    let known = segments.iter().filter_map(|segment| segment.sound()).map(|h| h.timeline);
-    if let Some(ancestry) = of(&known.collect()) {
-        return Ok((stored, ancestry));
-    }
-    let path = dir.join(ANCESTRY_FILE);
-    let why = "the file does not tell of the history that the data file is of";
-    let error = Error::corrupt(&path, why).hint(
-        "Unpack the entry `ancestry` of the store's newest archive into its folder (`tar -xf ARCHIVE \
-         ancestry`), or restore the store.",
-    );
-    Err(problem.into_iter().fold(error, Error::because))
-}
-
 /// A log that was read and judged, and the deltas that were filled from it.
 pub(super) struct LogRead {
     base: RecoveryBase,
@@ -300,7 +269,7 @@ fn go_on(
     let ancestry_file = Arc::new(AncestryFile::new(disk.clone(), dir, stored));
     let mut log = start_log(disk, dir, options, (&base, &recovered, &ancestry_file))?;
     let upkeep = log.upkeep();
-    upkeep.keep_from(options.keep_log_from);
+    upkeep.keep_from(options.keep_log.map(|kept| kept.from));
     let (last_lsn, eras) = (recovered.last_lsn, &recovered.eras[..]);
     let judged =
         Judged { eras, last_lsn, data: &data, ancestry_file: &ancestry_file, upkeep: &upkeep };
@@ -313,7 +282,7 @@ fn go_on(
         durable_checkpoint = checkpoint.lsn();
         budget.set_data_bytes(checkpoint.meta().bytes());
     }
-    if options.keep_log_from.is_some() {
+    if options.keep_log.is_some() {
         // A segment of old commits that cannot be read is no reason not to open: it counts nothing,
         // and the backup that is to archive it tells of it.
         let _uncounted = upkeep.count();

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Lsn;
 use super::folder::StoreFolder;
-use super::log_guard::{LogCap, OnLogDrop};
+use super::log_guard::{KeptLog, LOG_BEFORE_BACKUP, LogCap, OnLogDrop};
 use crate::error::Result;
 
 /// When a commit is acknowledged.
@@ -49,9 +48,11 @@ pub(crate) struct EngineOptions {
     pub(crate) memory_budget: Option<usize>,
     /// Bound of the time between the acknowledgement of an `Eventual` commit and its sync.
     pub(crate) eventual_sync: Duration,
-    /// The log is kept from this commit on, whatever the checkpoints hold; `None` keeps what the
-    /// checkpoints lack.
-    pub(crate) keep_log_from: Option<Lsn>,
+    /// From where on the log is kept, whatever the checkpoints hold; `None` keeps what the checkpoints
+    /// lack.
+    pub(crate) keep_log: Option<KeptLog>,
+    /// How long the kept log may be before the first backup.
+    pub(crate) log_before_backup: u64,
     /// How much of the log may be kept at first, where that is bounded.
     pub(crate) log_cap: Option<LogCap>,
     /// Told what the cap is about to take.
@@ -77,7 +78,8 @@ impl Default for EngineOptions {
             segment_bytes: 64 << 20,
             memory_budget: None,
             eventual_sync: Duration::from_millis(200),
-            keep_log_from: None,
+            keep_log: None,
+            log_before_backup: LOG_BEFORE_BACKUP,
             log_cap: None,
             on_log_drop: None,
             on_open: None,

@@ -49,7 +49,7 @@ pub struct EngineStats {
     pub free_bytes: u64,
     /// Checkpoints that are kept readable: metas, snapshots, backups.
     pub pinned_checkpoints: u64,
-    /// The log is kept for archives from the commit after this one; `None` before the first backup.
+    /// The log is kept for archives from the commit after this one; `None` where it is not kept.
     pub log_kept_from: Option<Lsn>,
     /// Bytes of the log that is kept for archives.
     pub log_kept_bytes: u64,

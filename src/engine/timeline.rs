@@ -124,6 +124,11 @@ impl Ancestry {
         (0..self.line.len()).rev().map(|at| self.timeline(at))
     }
 
+    /// The line at the birth of the store: its first timeline alone.
+    pub(crate) fn birth(&self) -> Ancestry {
+        Ancestry { line: self.line[..1].into() }
+    }
+
     fn index_of(&self, id: u128) -> Option<usize> {
         self.line.iter().rposition(|stem| stem.id == id)
     }

@@ -77,6 +77,7 @@ impl ByHand {
         if result.is_err_and(was_refused) {
             return Ok(());
         }
+        let archive = Some(archive);
         let mut lines = vec![self.restore_line(archive, result)];
         lines.extend(result.iter().flat_map(|report| self.damage_lines(&report.read_repairs)));
         self.put_down(lines, History::record, |told| self.restore(told, archive, result))
@@ -103,7 +104,7 @@ impl ByHand {
     pub fn rolled_back(&self, result: Result<&RollbackReport, &Error>) -> Result<()> {
         match result {
             Ok(report) => {
-                let (archive, restored) = (&*report.archive, Ok(&report.restored));
+                let (archive, restored) = (report.archive.as_deref(), Ok(&report.restored));
                 let mut line = self.restore_line(archive, restored);
                 line.message +=
                     &format!("; the store as it was is \"{}\"", self.whole(&report.old).display());
@@ -179,15 +180,22 @@ impl ByHand {
         read_repair_lines(repairs, self.origin)
     }
 
-    fn restore_line(&self, archive: &Path, result: Result<&RestoreReport, &Error>) -> JournalItem {
+    fn restore_line(
+        &self,
+        archive: Option<&Path>,
+        result: Result<&RestoreReport, &Error>,
+    ) -> JournalItem {
         let mut item = self.item(JournalEvent::Restore);
-        item.path = Some(self.whole(archive));
+        item.path = archive.map(|archive| self.whole(archive));
         match result {
             Err(error) => item.with_error(error),
             Ok(report) => {
                 item.bytes = Some(report.bytes);
                 item.message = match report.commits {
                     0 => format!("LSN {}", report.lsn),
+                    commits if archive.is_none() => {
+                        format!("LSN {}: {commits} commits of the log since creation", report.lsn)
+                    }
                     commits => format!(
                         "LSN {}: the archive at LSN {}, and {commits} commits of logs",
                         report.lsn, report.archive_lsn
@@ -203,14 +211,15 @@ impl ByHand {
     fn restore(
         &self,
         told: Operation,
-        archive: &Path,
+        archive: Option<&Path>,
         result: Result<&RestoreReport, &Error>,
     ) -> Operation {
-        let told = Operation { backup_path: Some(self.whole(archive)), ..told };
+        let backup_path = archive.map(|archive| self.whole(archive));
+        let told = Operation { backup_path, ..told };
         match result {
             Err(error) => told.failed(error),
             Ok(report) => Operation {
-                backup_number: Some(report.number),
+                backup_number: archive.map(|_| report.number),
                 timeline: report.timeline.map(Into::into),
                 lsn: report.timeline.map(|_| report.lsn),
                 data: report.data,

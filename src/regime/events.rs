@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
 use super::journal::Origin;
-use crate::engine::Lsn;
 use crate::error::Error;
 
 fn micros<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -103,12 +102,6 @@ pub enum RegimeEvent {
         archive: PathBuf,
         /// Where the damaged store was put.
         aside: PathBuf,
-    },
-    /// The store was restored or rolled back and has had no backup since: it keeps no log before that.
-    /// Where the schedule makes backups, the first is due at once.
-    Unprotected {
-        /// The commit that it is at.
-        lsn: Lsn,
     },
     /// A restore drill ended.
     DrillEnded {

@@ -41,9 +41,6 @@ pub struct Coverage {
     pub newest_archived: Option<Point>,
     /// What lies between and cannot be restored.
     pub gaps: Vec<Gap>,
-    /// The store was restored or rolled back, and there was no backup of it since: it keeps no log, and
-    /// what is committed after this commit is a gap until the next backup. `None` where it is not so.
-    pub unprotected_after: Option<Lsn>,
     /// Archives of this store's history.
     pub archives: usize,
     /// Log archives of it.
@@ -176,8 +173,6 @@ impl Core {
         let leads_on = |log: &&&LogHeader| {
             pieces_of(&[**log]).iter().any(|piece| cut(&history, piece).is_some())
         };
-        let newest = with_log.newest.map_or(0, |point| point.lsn);
-        let unprotected_after = self.is_unprotected().then_some(newest);
         let state = self.desk.lock().state.clone();
         Ok(Coverage {
             lsn: history.last,
@@ -185,7 +180,6 @@ impl Core {
             newest: with_log.newest,
             newest_archived: safe.newest,
             gaps: with_log.gaps,
-            unprotected_after,
             archives: ours,
             log_archives: logs.iter().filter(leads_on).count(),
             left_branches: archives().count() - ours,

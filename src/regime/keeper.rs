@@ -1,5 +1,5 @@
-//! What is done when its time has come: settings that changed, runs of the schedule, second attempts and
-//! the first backup after a restore, drills; and what was claimed by a clock that was wrong is given up.
+//! What is done when its time has come: settings that changed, runs of the schedule, second attempts,
+//! drills; and what was claimed by a clock that was wrong is given up.
 //!
 //! [`tick`] does all of it and gives the next moment when there is something to do; the keeper's
 //! thread calls it and sleeps in between, and a test in simulated time calls it without a thread.
@@ -78,7 +78,8 @@ pub(super) fn tick(core: &Arc<Core>) -> Option<Timestamp> {
     // What falls due inside a hook is done after it: a backup would be refused there.
     let may_act = !core.store.inner().locks.is_in_callback();
     if let Some(_alone) = may_act.then(|| core.ticking.try_lock()).flatten() {
-        for task in [look_at_settings, look_at_clock, run_schedule, run_retry, run_drills] {
+        let look = [look_at_settings, look_at_clock, look_at_log];
+        for task in look.into_iter().chain([run_schedule, run_retry, run_drills]) {
             // Whoever closes waits for this one, and for no more.
             if !core.bell.closing() {
                 task(core);
@@ -128,6 +129,20 @@ fn look_at_settings(core: &Arc<Core>) {
     if changed {
         core.reload();
     }
+}
+
+/// Tells the journal of commits that the log's bound took before any log archive had them.
+fn look_at_log(core: &Arc<Core>) {
+    let told = core.desk.lock().state.log_dropped;
+    let gaps = core.store.inner().backup_state().gaps;
+    let Some(gap) = gaps.last().filter(|gap| gap.time > told) else { return };
+    let message = format!(
+        "the log no longer has the commits from {} to {}: no log archive has them",
+        gap.after + 1,
+        gap.last
+    );
+    core.books(|books| books.log(message));
+    core.remember(|state| state.log_dropped = gap.time);
 }
 
 /// A clock that was set back by far had been wrong: its claims on the future are given up.

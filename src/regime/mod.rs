@@ -35,7 +35,6 @@ mod schedule;
 mod settings;
 mod since;
 mod state;
-mod unprotected;
 
 pub use backup::{RegimeBackup, RegimeBackupHandle};
 pub use by_hand::ByHand;

@@ -262,7 +262,7 @@ impl Regime {
         keeper::next_backup(&self.core)
     }
 
-    /// When a failed backup is tried again, or the first after a restore is made, where one waits for that.
+    /// When a failed backup is tried again, where one waits for that.
     pub fn next_attempt(&self) -> Option<Timestamp> {
         let due = self.core.desk.lock().retry.as_ref().map(|retry| retry.due)?;
         let wait = due.saturating_sub(self.core.disk.elapsed());
@@ -426,6 +426,6 @@ impl Core {
     /// What the schedule missed, and whether the store is protected.
     fn attend(self: &Arc<Self>) {
         keeper::count_missed(self);
-        self.look_whether_protected();
+        self.keep_log_for(&plan);
     }
 }

@@ -54,7 +54,19 @@ impl Core {
             books.configure(&plan);
             books.settings(&path, None)
         });
+        self.keep_log_for(&plan);
         self.events.tell(RegimeEvent::SettingsChanged);
+    }
+}
+
+impl Core {
+    /// Keeps the log of a store whose settings name a destination: it is to be backed up.
+    pub(super) fn keep_log_for(&self, plan: &Plan) {
+        if !plan.default_destination
+            && let Err(error) = self.store.inner().begin_to_keep_log()
+        {
+            self.events.tell(RegimeEvent::Trouble { error });
+        }
     }
 }
 

@@ -190,11 +190,9 @@ impl Begun {
         let problem = report.problems.first();
         let status = Status::of(problem);
         let last = self.last_backup(core, Some(report.archive.clone()), status.clone());
-        let unprotected = core.is_unprotected();
         core.remember(|state| {
             state.running = None;
             state.last_backup = Some(last.clone());
-            state.unprotected &= unprotected;
             if report.verified {
                 state.last_verified = Some(Checked {
                     time: report.started,

@@ -185,8 +185,8 @@ pub(crate) struct State {
     pub(crate) last_restore: Option<RestoreInfo>,
     pub(crate) last_verified: Option<Checked>,
     pub(crate) last_drill: Option<Checked>,
-    /// Whether the journal has it that the store was restored and not backed up since.
-    pub(crate) unprotected: bool,
+    /// When the log last lost commits that the journal tells of.
+    pub(crate) log_dropped: i64,
 }
 
 impl State {

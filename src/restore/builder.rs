@@ -371,7 +371,7 @@ impl<'a> RestoreBuilder<'a> {
                 Some(roll) => {
                     let (dir, lock) = (target.folder(), target.lock()?);
                     let open = |options| Engine::open_held(disk.clone(), dir, options, lock);
-                    rolled = roll.forward(dir, logs.bytes(), tell, open)?;
+                    rolled = roll.forward(&*disk, dir, logs.bytes(), tell, open)?;
                     Ok(())
                 }
                 None => Ok(()),

@@ -167,7 +167,7 @@ pub(super) fn run(
             Some((roll, bytes)) => {
                 let own = lock_dir(disk, &new)?;
                 let open = |options| Engine::open_held(disk.clone(), &new, options, own);
-                roll.forward(&new, bytes, tell, open)?
+                roll.forward(&**disk, &new, bytes, tell, open)?
             }
             None => Rolled { lsn: archive.header().lsn, ..Rolled::default() },
         };

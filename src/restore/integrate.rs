@@ -180,6 +180,8 @@ pub(super) fn exclusively(
     let began = inner.now();
     let _turn = inner.locks.claim_integration()?;
     let hold = hold(inner, transaction_timeout)?;
+    // What is integrated is in no log archive of this store, and its own commits follow it.
+    inner.begin_to_keep_log()?;
     let start = here(inner);
     let mut report = IntegrationReport {
         after: start.history.last,

@@ -10,7 +10,10 @@ use std::path::Path;
 use super::builder::Tell;
 use super::log_file::{Course, LogFile, Segment, check_admitted, check_chain, known};
 use crate::archive::{Progress, ReadRepair};
-use crate::engine::{Engine, EngineOptions, ForeignGroup, History, Known, Lsn, StoreId, Timeline};
+use crate::disk::Disk;
+use crate::engine::{
+    Engine, EngineOptions, ForeignGroup, History, KeptLog, Known, Lsn, StoreId, Timeline,
+};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::store::{BackupState, RestoredTo};
 
@@ -214,6 +217,7 @@ impl<'l> Roll<'l> {
     /// As [`Roll::run`]; `Stopped` (1406) when `tell` says so.
     pub(super) fn forward(
         &self,
+        disk: &dyn Disk,
         dir: &Path,
         total: u64,
         tell: &mut Tell<'_>,
@@ -221,7 +225,10 @@ impl<'l> Roll<'l> {
     ) -> Result<Rolled> {
         // No more room is taken ahead than the logs may need.
         let segment_bytes = total.clamp(1 << 20, 64 << 20);
-        let engine = open(EngineOptions { segment_bytes, ..EngineOptions::default() })?;
+        // What is applied stands in the store's own log: it goes on from the archive.
+        let kept = BackupState::load(disk, dir)?.kept_from;
+        let keep_log = kept.map(|from| KeptLog { from, backed_up: false });
+        let engine = open(EngineOptions { segment_bytes, keep_log, ..EngineOptions::default() })?;
         let rolled = self.run(&engine, &mut |rolled| {
             let progress = Progress { done: rolled.bytes.min(total), total };
             match tell(progress) {
@@ -233,11 +240,11 @@ impl<'l> Roll<'l> {
                 }
             }
         })?;
-        let (disk, end) = (engine.disk().clone(), engine.position());
+        let end = engine.position();
         engine.close()?;
-        let mut state = BackupState::load(&*disk, dir)?;
+        let mut state = BackupState::load(disk, dir)?;
         state.restored_to = Some(RestoredTo { lsn: end.lsn, timeline: end.timeline.into() });
-        state.save(&*disk, dir)?;
+        state.save(disk, dir)?;
         Ok(rolled)
     }
 

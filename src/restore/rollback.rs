@@ -1,8 +1,13 @@
 //! Rollback: a store goes back to an earlier commit of its own history.
 //!
-//! The newest archive from which logs lead to the point is restored in a working folder and brought
-//! forward through log archives and the store's own segments, along the way that the store came; where
-//! it is damaged, an older one does. Then it replaces the store (`engine/replacement`).
+//! An archive from which logs lead to the point is restored in a working folder and brought forward
+//! through log archives and the store's own segments, along the history of the store; where it is
+//! damaged, an older one does. Where no archive leads there, and the store has its whole log since it
+//! was created, the log alone does. Then it replaces the store (`engine/replacement`).
+//!
+//! What of the log is in no log archive yet goes along: the rollback begins at or before the commit from
+//! which the store keeps its log, and the new store keeps what was applied. So every commit up to the
+//! point can still be restored.
 //!
 //! Invariants: the store is locked from the look at where it is to the end. It is kept under another
 //! name, and a rollback that fails leaves it where it is.
@@ -12,15 +17,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive::{Archive, numbered};
-use super::builder::{RestoreBuilder, RestoreReport};
+use super::builder::{RestoreBuilder, RestoreReport, Tell};
 use super::carried::carry;
-use super::point::RestorePoint;
+use super::log_file::LogFile;
+use super::point::{Logs, RestorePoint, Roll, Start};
+use super::target::Target;
 use crate::archive::{Keys, Progress};
 use crate::destination::Catalogue;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Access, Disk, RealDisk};
 use crate::engine::replacement::{self, KeepAs, Replacement, Scope};
-use crate::engine::{History, LOG_DIR, Located, StoreId, locate};
+use crate::engine::{Engine, History, LOG_DIR, Located, Lsn, StoreId, locate, make_unborn};
 use crate::error::{Error, ErrorKind, Result, code};
+use crate::store::{BackupState, RestoredTo};
 
 /// What the store that is kept is called, after the name of the store where it can lie beside it.
 const BEFORE: &str = "before-rollback";
@@ -40,12 +48,15 @@ pub struct Rollback {
 /// Told how far the work is; `Break` stops it.
 type SharedTell = Box<dyn Fn(Progress) -> ControlFlow<()>>;
 
+/// The archive that it began with, the attachments in that, and what was restored.
+type Made = (Option<PathBuf>, usize, RestoreReport);
+
 /// What a rollback did.
 #[non_exhaustive]
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct RollbackReport {
-    /// The archive that it began with.
-    pub archive: PathBuf,
+    /// The archive that it began with; `None` where it began with the empty store.
+    pub archive: Option<PathBuf>,
     /// Where the store is now that was there before: beside the new one, as `NAME.before-rollback`, or,
     /// where the system lets no folder be renamed to there, in the folder `set-aside` of the new one.
     pub old: PathBuf,
@@ -123,22 +134,23 @@ impl Rollback {
         }
         replacement::settle(&self.disk, &self.dir)?;
         // What is found holds as long as nobody else can write.
-        let Located { store, position, history, lock } = locate(&self.disk, &self.dir)?;
+        let here = locate(&self.disk, &self.dir)?;
+        let position = here.position;
         if self.point.last() >= position.lsn && self.point.allows(position.time) {
             let why =
                 format!("the store is at LSN {}: there is nothing to roll back", position.lsn);
             return Err(Error::new(ErrorKind::Invalid, why).at(&self.dir));
         }
-        let replacement = Replacement::begin(&self.dir, &lock)?;
+        let replacement = Replacement::begin(&self.dir, &here.lock)?;
         let new = replacement.new_store();
         let made = self
-            .restore(store, &history, &new)
+            .restore(&here, &new)
             .and_then(|made| carry(&*self.disk, &self.dir, &new).map(|()| made));
         // What was built may be what the disk has no room for.
         let (archive, attachments, restored) = made.inspect_err(|_| replacement.cancel())?;
         let keep = KeepAs { within: BEFORE.to_owned(), beside: Some(format!(".{BEFORE}")) };
         let old = replacement.put_in_place(Scope::Everything, &keep)?;
-        drop(lock);
+        drop(here.lock);
         Ok(RollbackReport {
             archive,
             old,
@@ -148,15 +160,11 @@ impl Rollback {
         })
     }
 
-    /// Restores the newest archive from which the logs lead to the point.
-    fn restore(
-        &self,
-        store: StoreId,
-        history: &History,
-        new: &Path,
-    ) -> Result<(PathBuf, usize, RestoreReport)> {
+    /// Restores an archive from which the logs lead to the point, or replays the whole log.
+    fn restore(&self, here: &Located, new: &Path) -> Result<Made> {
+        let history = &here.history;
         let mut problem = None;
-        for archive in self.candidates(store, &mut problem)? {
+        for archive in self.candidates(here.store, &mut problem)? {
             let builder = self.builder(&archive, history, new);
             match builder.plan() {
                 Ok(_) => match self.builder(&archive, history, new).run() {
@@ -166,7 +174,7 @@ impl Rollback {
                     }
                     restored => {
                         let path = archive.path().to_path_buf();
-                        return Ok((path, archive.attachments(), restored?));
+                        return Ok((Some(path), archive.attachments(), restored?));
                     }
                 },
                 Err(error) => {
@@ -174,14 +182,76 @@ impl Rollback {
                 }
             }
         }
+        match self.from_birth(here, new) {
+            // The log does not lead there either.
+            Err(error) if matches!(error.code(), code::LOG_GAP | code::FOREIGN_LOG) => {}
+            replayed => return Ok((None, 0, replayed?)),
+        }
         let none = Error::new(ErrorKind::NotFound, "no archive of the store leads to the point")
             .with_code(code::ARCHIVE_MISSING)
             .at(&self.dir)
-            .hint("Name the folder that holds an archive from before the point.");
+            .hint(
+                "Name the folder that holds an archive from before the point. Without one the store \
+                 must have its whole log since it was created.",
+            );
         Err(problem.map_or(none.clone(), |problem| match problem.code() {
             code::LOG_GAP | code::FOREIGN_LOG => problem,
             _ => none.because(problem),
         }))
+    }
+
+    /// Replays the log since the store was created, as far as the point.
+    ///
+    /// # Errors
+    /// 2010 where the store does not have all of it.
+    fn from_birth(&self, here: &Located, new: &Path) -> Result<RestoreReport> {
+        let (disk, began) = (&self.disk, self.disk.elapsed());
+        let mut logs = Logs { along: Some(here.history.clone()), ..Logs::default() };
+        let own = self.dir.join(LOG_DIR);
+        for folder in std::iter::once(&own).chain(&self.folders) {
+            let found = LogFile::at_hand(disk, folder, &self.keys, &mut logs.unread)?;
+            logs.at_hand.push(found);
+        }
+        let history = History::new(here.history.ancestry.birth(), 0);
+        let start = Start { store: here.store, history, time: i64::MIN, complete_until: i64::MIN };
+        let roll = Roll::plan(&logs, &start, self.point)?;
+        if roll.course.legs.is_empty() {
+            let why = "there is nothing before the first commit of the store";
+            return Err(Error::new(ErrorKind::Invalid, why).with_code(code::LOG_GAP));
+        }
+        let model = Access::at(&**disk, &self.dir)
+            .map_err(|e| Error::io("look at the store", &self.dir, e))?;
+        let mut target = Target::begin(disk, new, logs.bytes(), model)?;
+        let mut tell: Tell<'_> = Box::new(|progress| match &self.progress {
+            Some(tell) => tell(progress),
+            None => ControlFlow::Continue(()),
+        });
+        let replayed = make_unborn(disk, target.folder(), here).and_then(|birth| {
+            let timeline = birth.tip().into();
+            target.remember(RestoredTo { lsn: 0, timeline }, None)?;
+            let (dir, lock) = (target.folder(), target.lock()?);
+            let open = |options| Engine::open_held(disk.clone(), dir, options, lock);
+            let rolled = roll.forward(&**disk, dir, logs.bytes(), &mut tell, open)?;
+            Ok((rolled, target.finish()?))
+        });
+        let (rolled, (files, bytes)) = replayed.inspect_err(|_| target.give_up())?;
+        Ok(RestoreReport {
+            dir: new.to_path_buf(),
+            lsn: rolled.lsn,
+            timeline: rolled.timeline,
+            reached_point: roll.reaches_point(),
+            archive_lsn: 0,
+            number: 0,
+            data: true,
+            commits: rolled.commits,
+            operations: rolled.operations,
+            bytes,
+            kept_bytes: 0,
+            discarded: None,
+            read_repairs: Vec::new(),
+            files,
+            duration: disk.elapsed().saturating_sub(began),
+        })
     }
 
     fn builder<'a>(
@@ -222,9 +292,13 @@ impl Rollback {
                 }
             }
         }
+        // What follows this commit may be in no log archive: it is to be applied, and so kept.
+        let state = BackupState::load(&*self.disk, &self.dir).unwrap_or_default();
+        let kept = state.kept_log().map_or(Lsn::MAX, |kept| kept.from);
         // Of several at one commit the last is kept longest, for incremental backups to go on from.
         found.sort_by_key(|archive| {
-            std::cmp::Reverse((archive.header().lsn, archive.header().started))
+            let header = archive.header();
+            std::cmp::Reverse((header.lsn <= kept, header.lsn, header.started))
         });
         Ok(found)
     }

@@ -280,7 +280,12 @@ impl Target {
     /// Lets the restored store remember that it is at the commit `to`, and that `archive` holds pages of
     /// its data file.
     pub(super) fn remember(&mut self, to: RestoredTo, archive: Option<ArchiveRef>) -> Result<()> {
-        let mut state = BackupState { restored_to: Some(to), ..BackupState::default() };
+        let mut state = BackupState {
+            restored_to: Some(to),
+            // The archive is what the log of the restored store follows.
+            kept_from: Some(to.lsn),
+            ..BackupState::default()
+        };
         archive.into_iter().for_each(|archive| state.add_parent(archive));
         state.save(&*self.disk, &self.partial)
     }

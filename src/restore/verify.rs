@@ -95,7 +95,7 @@ pub(crate) fn check(
     let report = report.into_result(&path)?;
     // What is kept for the next log archive need not be read to open the store.
     let state = BackupState::load(&**disk, dir)?;
-    check_kept(&closed, state.keep_log_from(), lsn, &dir.join(LOG_DIR))?;
+    check_kept(&closed, state.kept_log().map(|kept| kept.from), lsn, &dir.join(LOG_DIR))?;
     check_log(&**disk, &closed, &mut |read| {
         tell(Progress { done: data_bytes + read, total: data_bytes + log_bytes })
     })?;

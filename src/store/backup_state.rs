@@ -1,6 +1,7 @@
 //! What a store remembers of its backups: `backup-state.json` in its folder.
 //!
-//! The file says from which commit on the log is kept (that of the last successful backup of data),
+//! The file says from which commit on the log is kept (that of the last successful backup of data, or,
+//! before the first, that where keeping it began),
 //! which archives were made from this very data file (only they can be parents of an incremental
 //! backup, which goes by physical pages), which commits the log no longer has because of its cap, and
 //! to which commit the store was restored. It is never part of an archive: a restored store begins with a state of its own.
@@ -19,7 +20,7 @@ use super::papers::TimelinePaper;
 use super::unfinished::UnfinishedBackup;
 use crate::disk::Disk;
 use crate::disk::atomic::{read_whole, write_atomically};
-use crate::engine::{Lsn, StoreFolder, Timeline};
+use crate::engine::{KeptLog, Lsn, StoreFolder, Timeline};
 use crate::{Error, ErrorKind, Result};
 
 /// Name of the file.
@@ -86,6 +87,9 @@ pub(crate) struct BackupState {
     /// first.
     #[serde(default)]
     pub(crate) base: Option<ArchiveRef>,
+    /// Before the first such backup: the log is kept from this commit on, where it is kept at all.
+    #[serde(default)]
+    pub(crate) kept_from: Option<Lsn>,
     /// The archives that were made from, or restored into, this data file; oldest first.
     #[serde(default)]
     pub(crate) parents: Vec<ArchiveRef>,
@@ -170,6 +174,16 @@ impl BackupState {
         self.parents.iter().chain(&self.base).cloned().collect()
     }
 
+    /// From where on the log is kept; `None` where it is not.
+    pub(crate) fn kept_log(&self) -> Option<KeptLog> {
+        let base = self.base.as_ref().map(|base| base.lsn);
+        let from = self.gaps.iter().fold(base.or(self.kept_from)?, |from, gap| {
+            // What the cap took need not be kept.
+            if gap.after <= from { from.max(gap.last) } else { from }
+        });
+        Some(KeptLog { from, backed_up: base.is_some() })
+    }
+
     /// Remembers an archive whose pages are those of this data file.
     pub(crate) fn add_parent(&mut self, parent: ArchiveRef) {
         self.parents.retain(|known| known.seal != parent.seal);
@@ -181,15 +195,6 @@ impl BackupState {
             let oldest = self.parents.iter().position(|known| !is_base(known));
             self.parents.remove(oldest.unwrap_or(0));
         }
-    }
-
-    /// The commit from which on the log is kept; `None` where nothing says that it is.
-    pub(crate) fn keep_log_from(&self) -> Option<Lsn> {
-        let base = self.base.as_ref()?;
-        Some(self.gaps.iter().fold(base.lsn, |from, gap| {
-            // What the cap took need not be kept.
-            if gap.after <= from { from.max(gap.last) } else { from }
-        }))
     }
 
     /// The backup that runs has ended.
@@ -271,10 +276,12 @@ impl StateFile {
         self.known.lock().damage.clone()
     }
 
-    /// The commit from which on the log is to be kept; `None` where it need not be.
-    pub(crate) fn keep_log_from(&self) -> Option<Lsn> {
+    /// From where on the log is to be kept; `None` where it need not be.
+    pub(crate) fn kept_log(&self) -> Option<KeptLog> {
         let known = self.known.lock();
-        known.state.keep_log_from().or(known.damage.as_ref().map(|_| 0))
+        // Where it is not known what is needed, all is kept.
+        let all = || known.damage.as_ref().map(|_| KeptLog { from: 0, backed_up: true });
+        known.state.kept_log().or_else(all)
     }
 
     /// Forgets archives of checkpoints after `newest`, which the data file does not have: an older one
@@ -369,18 +376,21 @@ mod tests {
     fn the_log_is_kept_from_the_base_on_and_not_for_what_the_cap_took() {
         let disk = SimDisk::new(1);
         let file = StateFile::open(disk.clone(), Path::new("/"));
-        assert_eq!(file.keep_log_from(), None);
+        let kept = || file.kept_log().map(|kept| (kept.from, kept.backed_up));
+        assert_eq!(kept(), None);
         let early = file.update(|state| state.base = Some(archive(4)));
         assert_eq!(early.expect_err("not locked").kind(), ErrorKind::Busy);
         let lock = lock_dir(&(disk.clone() as Arc<dyn Disk>), Path::new("/")).expect("free");
         file.read_again(lock.folder());
+        file.update(|state| state.kept_from = Some(7)).expect("room");
+        assert_eq!(kept(), Some((7, false)));
         file.update(|state| state.base = Some(archive(4))).expect("room");
-        assert_eq!(file.keep_log_from(), Some(40));
+        assert_eq!(kept(), Some((40, true)));
         file.update(|state| state.add_gap(gap(40, 55))).expect("room");
-        assert_eq!(file.keep_log_from(), Some(55));
+        assert_eq!(kept(), Some((55, true)));
         // An error of the disk changes nothing, neither here nor there.
         disk.crash_now();
         file.update(|state| state.base = None).expect_err("no disk");
-        assert_eq!(file.keep_log_from(), Some(55));
+        assert_eq!(kept(), Some((55, true)));
     }
 }

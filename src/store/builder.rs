@@ -1,12 +1,15 @@
 //! How a store is opened or made.
 
+use super::RestoredTo;
 use super::Store;
 use super::background::Background;
 use super::inner::{Around, Inner, Settings};
 use super::papers;
 use crate::disk::{Disk, RealDisk, this_process};
 use crate::engine::tree::max_key_len;
-use crate::engine::{Durability, Engine, EngineOptions, LogCap, LogCapPolicy, replacement};
+use crate::engine::{
+    Durability, Engine, EngineOptions, KeptLog, LogCap, LogCapPolicy, replacement,
+};
 use crate::lock::StoreMode;
 use crate::{ErrorKind, Result};
 use std::fmt;
@@ -188,7 +191,7 @@ impl StoreBuilder {
         let (disk, path, mut options) = this.prepared();
         replacement::settle(&disk, &path)?;
         let around = Around::new(&disk, &path);
-        options.keep_log_from = around.state.keep_log_from();
+        options.keep_log = around.state.kept_log();
         options.on_log_drop = Some(around.on_log_drop(&disk));
         options.on_open = Some(around.on_open());
         let engine = Engine::open(disk, &path, options)?;
@@ -261,10 +264,28 @@ impl StoreBuilder {
     fn running(self, engine: Engine, around: Around) -> Store {
         // Another process may have had the store when the file was read first.
         around.state.read_again(engine.folder());
-        engine.keep_log_from(around.state.keep_log_from());
+        keep_log(&engine, &around);
         let disk = engine.disk().clone();
         Store { inner: Inner::new(engine, disk, self.settings, around) }
     }
+}
+
+/// Keeps the log as the state file says, and that of a restored store at once: its archive is what the
+/// log follows, also where plain `tar` unpacked it.
+fn keep_log(engine: &Engine, around: &Around) {
+    let mut kept = around.state.kept_log();
+    if kept.is_none()
+        && let Some(from) = engine.restored_at()
+    {
+        kept = Some(KeptLog { from, backed_up: false });
+        let timeline = engine.history().tip().into();
+        // Where that cannot be written now, the next opening before the first checkpoint tries again.
+        let _tried = around.state.update(|state| {
+            state.kept_from = Some(from);
+            state.restored_to = Some(RestoredTo { lsn: from, timeline });
+        });
+    }
+    engine.keep_log(kept);
 }
 
 impl fmt::Debug for StoreBuilder {

@@ -15,7 +15,7 @@ use super::submit::Runners;
 use crate::disk::Disk;
 use crate::engine::Batch;
 use crate::engine::tree::max_key_len;
-use crate::engine::{CommitInfo, Durability, Engine, OnLogDrop, OnOpen};
+use crate::engine::{CommitInfo, Durability, Engine, KeptLog, OnLogDrop, OnOpen};
 use crate::lock::{Granule, LockManager, LockOptions, StoreMode};
 use crate::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -160,8 +160,21 @@ impl Inner {
     /// Changes that, durably; then the log is kept from the backup on that it names.
     pub(crate) fn update_backup_state(&self, change: impl FnOnce(&mut BackupState)) -> Result<()> {
         self.state.update(change)?;
-        self.engine.keep_log_from(self.state.keep_log_from());
+        self.engine.keep_log(self.state.kept_log());
         Ok(())
+    }
+
+    /// Begins to keep the log, where it is not kept yet: what it has of the commits before, too.
+    ///
+    /// # Errors
+    /// Those of the state file; the log is kept all the same, until the store is closed.
+    pub(crate) fn begin_to_keep_log(&self) -> Result<()> {
+        if self.engine.log_kept_from().is_some() {
+            return Ok(());
+        }
+        let from = self.engine.log_begins_after()?;
+        self.engine.keep_log(Some(KeptLog { from, backed_up: false }));
+        self.state.update(|state| state.kept_from = Some(from))
     }
 
     /// Sees that the store is open.

@@ -29,9 +29,12 @@ mod p6_archives;
 mod p6_attachments;
 #[cfg(feature = "encryption")]
 mod p6_layers;
+mod p7_ancestry;
 mod p7_compact;
 mod p7_delta;
+mod p7_histories;
 mod p7_incremental;
+mod p7_kept_log;
 mod p7_log_archives;
 mod p7_log_bounds;
 mod p7_mirror;

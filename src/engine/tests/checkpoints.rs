@@ -77,7 +77,7 @@ fn a_checkpoint_that_was_not_seen_durable_lets_no_segment_go() {
         // The process is killed, the next one opens the store as it stands in the cache, ...
         let sim = sim.reboot(Survival::Everything);
         let engine = open(&sim).unwrap();
-        engine.keep_log_from(Some(4));
+        engine.keep_log(Some(crate::engine::KeptLog { from: 4, backed_up: true }));
         engine.trim_log();
         sim.crash_now();
         drop(engine);
@@ -92,4 +92,50 @@ fn a_checkpoint_that_was_not_seen_durable_lets_no_segment_go() {
         }
     }
     panic!("the checkpoint was never let through");
+}
+
+/// Before the first backup nobody may be there to make one: the log does not fill the disk.
+#[test]
+fn a_log_that_is_kept_before_the_first_backup_is_bounded_and_what_goes_is_noted() {
+    use crate::engine::{KeptLog, LogCap, LogCapPolicy, OnLogDrop};
+    let bound = 64 << 10;
+    for set in [None, Some(32 << 10)] {
+        let sim = SimDisk::new(1);
+        create(&sim).close().unwrap();
+        let dropped: Arc<parking_lot::Mutex<Vec<(Lsn, Lsn)>>> = Arc::default();
+        let noted = dropped.clone();
+        let options = EngineOptions {
+            segment_bytes: 8 << 10,
+            keep_log: Some(KeptLog { from: 0, backed_up: false }),
+            log_before_backup: bound,
+            log_cap: set.map(|bytes| LogCap { bytes, policy: LogCapPolicy::Refuse }),
+            on_log_drop: Some(OnLogDrop(Arc::new(move |after, last| {
+                noted.lock().push((after, last));
+                Ok(())
+            }))),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::open(sim.clone(), Path::new("/store"), options).unwrap();
+        let items = define(&engine, "items");
+        for at in 0..300 {
+            let key = format!("{}", at % 3);
+            engine.commit(put(items, &key, &[7; 1000]), Durability::Immediate).unwrap();
+            if at % 10 == 0 {
+                engine.checkpoint().unwrap();
+            }
+        }
+        engine.checkpoint().unwrap();
+        let kept = engine.stats().log_kept_bytes;
+        let most = set.unwrap_or(bound.max(engine.data().stats().file_bytes));
+        assert!(kept <= most + (16 << 10), "{kept} of {most} bytes");
+        let dropped = dropped.lock();
+        assert!(!dropped.is_empty() && dropped[0].0 == 0, "{dropped:?}");
+        assert!(dropped.windows(2).all(|two| two[0].1 == two[1].0), "{dropped:?}");
+        assert_eq!(engine.log_kept_from(), dropped.last().map(|(_, last)| *last));
+        // With a backup the cap that was set is the one that holds.
+        engine.keep_log(Some(KeptLog { from: engine.position().lsn, backed_up: true }));
+        let refused = (0..300)
+            .find_map(|_| engine.commit(put(items, "k", &[7; 1000]), Durability::Immediate).err());
+        assert_eq!(refused.is_some(), set.is_some(), "{refused:?}");
+    }
 }

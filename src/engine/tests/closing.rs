@@ -70,7 +70,7 @@ fn with_a_long_log(sim: &Arc<SimDisk>, keep: Option<Lsn>) -> (Engine, TableId) {
     let options = EngineOptions {
         memory_budget: Some(1 << 30),
         segment_bytes: 8 << 20,
-        keep_log_from: keep,
+        keep_log: keep.map(|from| crate::engine::KeptLog { from, backed_up: true }),
         ..small()
     };
     let engine = Engine::open(disk, Path::new(DIR), options).unwrap();

@@ -35,6 +35,8 @@ pub(crate) struct DataParams {
     pub(crate) timeline: Timeline,
     /// Digest of the ancestry, which is that timeline alone.
     pub(crate) ancestry_digest: u64,
+    /// The first commit of the store's own begins another timeline.
+    pub(crate) foreign: bool,
 }
 
 /// What a data file counts.
@@ -127,7 +129,7 @@ impl DataFile {
             free_list_birth: 0,
             next_table_id: 1,
             from_archive: false,
-            foreign: false,
+            foreign: params.foreign,
         };
         let page = meta.encode();
         let file = disk

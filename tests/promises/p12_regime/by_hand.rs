@@ -81,7 +81,7 @@ fn a_rollback_by_hand_is_in_the_history_whether_it_succeeded_or_not() {
         (&OperationKind::Restore, OperationStatus::Complete)
     );
     assert_eq!((told.backup_number, told.lsn, told.data), (Some(1), Some(2), true));
-    assert_eq!(told.backup_path, Some(report.archive.clone()));
+    assert_eq!(told.backup_path, report.archive.clone());
     assert_eq!(told.timeline, listed(&sim)[0].timeline);
     assert_eq!((told.store_id, told.origin), (listed(&sim)[0].store_id, Some(Origin::Manual)));
     assert!(told.duration_micros > 0 && told.backup_files.is_empty(), "{told:?}");

@@ -23,8 +23,8 @@ fn a_damaged_store_is_restored_by_itself_and_the_damaged_one_is_kept() {
     assert_eq!((info.status.code, info.commits_integrated), (0, 1));
     let aside = info.aside.unwrap();
     assert_eq!(read_file(&shop.sim, &aside.join("store.data")), damaged, "untouched");
-    use RegimeEvent::{Restored, Unprotected};
-    assert!(matches!(shop.heard()[..], [Restored { .. }, Unprotected { .. }]));
+    use RegimeEvent::Restored;
+    assert!(matches!(shop.heard()[..], [Restored { .. }]));
     assert!(shop.journal().contains("\tautomatic-restore\t"));
     shop.put(4);
     shop.regime.backup().run().unwrap();

@@ -1,5 +1,5 @@
-//! A store that was restored or rolled back keeps no log before its next backup: nobody is left to believe
-//! otherwise, and what lies there of the future that it left is not counted.
+//! A store that was restored or rolled back keeps its log at once, and what lies there of the future that
+//! it left is not counted.
 
 use stillpoint::{LogFile, RestorePoint, Rollback};
 
@@ -24,86 +24,45 @@ fn lose_log(sim: &Arc<SimDisk>) {
     files(sim, &format!("{DIR}/log")).keys().for_each(|path| sim.remove_file(path).unwrap());
 }
 
-fn is_told(shop: &Shop) -> bool {
-    let told = |event: &RegimeEvent| matches!(event, RegimeEvent::Unprotected { .. });
-    shop.heard().iter().any(told)
-}
-
-fn lines(shop: &Shop) -> usize {
-    shop.journal().matches("the store was restored or rolled back").count()
-}
-
 #[test]
-fn after_a_rollback_the_schedule_makes_a_backup_at_once() {
+fn a_store_that_was_rolled_back_is_covered_by_its_log_before_its_next_backup() {
     let shop = rolled_back(&DAILY, 2);
-    assert!(is_told(&shop) && lines(&shop) == 1);
-    assert!(shop.regime.next_attempt().unwrap() <= shop.now());
-    assert_eq!(shop.regime.coverage().unwrap().unprotected_after, Some(2));
+    assert_eq!(shop.regime.next_attempt(), None, "the next date will do");
     shop.put(5);
+    shop.regime.store().checkpoint().unwrap();
     shop.put(6);
-    let found = shop.regime.coverage().unwrap();
-    assert_eq!((found.unprotected_after, found.newest.unwrap().lsn), (Some(2), 2));
-    assert_eq!((found.lsn, found.commits_at_risk()), (4, 2));
-    // The next date is not waited for.
-    shop.regime.tick();
-    assert_eq!((shop.archives().len(), shop.status(), shop.regime.next_attempt()), (4, 0, None));
-    let found = shop.regime.coverage().unwrap();
-    assert_eq!((found.unprotected_after, found.newest.unwrap().lsn), (None, 4));
-    assert_eq!((found.gaps[0].after, found.gaps[0].before), (2, 4), "nothing gives back 3 alone");
+    let covered = |shop: &Shop| {
+        let found = shop.regime.coverage().unwrap();
+        assert!(found.gaps.is_empty(), "{found:?}");
+        (found.oldest.unwrap().lsn, found.newest.unwrap().lsn, found.commits_at_risk())
+    };
+    assert_eq!(covered(&shop), (1, 4, 2));
+    let shop = shop.again();
+    assert_eq!(covered(&shop), (1, 4, 2));
+    // The log since the archive that it came out of goes with its first backup.
+    let log = shop.regime.backup().run().unwrap().log_archive.unwrap();
+    assert_eq!((log.after, log.last), (1, 4));
+    assert_eq!(covered(&shop), (1, 4, 0));
     shop.put(7);
-    assert_eq!(shop.regime.coverage().unwrap().newest.unwrap().lsn, 5, "the log is kept");
-    let shop = shop.again();
-    assert!(!is_told(&shop) && lines(&shop) == 1);
-    shop.regime.tick();
-    assert_eq!(shop.archives().len(), 4);
+    assert_eq!(covered(&shop), (1, 5, 1));
 }
 
 #[test]
-fn where_nothing_is_scheduled_it_is_told_at_each_opening_until_there_is_a_backup() {
-    let shop = rolled_back(&[], 2);
-    assert!(is_told(&shop) && shop.regime.next_attempt().is_none());
-    shop.regime.tick();
-    let shop = shop.again();
-    assert!(is_told(&shop) && lines(&shop) == 1, "the journal has it once");
-    assert_eq!((shop.archives().len(), lines(&shop)), (3, 1));
-    // A copy elsewhere begins no log.
-    shop.sim.create_dir(Path::new("/elsewhere")).unwrap();
-    shop.regime.backup().to("/elsewhere").run().unwrap();
-    assert_eq!(shop.regime.coverage().unwrap().unprotected_after, Some(2));
-    shop.regime.backup().run().unwrap();
-    assert_eq!(shop.regime.coverage().unwrap().unprotected_after, None);
-    // A second rollback is another matter.
-    let sim = shop.closed();
-    Rollback::new(DIR, RestorePoint::Lsn(1)).archives(TO).disk(sim.clone()).run().unwrap();
-    let shop = Shop::open(sim);
-    assert!(is_told(&shop) && lines(&shop) == 2);
-}
-
-#[test]
-fn a_first_backup_after_a_restore_that_fails_is_made_up_for_like_any_other() {
-    let sim = rolled_back(&with(&DAILY, &[RETRY, RETRY_LATER]), 2).closed();
-    let shop = Shop::open(sim);
-    shop.writes_fail();
-    shop.regime.tick();
-    assert_eq!(failures(&shop.heard()).len(), 1);
-    shop.sim.heal();
-    shop.after(Duration::from_secs(301));
-    assert_eq!((shop.archives().len(), shop.status()), (4, 0));
-}
-
-#[test]
-fn a_store_that_is_new_or_was_restored_by_itself_is_told_apart() {
+fn a_store_that_was_restored_by_itself_is_covered_by_its_log_at_once() {
     let shop = shop(&with(&AUTOMATIC, &DAILY));
-    assert!(!is_told(&shop) && shop.regime.coverage().unwrap().unprotected_after.is_none());
-    assert!(shop.regime.next_attempt().is_none());
     shop.regime.backup().run().unwrap();
+    shop.put(2);
     let sim = shop.closed();
     ruin(&sim);
     let shop = Shop::open(sim);
-    assert!(is_told(&shop) && lines(&shop) == 1);
-    shop.regime.tick();
-    assert_eq!((shop.archives().len(), shop.status()), (2, 0));
-    assert_eq!(shop.regime.coverage().unwrap().unprotected_after, None);
+    shop.put(3);
+    shop.regime.store().checkpoint().unwrap();
+    shop.put(4);
+    let found = shop.regime.coverage().unwrap();
+    assert_eq!((found.lsn, found.newest.unwrap().lsn, found.gaps.len()), (4, 4, 0));
+    let sim = shop.closed();
+    ruin(&sim);
+    assert_eq!(Shop::open(sim).regime.store().lsn(), 4);
 }
 
 /// With the log that tells of its timeline, and where that is lost too; before and after a backup, and

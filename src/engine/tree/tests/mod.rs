@@ -100,7 +100,13 @@ impl ChangeSource for BatchSource {
 }
 
 pub(super) fn create(disk: &dyn Disk, page_size: usize) {
-    let params = DataParams { page_size, store_id: 99, timeline: TIMELINE, ancestry_digest: 5 };
+    let params = DataParams {
+        page_size,
+        store_id: 99,
+        timeline: TIMELINE,
+        ancestry_digest: 5,
+        foreign: false,
+    };
     DataFile::create(disk, Path::new(PATH), params).expect("create");
     disk.sync_dir(Path::new("/")).expect("sync the folder");
 }
