@@ -61,7 +61,7 @@ impl History {
                 // Not by the history: people edit that, and it may list several stores.
                 let store = outline.store.ok_or_else(|| self.unknown_store())?;
                 let room = u32::from(outline.erase_before);
-                let rule = RetentionRule { keep, room, timeline: None, at: None };
+                let rule = RetentionRule { keep, room };
                 let book = Book::at(RealDisk::new(), &outline.destination, &outline.set, store);
                 book.with_store(&self.dir).plan(&rule)?
             }

@@ -63,7 +63,7 @@ pub(crate) use rendezvous::Rendezvous;
 pub(crate) use snapshot::{Snapshot, catalogue_of};
 pub use stats::EngineStats;
 pub use timeline::Timeline;
-pub(crate) use timeline::{ANCESTRY_FILE, Ancestry, AncestryFile, History, Known, Position};
+pub(crate) use timeline::{ANCESTRY_FILE, Age, Ancestry, AncestryFile, History, Known, Position};
 pub(crate) use value::Value;
 
 /// Log sequence number of a commit. Dense within a timeline: the first commit is 1, and 0 means that

@@ -35,7 +35,7 @@ use super::Lsn;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use file::{ANCESTRY_FILE, AncestryFile};
-pub(crate) use history::{History, Known};
+pub(crate) use history::{Age, History, Known};
 
 /// A branch of history. Commits are the same only where timeline ancestry *and* LSN agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -102,6 +102,23 @@ impl Ancestry {
         let above = Stem { id: tip.parent, fork: 0, digest: 0 };
         let line = [above, own];
         Ancestry { line: line[usize::from(tip.parent == 0)..].into() }
+    }
+
+    /// The line to `tip` as far as `known` tells of it. It is compared, and never written.
+    pub(crate) fn presumed(tip: Timeline, known: &Known) -> Ancestry {
+        let mut line = vec![tip];
+        while let Some(above) = known.get(line[line.len() - 1].parent)
+            && line.len() <= MAX_FORKS
+            && !line.iter().any(|one| one.id == above.id)
+        {
+            line.push(above);
+        }
+        let first = line[line.len() - 1];
+        let whole =
+            line.iter().rev().skip(1).try_fold(Ancestry::stated(first, 0), |line, next| {
+                line.extended(next.id, next.fork)
+            });
+        whole.unwrap_or_else(|_| Ancestry::stated(tip, 0))
     }
 
     /// The last timeline.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::drill::DrillReport;
-use super::history::{History, Operation, OperationKind, OperationStatus};
+use super::history::{History, Operation, OperationKind, OperationStatus, StoreAccount};
 use super::journal::{About, Journal, JournalEvent, JournalItem, Origin};
 use super::plan::Plan;
 use super::restored::Restored;
@@ -23,7 +23,6 @@ use crate::backup::BackupReport;
 use crate::disk::Disk;
 use crate::engine::StoreId;
 use crate::error::{Error, Result, code};
-use crate::store::ArchiveRef;
 
 /// What there is to write into.
 pub(crate) struct Books {
@@ -262,16 +261,16 @@ impl Books {
         (number, self.pass_on(&history))
     }
 
-    /// Deletes the sets that are too many by `rule`, and whether the journal could be told of it. `made`
-    /// is what the store remembers of its archives, `spared` what was just written.
+    /// Deletes the sets that are too many by `rule`, and whether the journal could be told of it. `own`
+    /// is what the store knows itself, `spared` what was just written.
     pub(super) fn retire(
         &mut self,
         plan: &Plan,
         rule: &RetentionRule,
-        made: Vec<ArchiveRef>,
+        own: StoreAccount,
         spared: Vec<PathBuf>,
     ) -> (Result<()>, Result<()>) {
-        let history = self.history(plan).with_made(made).sparing(spared);
+        let history = self.history(plan).with_account(own).sparing(spared);
         let lines = history.retire(rule);
         let told = self.pass_on(&history);
         match lines {
@@ -281,13 +280,8 @@ impl Books {
     }
 
     /// Bytes that [`Books::retire`] will free; 0 where that cannot be told.
-    pub(super) fn will_retire(
-        &self,
-        plan: &Plan,
-        rule: &RetentionRule,
-        made: Vec<ArchiveRef>,
-    ) -> u64 {
-        let planned = self.history(plan).with_made(made).plan(rule).unwrap_or_default();
+    pub(super) fn will_retire(&self, plan: &Plan, rule: &RetentionRule, own: StoreAccount) -> u64 {
+        let planned = self.history(plan).with_account(own).plan(rule).unwrap_or_default();
         planned.deletions.iter().map(Deletion::bytes).sum()
     }
 

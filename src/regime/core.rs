@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex, ReentrantMutex};
 
 use super::books::Books;
 use super::events::{Events, RegimeEvent};
+use super::history::StoreAccount;
 use super::journal::Journal;
 use super::plan::Plan;
 use super::policy::Policy;
@@ -258,34 +259,32 @@ impl Core {
         room: u32,
         written: Option<&BackupReport>,
     ) -> Result<()> {
-        let Some(rule) = self.retention_rule(plan, room) else { return Ok(()) };
-        let made = self.store.inner().backup_state().made();
+        let Some(rule) = Core::retention_rule(plan, room) else { return Ok(()) };
         let spared = written.map(|report| {
             let log = report.log_archive.iter().flat_map(|log| &log.files);
             report.archive_files.iter().chain(log).cloned().collect()
         });
         let (retired, told) =
-            self.books.lock().retire(plan, &rule, made, spared.unwrap_or_default());
+            self.books.lock().retire(plan, &rule, self.own_account(), spared.unwrap_or_default());
         self.unless_told(told);
         retired
     }
 
     /// Bytes that [`Core::retire`] will free; 0 where that cannot be told.
     pub(super) fn will_retire(&self, plan: &Plan, room: u32) -> u64 {
-        let Some(rule) = self.retention_rule(plan, room) else { return 0 };
-        let made = self.store.inner().backup_state().made();
-        self.books.lock().will_retire(plan, &rule, made)
+        let Some(rule) = Core::retention_rule(plan, room) else { return 0 };
+        self.books.lock().will_retire(plan, &rule, self.own_account())
     }
 
     /// What is kept by `plan`; `None` where everything is.
-    fn retention_rule(&self, plan: &Plan, room: u32) -> Option<RetentionRule> {
+    fn retention_rule(plan: &Plan, room: u32) -> Option<RetentionRule> {
         let keep = plan.keep?.max(1);
+        Some(RetentionRule { keep, room })
+    }
+
+    fn own_account(&self) -> StoreAccount {
         let inner = self.store.inner();
-        let timeline = Some(inner.engine.position().timeline.id);
-        let state = inner.backup_state();
-        let backed_up = state.base.map(|base| (base.timeline.id, base.lsn));
-        let at = backed_up.or(state.restored_to.map(|to| (to.timeline.id, to.lsn)));
-        Some(RetentionRule { keep, room, timeline, at })
+        StoreAccount { made: inner.backup_state().made(), history: inner.engine.history() }
     }
 
     /// A journal that cannot be written fails nothing.

@@ -26,7 +26,7 @@ use super::retention::{self, Judged, RetentionPlan, RetentionRule, Witnesses};
 use crate::archive::Keys;
 use crate::destination::Catalogue;
 use crate::disk::{Disk, FileLock, atomic};
-use crate::engine::StoreId;
+use crate::engine::{self, AncestryFile, Lsn, StoreId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{ArchiveRef, BackupState};
 
@@ -42,6 +42,24 @@ const LOCK_FILE: &str = "backupHistory.lock";
 const TRIES: u32 = 200;
 const WAIT: Duration = Duration::from_millis(20);
 
+/// What a store knows itself: the archives that it remembers to have made, and the commits that led to
+/// where it is.
+pub(super) struct StoreAccount {
+    pub(super) made: Vec<ArchiveRef>,
+    pub(super) history: engine::History,
+}
+
+impl StoreAccount {
+    fn load(disk: &dyn Disk, dir: &Path) -> Result<StoreAccount> {
+        let state = BackupState::load(disk, dir)?;
+        let ancestry = AncestryFile::load(disk, dir)?;
+        // A store that was restored stands there until it has a commit of its own, on a new timeline.
+        let stands = state.restored_to.filter(|to| to.timeline.id == ancestry.tip().id);
+        let last = stands.map_or(Lsn::MAX, |to| to.lsn);
+        Ok(StoreAccount { made: state.made(), history: engine::History::new(ancestry, last) })
+    }
+}
+
 /// The history of one store in one destination. Holds nothing open; its methods may be called by
 /// several threads at once.
 pub struct History {
@@ -50,8 +68,8 @@ pub struct History {
     set: String,
     store: StoreId,
     keys: Keys,
-    /// The archives that the store itself remembers to have made, where it was asked.
-    made: Option<Vec<ArchiveRef>>,
+    /// What the store itself knows, where it was asked.
+    own: Option<StoreAccount>,
     /// What the backup that runs has written.
     spared: Vec<PathBuf>,
     remarks: Mutex<Vec<JournalItem>>,
@@ -70,7 +88,7 @@ impl History {
             set,
             store,
             keys: Keys::none(),
-            made: None,
+            own: None,
             spared: Vec::new(),
             remarks: Mutex::default(),
         }
@@ -84,16 +102,17 @@ impl History {
     }
 
     /// The same with what the store in `dir` remembers of its archives, which is a witness beside the
-    /// history. One whose memory cannot be read is none.
+    /// history, and with the line of timelines that it came through. A store whose memory cannot be read
+    /// is no witness.
     pub fn with_store(self, dir: &Path) -> History {
-        match BackupState::load(&*self.disk, dir) {
-            Ok(state) => self.with_made(state.made()),
+        match StoreAccount::load(&*self.disk, dir) {
+            Ok(own) => self.with_account(own),
             Err(_) => self,
         }
     }
 
-    pub(super) fn with_made(mut self, made: Vec<ArchiveRef>) -> History {
-        self.made = Some(made);
+    pub(super) fn with_account(mut self, own: StoreAccount) -> History {
+        self.own = Some(own);
         self
     }
 
@@ -199,7 +218,7 @@ impl History {
     /// # Errors
     /// As [`History::read`].
     pub fn plan(&self, rule: &RetentionRule) -> Result<RetentionPlan> {
-        Ok(retention::plan(self.judge(&self.catalogue()?, &self.read()?), rule).0)
+        Ok(retention::plan(self.judge(&self.catalogue()?, &self.read()?), rule, self.line()).0)
     }
 
     /// Deletes the sets that are too many, and says so for the journal: a line for each archive that
@@ -211,7 +230,8 @@ impl History {
         let mut lines = Vec::new();
         let found = self.catalogue()?;
         let plan = self.change(None, |operations| {
-            let (plan, reasons) = retention::plan(self.judge(&found, operations), rule);
+            let (plan, reasons) =
+                retention::plan(self.judge(&found, operations), rule, self.line());
             lines = reasons.iter().map(retention::left_alone).collect();
             // Told before it is done: what a crash leaves half-deleted is known as such.
             retention::mark(&plan, operations);
@@ -246,11 +266,16 @@ impl History {
         })
     }
 
+    /// The commits that led to where the store is.
+    fn line(&self) -> Option<&engine::History> {
+        self.own.as_ref().map(|own| &own.history)
+    }
+
     /// What of this store lies in the destination, and what of it may go. Another store whose archives
     /// have the same name, or one that was here before, keeps its own.
     fn judge(&self, found: &Catalogue, operations: &[Operation]) -> Judged {
         let (disk, set, store) = (&*self.disk, &*self.set, self.store);
-        let (made, spared) = (self.made.as_deref(), &*self.spared);
+        let (made, spared) = (self.own.as_ref().map(|own| &*own.made), &*self.spared);
         Witnesses { disk, found, set, store, operations, made, spared }.judge()
     }
 

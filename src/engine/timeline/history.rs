@@ -69,6 +69,38 @@ impl History {
     pub(crate) fn leads_to(&self, theirs: Timeline, last: Lsn, known: &Known) -> bool {
         self.parting(theirs, last, known).is_none_or(|parting| parting >= self.last)
     }
+
+    /// Which of two archives is newer for retention: the ages of their commits are compared. In this
+    /// history that is the later commit. A commit of another history comes right before the last one
+    /// of this history that was `saved` where the two part, or before that.
+    pub(crate) fn age(
+        &self,
+        theirs: Timeline,
+        lsn: Lsn,
+        saved: &[(Timeline, Lsn)],
+        known: &Known,
+    ) -> Age {
+        let parting = self.parting(theirs, lsn, known);
+        if self.holds(theirs.id, lsn) {
+            return Age { at: Some(lsn), own: true, parting, lsn };
+        }
+        let own = saved.iter().filter(|(timeline, lsn)| self.holds(timeline.id, *lsn));
+        let last_before = |parting: Lsn| {
+            own.map(|(_, lsn)| *lsn).filter(|lsn| *lsn <= parting).max().unwrap_or(0)
+        };
+        Age { at: parting.map(last_before), own: false, parting, lsn }
+    }
+}
+
+/// The place of a commit among others, as a history sees them; the greater the newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age {
+    /// The commit of the history that it counts with; `None` where it is not known how the two are
+    /// related. This field is first, since the derived order goes by it.
+    at: Option<Lsn>,
+    own: bool,
+    parting: Option<Lsn>,
+    lsn: Lsn,
 }
 
 /// Timelines that are known, by their ids.

@@ -142,6 +142,24 @@ fn ask(world: &World, one: usize, other: usize) {
     });
 }
 
+/// Sorts all commits as retention does, and sees that the order is what the tree says.
+fn sort(world: &World, one: usize) {
+    let history = world.history(one);
+    let mut known = Known::default();
+    world.nodes.iter().for_each(|node| known.add_line(&node.ancestry));
+    let saved: Vec<(Timeline, Lsn)> =
+        world.nodes.iter().map(|node| (node.ancestry.tip(), node.lsn)).collect();
+    let age = |node: usize| history.age(saved[node].0, saved[node].1, &saved, &known);
+    for (a, b) in (0..saved.len()).flat_map(|a| (0..saved.len()).map(move |b| (a, b))) {
+        let (with_a, with_b) = (world.common(one, a), world.common(one, b));
+        let (lsn_a, lsn_b) = (world.nodes[with_a].lsn, world.nodes[with_b].lsn);
+        // The later parting is newer; and where both part there, what is our own.
+        if lsn_a < lsn_b || (lsn_a == lsn_b && with_b == b && with_a != a) {
+            assert!(age(a) < age(b), "{a} is older than {b} for {one}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -154,6 +172,9 @@ proptest! {
         let many = world.nodes.len();
         for (one, other) in (0..many).flat_map(|a| (0..many).map(move |b| (a, b))) {
             ask(&world, one, other);
+        }
+        for copy in &world.copies {
+            sort(&world, copy.head);
         }
         for node in &world.nodes {
             prop_assert_eq!(&Ancestry::decode(&node.ancestry.encode()).unwrap(), &node.ancestry);

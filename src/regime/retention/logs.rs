@@ -60,9 +60,9 @@ impl Leaving<'_> {
 
     /// Whether a backup of data at its end or after it stays, on which the witnesses agree.
     fn is_covered(&self, at: usize) -> bool {
-        let end = self.ages[self.backups.len() + at].commit();
+        let end = self.ages[self.backups.len() + at];
         self.staying()
-            .any(|(at, one)| one.facts.data && one.stays.is_none() && self.ages[at].commit() >= end)
+            .any(|(at, one)| one.facts.data && one.stays.is_none() && self.ages[at].covers(&end))
     }
 
     /// Whether some backup that stays, and the logs that follow it, lead to `log` without a gap.

@@ -1,91 +1,56 @@
-//! Which archive is older: by timeline, then by LSN.
+//! Which archive is older: by the place of its commit as the store's own history sees it
+//! ([`History::age`]), then by the time of the start. The clock may have been wrong, and numbers may have
+//! been reset.
 //!
-//! A timeline comes after the one that it left. Of two that neither left the other, the one whose
-//! first archive was begun earlier comes first. The store's own, where it is known, comes last: what
-//! it wrote just now is the newest, whatever else lies in the folder. Within a timeline the LSN says
-//! it, and then the time of the start. The clock may have been wrong, and numbers may have been reset.
-//!
-//! A store that was rolled back stands on the timeline of the future that it left until it commits, and
-//! is backed up there. So what was saved at the commit of its last backup comes after all else.
+//! Where the history of the store is not at hand, that of the archive that was begun last stands for it.
 
-use std::collections::HashMap;
-
-use crate::engine::Lsn;
+use crate::engine::{Age as Seen, Ancestry, History, Known, Lsn, Timeline};
 use crate::regime::history::Operation;
 
 /// The place of an archive among all; the greater the newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Age {
-    timeline: usize,
-    lsn: Lsn,
+    /// The place of its commit.
+    seen: Option<Seen>,
     started: i64,
     number: u32,
 }
 
 impl Age {
-    /// The commit alone: two archives of one commit are equally old.
-    pub(super) fn commit(&self) -> (usize, Lsn) {
-        (self.timeline, self.lsn)
+    /// Whether its commit is that of `other` or a later one. Two archives of one commit are equally old.
+    pub(super) fn covers(&self, other: &Age) -> bool {
+        other.seen.is_some() && self.seen >= other.seen
     }
 }
 
-/// The age of each of `operations`.
-pub(super) fn ages(
-    operations: &[Operation],
-    current: Option<u128>,
-    at: Option<(u128, Lsn)>,
-) -> Vec<Age> {
-    let ranks = rank_timelines(operations, current);
-    let saved = at.and_then(|at| last_saved(operations, at));
-    let rank = |o: &Operation| match place(o) {
-        place if place.is_some() && place == saved => usize::MAX,
-        place => place.and_then(|(id, _)| ranks.get(&id).copied()).unwrap_or(0),
-    };
-    let age = |o: &Operation| Age {
-        timeline: rank(o),
-        lsn: o.lsn.unwrap_or(0),
-        started: o.started,
-        number: o.backup_number.unwrap_or(0),
+/// The age of each of `operations`, as `history` sees it.
+pub(super) fn ages(operations: &[Operation], history: Option<&History>) -> Vec<Age> {
+    let known: Known = operations.iter().filter_map(timeline).collect();
+    let saved = operations.iter().filter(|o| o.has_archive() && o.data).filter_map(place);
+    let saved: Vec<(Timeline, Lsn)> = saved.collect();
+    let presumed = history.cloned().or_else(|| presumed(operations, &known));
+    let age = |operation: &Operation| {
+        let seen = presumed.as_ref().zip(place(operation));
+        let seen =
+            seen.map(|(history, (timeline, lsn))| history.age(timeline, lsn, &saved, &known));
+        let number = operation.backup_number.unwrap_or(0);
+        Age { seen, started: operation.started, number }
     };
     operations.iter().map(age).collect()
 }
 
+/// The history of the archive that was begun last.
+fn presumed(operations: &[Operation], known: &Known) -> Option<History> {
+    let placed = operations.iter().filter(|o| place(o).is_some());
+    let newest = placed.max_by_key(|o| o.started)?;
+    Some(History::new(Ancestry::presumed(timeline(newest)?, known), Lsn::MAX))
+}
+
+fn timeline(operation: &Operation) -> Option<Timeline> {
+    operation.timeline.map(Timeline::from)
+}
+
 /// The commit that an operation is of, with its timeline.
-fn place(operation: &Operation) -> Option<(u128, Lsn)> {
-    Some((operation.timeline?.id, operation.lsn?))
-}
-
-/// The last commit up to `at`, on the same timeline, of which there is an archive.
-fn last_saved(operations: &[Operation], (timeline, lsn): (u128, Lsn)) -> Option<(u128, Lsn)> {
-    let saved = operations.iter().filter(|o| o.has_archive() && o.data).filter_map(place);
-    saved.filter(|(id, saved)| *id == timeline && *saved <= lsn).max()
-}
-
-/// Numbers the timelines from 1, each after its parent where that is known.
-fn rank_timelines(operations: &[Operation], current: Option<u128>) -> HashMap<u128, usize> {
-    // For each: its parent, and when its first archive was begun.
-    let mut known: HashMap<u128, (u128, i64)> = HashMap::new();
-    for operation in operations {
-        let Some(timeline) = operation.timeline else { continue };
-        let entry = known.entry(timeline.id).or_insert((timeline.parent, operation.started));
-        entry.1 = entry.1.min(operation.started);
-    }
-    let mut ranks = HashMap::new();
-    while !known.is_empty() {
-        let ready = |(id, (parent, _)): &(&u128, &(u128, i64))| {
-            !known.contains_key(parent) || parent == *id
-        };
-        let first = |(id, (_, started)): &(&u128, &(u128, i64))| (*started, **id);
-        // Forged papers may go round in a circle: then any will do.
-        let next = known.iter().filter(ready).min_by_key(first);
-        let next = next.or_else(|| known.iter().min_by_key(first)).map(|(id, _)| *id);
-        let Some(next) = next else { break };
-        known.remove(&next);
-        ranks.insert(next, ranks.len() + 1);
-    }
-    let last = ranks.len() + 1;
-    if let Some(rank) = current.and_then(|current| ranks.get_mut(&current)) {
-        *rank = last;
-    }
-    ranks
+fn place(operation: &Operation) -> Option<(Timeline, Lsn)> {
+    Some((timeline(operation)?, operation.lsn?))
 }

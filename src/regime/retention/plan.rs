@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::judge::{Judged, LogCandidate};
 use super::logs::Leaving;
 use super::order::{Age, ages};
-use crate::engine::Lsn;
+use crate::engine::History;
 use crate::error::{Error, ErrorKind};
 use crate::regime::history::{ArchivePart, Operation, OperationKind, OperationStatus};
 
@@ -16,12 +16,6 @@ pub struct RetentionRule {
     pub keep: u32,
     /// For how many more there shall be room: 1 before a backup that makes one, 0 after it.
     pub room: u32,
-    /// The timeline that the store writes now, where that is known.
-    pub timeline: Option<u128>,
-    /// The commit of the store's last backup, with its timeline; of a store that was restored or rolled
-    /// back and not backed up since, that which it was brought to. What was saved there, or last before
-    /// it, is the newest that there is: what lies beyond may be of a future that the store has left.
-    pub at: Option<(u128, Lsn)>,
 }
 
 /// One archive, or one log archive, that is to be deleted.
@@ -68,11 +62,16 @@ struct Set {
 }
 
 /// Plans by `rule` from what was judged; with the reasons why archives are left alone, for the journal.
-pub(crate) fn plan(judged: Judged, rule: &RetentionRule) -> (RetentionPlan, Vec<Error>) {
+/// `history` is that of the store, where it is at hand: what the store has left is older than what it has.
+pub(crate) fn plan(
+    judged: Judged,
+    rule: &RetentionRule,
+    history: Option<&History>,
+) -> (RetentionPlan, Vec<Error>) {
     let Judged { backups, logs, remains, elsewhere } = judged;
     let mut facts: Vec<Operation> = backups.iter().map(|one| one.facts.clone()).collect();
     facts.extend(logs.iter().map(LogCandidate::as_operation));
-    let ages = ages(&facts, rule.timeline, rule.at);
+    let ages = ages(&facts, history);
     facts.truncate(backups.len());
     let (sets, orphans) = sets(&facts, &ages);
     // What the witnesses do not agree on stays, and is none of the sets that are kept.
@@ -211,7 +210,7 @@ pub(crate) fn trim(
     stands: &dyn Fn(&ArchivePart) -> bool,
 ) {
     let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
-    let (sets, _) = sets(operations, &ages(operations, None, None));
+    let (sets, _) = sets(operations, &ages(operations, None));
     let mut told = vec![true; operations.len()];
     // What a log archive follows has not gone for good as long as that is here.
     let logs = operations.iter().filter(|o| o.has_log() && o.log_files.iter().any(stands));

@@ -2,6 +2,7 @@
 
 use super::judge::{Candidate, Judged, LogCandidate};
 use super::*;
+use crate::engine::{Ancestry, History, Lsn};
 use crate::error::{Error, ErrorKind};
 use crate::regime::history::{ArchivePart, Operation, OperationKind, OperationStatus};
 use crate::store::TimelinePaper;
@@ -26,11 +27,23 @@ fn judged(history: &[Operation], agreed: Agreed<'_>) -> Judged {
 }
 
 fn plan(history: &[Operation], rule: &RetentionRule, agreed: Agreed<'_>) -> RetentionPlan {
-    super::plan(judged(history, agreed), rule).0
+    super::plan(judged(history, agreed), rule, None).0
+}
+
+/// The numbers of the sets that go of a store with the history `own`.
+fn planned(history: &[Operation], rule: &RetentionRule, own: &History) -> Vec<u32> {
+    numbers(&super::plan(judged(history, ALL), rule, Some(own)).0)
+}
+
+/// The history along these timelines and forks, to the commit `last`.
+fn of(line: &[(u128, Lsn)], last: Lsn) -> History {
+    let first = Ancestry::first(line[0].0);
+    let along = |line: Ancestry, (id, fork): &(u128, Lsn)| line.extended(*id, *fork).unwrap();
+    History::new(line[1..].iter().fold(first, along), last)
 }
 
 fn rule(keep: u32) -> RetentionRule {
-    RetentionRule { keep, room: 0, timeline: None, at: None }
+    RetentionRule { keep, room: 0 }
 }
 
 /// Backup `number` of commit `lsn` on `timeline`, which left `parent`; begun at `started`.
@@ -80,8 +93,7 @@ fn a_branch_is_newer_than_what_it_left_whatever_its_lsns() {
     ];
     assert_eq!(numbers(&plan(&history, &rule(2), ALL)), [1, 2]);
     // And the store's own branch is the newest of all.
-    let own = RetentionRule { timeline: Some(1), ..rule(2) };
-    assert_eq!(numbers(&plan(&history, &own, ALL)), [3, 4]);
+    assert_eq!(planned(&history, &rule(2), &of(&[(1, 0)], Lsn::MAX)), [3, 4]);
 }
 
 #[test]
@@ -90,17 +102,15 @@ fn what_was_saved_where_the_store_was_backed_up_last_stays_whatever_lies_beyond_
     let mut history =
         vec![full(1, a, 10, 1), full(2, a, 11, 2), full(3, a, 17, 3), full(4, a, 22, 4)];
     // Rolled back to 11, and not backed up yet: what it can be restored from stays.
-    let before = RetentionRule { timeline: Some(1), at: Some((1, 12)), room: 1, ..rule(2) };
-    assert_eq!(numbers(&plan(&history, &before, ALL)), [1, 3, 4]);
+    let before = RetentionRule { room: 1, ..rule(2) };
+    assert_eq!(planned(&history, &before, &of(&[(1, 0)], 12)), [1, 3, 4]);
     // Backed up there.
     history.push(full(5, a, 11, 5));
-    let after = RetentionRule { timeline: Some(1), at: Some((1, 11)), ..rule(2) };
-    assert_eq!(numbers(&plan(&history, &after, ALL)), [1, 3, 4]);
-    let two = RetentionRule { keep: 3, ..after };
-    assert_eq!(numbers(&plan(&history, &two, ALL)), [1, 3], "and of the others the newest");
+    let after = of(&[(1, 0)], 11);
+    assert_eq!(planned(&history, &rule(2), &after), [1, 3, 4]);
+    assert_eq!(planned(&history, &rule(3), &after), [1, 3], "and of the others the newest");
     // A commit of its own came before retention did.
-    let raced = RetentionRule { timeline: Some(2), ..after };
-    assert_eq!(numbers(&plan(&history, &raced, ALL)), [1, 3, 4]);
+    assert_eq!(planned(&history, &rule(2), &of(&[(1, 0), (2, 11)], 12)), [1, 3, 4]);
 }
 
 #[test]
@@ -184,7 +194,7 @@ fn logs_that_go(keep: u32, history: &[Operation], change: impl Fn(&mut Judged)) 
     let mut judged = judged(history, ALL);
     judged.logs = all.windows(2).map(|pair| log(&pair[0], &pair[1])).collect();
     change(&mut judged);
-    let (plan, _) = super::plan(judged, &rule(keep));
+    let (plan, _) = super::plan(judged, &rule(keep), None);
     plan.deletions.iter().filter(|d| d.log).map(|d| d.number).collect()
 }
 
@@ -260,7 +270,7 @@ proptest! {
         let gone: Vec<PathBuf> =
             gone.iter().map(|at| at.get(&history).backup_path.clone().unwrap()).collect();
         history.retain(|o| o.backup_path.as_ref().is_none_or(|path| !gone.contains(path)));
-        let plan = plan(&history, &RetentionRule { keep, room, timeline: None, at: None }, ALL);
+        let plan = plan(&history, &RetentionRule { keep, room }, ALL);
         let deleted = |o: &Operation| plan.deletions.iter().any(|d| Some(&d.path) == o.backup_path.as_ref());
         let is_full = |o: &&Operation| o.operation == OperationKind::Backup;
         let fulls: Vec<&Operation> = history.iter().filter(is_full).collect();

@@ -222,7 +222,7 @@ fn what_another_version_did_is_kept_and_owns_no_archive() {
     let second = shop.increment();
     shop.record(&second, Some(2));
     assert_eq!(archives(&sim).len(), 3, "two archives and a log");
-    let rule = RetentionRule { keep: 1, room: 0, timeline: None, at: None };
+    let rule = RetentionRule { keep: 1, room: 0 };
     assert!(shop.history().retire(&rule).unwrap().is_empty(), "the two are one set");
     shop.recorded(Some(2));
     shop.history().retire(&rule).unwrap();

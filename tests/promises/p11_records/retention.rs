@@ -8,8 +8,7 @@ use stillpoint::{Access, Archive, BackupStatus};
 
 use super::{SET, Shop, TO, archives, ground, read, write};
 
-const KEEP: fn(u32) -> RetentionRule =
-    |keep| RetentionRule { keep, room: 0, timeline: None, at: None };
+const KEEP: fn(u32) -> RetentionRule = |keep| RetentionRule { keep, room: 0 };
 
 #[test]
 fn the_oldest_sets_go_with_their_logs() {

@@ -12,8 +12,7 @@ use stillpoint::{BackupHeader, LogHeader, Lsn};
 
 use super::{SET, Shop, TO, archives, ground, listed, read, write};
 
-const KEEP: fn(u32) -> RetentionRule =
-    |keep| RetentionRule { keep, room: 0, timeline: None, at: None };
+const KEEP: fn(u32) -> RetentionRule = |keep| RetentionRule { keep, room: 0 };
 
 fn history_file() -> PathBuf {
     Path::new(TO).join(HISTORY_FILE)
