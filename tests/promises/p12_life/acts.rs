@@ -9,13 +9,13 @@ use stillpoint::regime::RegimeEvent;
 use stillpoint::{Compression, Durability, Lsn, RestorePoint, Rollback, code};
 
 use super::life::{DIR, Life};
-use super::promises::ruin;
+use super::promises::{is_as_covered, ruin};
 use super::shelf::Shelf;
 
 impl Life {
     /// One thing happens.
     pub(super) fn act(&mut self) {
-        match self.random.below(46) {
+        match self.random.below(52) {
             0..12 => self.commits(),
             12..18 => self.backs_up(),
             18..22 => self.time_passes(),
@@ -37,7 +37,9 @@ impl Life {
             42 => self.history_is_lost(),
             43 => self.history_is_old(),
             44 => self.history_is_edited(),
-            _ => self.destination_is_emptied(),
+            45 => self.destination_is_emptied(),
+            46..50 => self.backs_up_under_load(),
+            _ => self.is_rebuilt(),
         }
     }
 
@@ -160,7 +162,7 @@ impl Life {
         ruin(&self.sim, with_log);
         self.open();
         let at = self.store().lsn();
-        assert!(at == covered.lsn || (at > covered.lsn) != with_log, "{at}, {covered:?}");
+        assert!(is_as_covered(at, covered.lsn, with_log), "at {at}, covered {covered:?}");
         self.begins_anew(at);
     }
 
@@ -198,6 +200,7 @@ impl Life {
         self.sim.remove_file(&folder.join(name)).unwrap();
         self.sim.sync_dir(folder).unwrap();
         self.robbed = true;
+        self.robberies += 1;
         self.unbroken_from = None;
         self.absorb();
     }

@@ -95,6 +95,7 @@ impl Life {
         }
         self.sim.sync_dir(folder).unwrap();
         self.robbed = true;
+        self.robberies += 1;
         self.unbroken_from = None;
         self.absorb();
     }

@@ -59,14 +59,16 @@ pub(super) struct Life {
     pub(super) own: BTreeSet<PathBuf>,
     /// Since when nothing is missing: the first such backup, unless somebody took something away.
     pub(super) unbroken_from: Option<Lsn>,
-    /// How often the store was put back from archives.
-    pub(super) restores: u64,
     /// Somebody took something out of the destination.
     pub(super) robbed: bool,
     /// Somebody changed a history, or put another one in its place.
     pub(super) tampered: bool,
     /// A history as it was at some time.
     pub(super) older_history: Option<Vec<u8>>,
+    /// How often.
+    pub(super) robberies: u64,
+    /// How often it was built anew out of an archive.
+    pub(super) rebuilt: u64,
     /// It died in the middle of something, perhaps of deleting a set.
     pub(super) died: bool,
     /// What happened, for whoever has to find out why it fails.
@@ -118,10 +120,11 @@ impl Life {
             gone: BTreeMap::new(),
             own: BTreeSet::new(),
             unbroken_from: None,
-            restores: 0,
             robbed: false,
             tampered: false,
             older_history: None,
+            robberies: 0,
+            rebuilt: 0,
             died: false,
             tale: Vec::new(),
         };
@@ -158,7 +161,7 @@ impl Life {
         self.sim.sync_dir(Path::new(DIR)).unwrap();
     }
 
-    fn store_builder(&self, sim: &Arc<SimDisk>) -> stillpoint::StoreBuilder {
+    pub(super) fn store_builder(&self, sim: &Arc<SimDisk>) -> stillpoint::StoreBuilder {
         Store::builder(DIR).disk(sim.clone()).memory_budget(24 << 10).segment_size(self.segment)
     }
 
@@ -281,13 +284,13 @@ impl Life {
         self.durable = self.durable.min(lsn);
     }
 
-    /// The store was put back from archives: it keeps no log before its next backup.
+    /// The store was put back from archives: it keeps its log from the archive on.
     pub(super) fn begins_anew(&mut self, lsn: Lsn) {
         self.is_at(lsn);
         self.durable = lsn;
-        self.restores += 1;
         self.own.clear();
-        self.unbroken_from = None;
+        // Whatever is missing is before that commit: it could be restored, and the log goes on from it.
+        self.unbroken_from = Some(self.unbroken_from.map_or(lsn, |from| from.min(lsn)));
     }
 
     /// Notes what lies in the destination and was not known: each is a commit of the present history.

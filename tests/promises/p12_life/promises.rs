@@ -20,7 +20,7 @@ pub(super) const DECOYS: [(&str, &[u8]); 3] = [
 
 impl Life {
     /// Holds the regime to its word; thoroughly, by restoring, or as far as that costs little.
-    pub(super) fn keeps_its_word(&mut self, thoroughly: bool) {
+    pub(super) fn keeps_its_word(&mut self, thoroughly: bool) -> Coverage {
         assert!(records(self.store()) == self.newest().records, "the store is as it was left");
         for (decoy, content) in DECOYS {
             assert_eq!(read_file(&self.sim, Path::new(decoy)), content, "{decoy}");
@@ -31,6 +31,7 @@ impl Life {
             self.each_archive_is_what_was_saved();
             self.what_is_covered_can_be_restored(&coverage);
         }
+        coverage
     }
 
     /// What can be said of the account without restoring.
@@ -50,14 +51,12 @@ impl Life {
             })
             .map(|(_, commit)| commit.lsn)
             .collect();
-        // What nobody tells of any more are timelines between two restores, of which no archive is there.
-        let (oldest, known) = (coverage.oldest.map(|point| point.lsn), on_way.first().copied());
-        let short = oldest.is_none_or(|oldest| on_way.contains(&oldest));
-        assert!(oldest == known || self.restores > 0 && short, "{text}");
+        let oldest = coverage.oldest.map(|point| point.lsn);
+        assert_eq!(oldest, on_way.first().copied(), "{text}");
         let newest = coverage.newest.map_or(0, |point| point.lsn);
         let archived = coverage.newest_archived.map_or(0, |point| point.lsn);
         assert!(archived <= newest && newest <= coverage.lsn, "{text}");
-        assert!(self.restores > 0 || archived >= on_way.last().copied().unwrap_or(0), "{text}");
+        assert!(archived >= on_way.last().copied().unwrap_or(0), "{text}");
         // With the last backup of its own at hand, the log leads to the last commit.
         let own = self.own.iter().filter(|path| whole(path)).map(|path| self.saved[path].lsn).max();
         if own.is_some()
@@ -136,28 +135,24 @@ impl Life {
         ruin(&image, with_log);
         let opened = self.builder(&image).open();
         let Some(covered) = covered else {
-            // Where no archive was made between several restores the account may know of too little.
-            if let Ok(regime) = opened {
-                let at = regime.store().lsn();
-                assert!(self.restores > 0, "nothing can be restored, and yet {at}");
-                assert!(records(regime.store()) == self.way[&at].records, "restored to {at}");
-            }
+            let at = opened.map(|regime| regime.store().lsn());
+            assert!(at.is_err(), "nothing can be restored, and yet {at:?}");
             return;
         };
         let regime = opened.unwrap_or_else(|e| panic!("to {covered}, log lost {with_log}: {e:?}"));
         let info = regime.restore_info().expect("it was restored");
         let at = regime.store().lsn();
-        // A log that is not kept is at hand until the next checkpoint, and the account leaves it out.
-        // Without its log the store stood where its last backup did: a log archive that a backup left
-        // which then failed may lead further.
-        let last_saved =
-            self.saved.values().any(|commit| commit.lsn == at && self.is_on_way(commit));
-        let as_told =
-            at == covered || if with_log { at < covered && last_saved } else { at > covered };
-        assert!(as_told, "{at}, not {covered}, log lost {with_log}: {info:?}");
+        let text = format!("at {at}, covered {covered}, log lost {with_log}: {info:?}");
+        assert!(is_as_covered(at, covered, with_log), "{text}");
         assert!(info.status.code == 0 || at < self.last(), "{info:?}");
         assert!(records(regime.store()) == self.way[&at].records, "restored to {at}");
     }
+}
+
+/// Whether a restore led to `at` as the account had it. The log from before the last backup is not kept
+/// and counts for nothing, but it may still be there and lead further.
+pub(super) fn is_as_covered(at: Lsn, covered: Lsn, with_log: bool) -> bool {
+    at == covered || (at > covered && !with_log)
 }
 
 /// Makes the data file unreadable, and the log where that is said.
