@@ -423,9 +423,9 @@ impl Core {
         }
     }
 
-    /// What the schedule missed, and whether the store is protected.
+    /// Reports what the schedule missed, and keeps the log where the settings name a destination.
     fn attend(self: &Arc<Self>) {
         keeper::count_missed(self);
-        self.keep_log_for(&plan);
+        self.keep_log_for(&self.plan());
     }
 }
