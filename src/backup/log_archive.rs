@@ -171,7 +171,7 @@ impl LogPlan {
         let mut writer =
             ArchiveWriter::create_in(disk, &target.place, &options, app).map_err(failed)?;
         let ancestry = backup.inner.engine.ancestry_through(timeline.id).map_err(failed)?;
-        write_entry(&mut writer, ANCESTRY_FILE, &ancestry.encode(), written)?;
+        write_entry(&mut writer, ANCESTRY_FILE, &ancestry.encode(), written).map_err(failed)?;
         for (segment, paper) in self.segments.iter().zip(&header.segments) {
             copy(disk, segment, paper.bytes, &mut writer, step)?;
         }

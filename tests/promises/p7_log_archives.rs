@@ -204,7 +204,7 @@ fn a_failed_backup_leaves_its_segments_for_the_next() {
         assert_eq!(
             (error.kind(), error.code()),
             (ErrorKind::BackupFailed, number),
-            "{call:?} {path}"
+            "{call:?} {path}: {error:?}"
         );
         assert_no_gap(&scene.sim, &scene.store, first.lsn, path);
         write(&scene.store, 120);
