@@ -182,7 +182,7 @@ impl Rollback {
                 }
             }
         }
-        match self.from_birth(here, new) {
+        match self.replay_whole_log(here, new) {
             // The log does not lead there either.
             Err(error) if matches!(error.code(), code::LOG_GAP | code::FOREIGN_LOG) => {}
             replayed => return Ok((None, 0, replayed?)),
@@ -204,7 +204,7 @@ impl Rollback {
     ///
     /// # Errors
     /// 2010 where the store does not have all of it.
-    fn from_birth(&self, here: &Located, new: &Path) -> Result<RestoreReport> {
+    fn replay_whole_log(&self, here: &Located, new: &Path) -> Result<RestoreReport> {
         let (disk, began) = (&self.disk, self.disk.elapsed());
         let mut logs = Logs { along: Some(here.history.clone()), ..Logs::default() };
         let own = self.dir.join(LOG_DIR);
