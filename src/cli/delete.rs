@@ -26,7 +26,7 @@ pub(crate) struct Delete {
 
 impl Delete {
     pub(crate) fn run(&self, output: Output) -> Outcome {
-        let write = stores::open(&self.store)?.begin_write()?;
+        let write = stores::open_to_write(&self.store)?.begin_write()?;
         let table = stores::table_to_write(&write, &self.table)?;
         if table.get(&self.key)?.is_none() {
             return Err(stores::no_record(&self.table, &self.key));

@@ -44,7 +44,7 @@ impl Extract {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
         let archive = Archive::open_with(&self.archive, &self.keys.keys()?)?;
         let archive = self.chain.apply(archive);
-        let store = stores::open(&self.store)?;
+        let store = stores::open_to_write(&self.store)?;
         let table = &*self.table;
         stop.check("Nothing was copied.")?;
         if let Some(key) = &self.key {

@@ -34,7 +34,7 @@ pub(crate) struct Follow {
 
 impl Follow {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        let store = stores::open(&self.store)?;
+        let store = stores::open_to_write(&self.store)?;
         let mut follower = Follower::new(store.clone(), &self.folder).keys(self.keys.keys()?);
         if self.once {
             let mut left = None;

@@ -151,7 +151,7 @@ impl Import {
 
     fn open_if_there(&self) -> Outcome<Option<Store>> {
         match Store::open(&self.store) {
-            Ok(store) => Ok(Some(stores::opened(store))),
+            Ok(store) => Ok(Some(stores::kept(stores::opened(store)))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -34,7 +34,7 @@ impl Put {
             Some(_) => error,
             None => error.hint("Text needs quotes of its own: '\"text\"'."),
         })?;
-        let write = stores::open(&self.store)?.begin_write()?;
+        let write = stores::open_to_write(&self.store)?.begin_write()?;
         let table = stores::table_to_write(&write, &self.table)?;
         let replaced = table.get(&self.key)?.is_some();
         table.put(&self.key, &value)?;

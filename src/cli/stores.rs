@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stillpoint::regime::{Regime, SETTINGS_FILE, SETTINGS_FOLDER, report_interrupted};
+use stillpoint::regime::{Regime, SETTINGS_FILE, SETTINGS_FOLDER, keep_log, report_interrupted};
 use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, Keys, ReadHandle, Store, WriteHandle};
 
 use super::by_hand;
@@ -44,6 +44,20 @@ fn has_journal(folder: &Path) -> bool {
 /// Opens the store in `folder`, which must be there.
 pub(crate) fn open(folder: &Path) -> Outcome<Store> {
     Ok(opened(Store::open(folder)?))
+}
+
+/// Opens the store in `folder`, which must be there, for a command that writes: its log is kept where its
+/// settings name a destination.
+pub(crate) fn open_to_write(folder: &Path) -> Outcome<Store> {
+    Ok(kept(open(folder)?))
+}
+
+/// `store`, whose log is kept from now on where its settings name a destination.
+pub(crate) fn kept(store: Store) -> Store {
+    if let Err(error) = keep_log(&store) {
+        eprintln!("note: the log is not kept for a backup: {}", error.report());
+    }
+    store
 }
 
 /// Reports, where the process that had `store` open before was killed while it made a backup: this may be

@@ -18,6 +18,7 @@ mod health;
 mod history;
 mod interrupted;
 mod journal;
+mod keep_log;
 mod keeper;
 mod opening;
 mod outline;
@@ -48,6 +49,7 @@ pub use journal::{
     About, JOURNAL_FOLDER, Journal, JournalEvent, JournalItem, JournalLine, JournalReader,
     JournalRecord, Origin, ROTATE_ABOVE,
 };
+pub use keep_log::keep_log;
 pub use outline::Outline;
 pub use regime::{Regime, RegimeBuilder};
 pub use retention::{Deletion, RetentionPlan, RetentionRule};

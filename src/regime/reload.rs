@@ -59,17 +59,6 @@ impl Core {
     }
 }
 
-impl Core {
-    /// Keeps the log of a store whose settings name a destination: it is to be backed up.
-    pub(super) fn keep_log_for(&self, plan: &Plan) {
-        if !plan.default_destination
-            && let Err(error) = self.store.inner().begin_to_keep_log()
-        {
-            self.events.tell(RegimeEvent::Trouble { error });
-        }
-    }
-}
-
 /// The bound of the kept log that the settings say, where they say one; else that of the application.
 pub(super) fn log_cap(settings: &Settings, own: Option<LogCap>) -> Option<LogCap> {
     match settings.stillpoint.log_cap {

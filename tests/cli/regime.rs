@@ -60,3 +60,22 @@ fn an_incremental_backup_has_its_own_ending_and_an_encrypted_one_too() {
     let told = shop.json(&["backup", "s", "--passphrase-file", secret]);
     assert!(told["archive"].as_str().unwrap().ends_with("s[0003].tar.zst.age"), "{told}");
 }
+
+#[test]
+fn a_store_whose_settings_name_a_destination_keeps_its_log_whatever_command_writes() {
+    let shop = shop();
+    let put = |key: &str| shop.done(&["put", "s", "t", key, "{\"name\":\"new\",\"zip\":\"1\"}"]);
+    let oldest = || shop.json(&["log", "s", "list"])["segments"][0]["after"].as_u64().unwrap();
+    let lsn = || shop.json(&["info", "s"])["lsn"].as_u64().unwrap();
+    let created = lsn();
+    put("k90001");
+    put("k90002");
+    assert!(oldest() > created, "nobody asked for it");
+    let asked = lsn();
+    shop.done(&["settings", "s", "set", "General/DestinationFolder", "backups"]);
+    put("k90003");
+    shop.done(&["delete", "s", "t", "k90003"]);
+    shop.done(&["import", "s", "t", shop.file("in.csv", sample_csv(10)), "--key", "id"]);
+    assert_eq!(lsn(), asked + 3);
+    assert!(oldest() <= asked, "the three are there");
+}
