@@ -55,7 +55,8 @@ pub enum ErrorKind {
     Foreign,
     /// The operating system reported an error.
     Io,
-    /// The store latched itself read-only after a failed write or sync. Close it and open it again.
+    /// The store takes no writes: it was opened to be read only, its folder cannot be written, or it
+    /// latched itself after a failed write or sync (then close it and open it again).
     ReadOnly,
     /// The commit may or may not be durable: its sync failed or its leader died. Reopen and look.
     OutcomeUnknown,
@@ -129,6 +130,8 @@ pub mod code {
     pub const KEY: i32 = 2011;
     /// A participant of the backup failed, or did not answer within its limit.
     pub const PARTICIPANT: i32 = 2012;
+    /// The store was opened to be read only, or its folder cannot be written.
+    pub const READ_ONLY: i32 = 2013;
     /// The folder of an open store was moved, removed or replaced: the store takes no more writes.
     pub const STORE_MOVED: i32 = 2020;
     /// The process ended while a backup was made.

@@ -59,6 +59,17 @@ impl Place {
         }
     }
 
+    /// Where pages are written that the store does not have, for a backup of a store that is only read.
+    pub(super) fn scratch(&self) -> PathBuf {
+        let name = format!("{}[{:04}].pages", self.name.set(), self.number());
+        self.folder.join(partial(&name, self.store))
+    }
+
+    /// Whose the unfinished files are.
+    pub(super) fn access(&self) -> Option<Access> {
+        self.access
+    }
+
     /// Where the archive called `name` is written.
     pub(super) fn of(&self, name: ArchiveName) -> ArchivePlace {
         let (folder, access) = (self.folder.clone(), self.access);
@@ -85,6 +96,7 @@ impl Place {
 /// Looks at all that the copy needs; `will_free` bytes of the destination are about to be freed.
 pub(super) fn run(backup: &BackupBuilder, will_free: u64) -> Result<Place> {
     check_log(backup)?;
+    check_base(backup)?;
     let engine = &backup.inner.engine;
     let (disk, folder) = (engine.disk(), &backup.destination);
     check_folder(&**disk, folder, engine.dir())?;
@@ -137,6 +149,18 @@ fn check_log(backup: &BackupBuilder) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Where the store is only read, an archive may hold pages that are not those of its data file.
+fn check_base(backup: &BackupBuilder) -> Result<()> {
+    if backup.options.base == Base::Nothing {
+        return Ok(());
+    }
+    let refused = backup.inner.engine.folder().check_writable();
+    refused.map_err(|error| {
+        let message = "the store was opened to be read only, and its backups are full ones";
+        error.with_message(message).hint("Make a full backup.")
+    })
 }
 
 fn default_name(dir: &Path) -> String {
@@ -241,7 +265,11 @@ fn check_space(backup: &BackupBuilder, last: Option<(u64, u64)>, will_free: u64)
     let live = stats.data_file_bytes.saturating_sub(stats.free_bytes);
     let packed = backup.options.compression != Compression::None;
     let (needed, why) = forecast(live, packed, last);
-    let needed = backup.options.layers.with_parity(needed);
+    let mut needed = backup.options.layers.with_parity(needed);
+    if engine.is_read_only() && engine.is_ahead_of_pages() {
+        // The pages of all records are written there first.
+        needed = needed.saturating_add(live);
+    }
     let folder = &backup.destination;
     let free = engine
         .disk()

@@ -26,8 +26,8 @@ use super::report::BackupReport;
 use super::teller::Teller;
 use super::together::Seat;
 use crate::archive::{Finished, WrittenFile, name_files};
-use crate::engine::Pin;
 use crate::engine::tree::Checkpoint;
+use crate::engine::{Pin, Scratch};
 use crate::error::{Error, ErrorKind, Result, code};
 use crate::lock::{BackupTurn, Hold, LockManager};
 use crate::store::{Act, ArchiveRef, StoreEvent};
@@ -198,6 +198,16 @@ impl<'r> Run<'r> {
         }
         let engine = &self.backup.inner.engine;
         let pin = match &self.seat {
+            None if engine.is_read_only() => {
+                let (folder, path) = (&self.place.folder, &self.place.scratch());
+                let owner = self.place.access();
+                let mut written = || {
+                    // Each record is progress: there may be many.
+                    hold.iter().for_each(|hold| hold.progress(1));
+                    check()
+                };
+                engine.pin_to_read(&Scratch { folder, path, owner }, &mut written)?
+            }
             None => engine.pin()?,
             Some(seat) => {
                 seat.vote(true, &check)?;
@@ -307,7 +317,8 @@ impl<'r> Run<'r> {
     /// The log since the last backup of data, written and read back. Nobody is held any more.
     fn archive_log(&self, checkpoint: &Checkpoint) -> Result<LogPart> {
         let options = &self.backup.options;
-        if !(options.contents.data && options.log_archive) {
+        let keeps_log = options.log_archive && !self.backup.inner.engine.is_read_only();
+        if !(options.contents.data && keeps_log) {
             return Ok(LogPart::default());
         }
         let Some(mut plan) = LogPlan::new(&self.backup, checkpoint.lsn())? else {
@@ -343,7 +354,8 @@ impl<'r> Run<'r> {
     /// goes wrong here; the log is then kept for longer, and the report says so.
     fn record(&self, checkpoint: &Checkpoint, copied: &Copied, log: Option<LogPlan>) -> Vec<Error> {
         let (options, inner) = (&self.backup.options, &self.backup.inner);
-        if !options.contents.data {
+        // A store that is only read remembers nothing.
+        if !options.contents.data || inner.engine.is_read_only() {
             return Vec::new();
         }
         let made = ArchiveRef {

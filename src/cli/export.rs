@@ -52,7 +52,7 @@ impl Export {
             (None, asked) => asked.unwrap_or(Format::Csv),
             (Some(path), asked) => Format::of(path, asked)?,
         };
-        let read = stores::open(&self.store)?.begin_read()?;
+        let read = stores::open_to_look(&self.store)?.begin_read()?;
         let table = stores::table(&read, &self.table)?;
         let Some(path) = file else {
             let layout = self.layout(&table, stop)?;

@@ -24,7 +24,7 @@ pub(crate) struct Get {
 
 impl Get {
     pub(crate) fn run(&self, output: Output) -> Outcome {
-        let read = stores::open(&self.store)?.begin_read()?;
+        let read = stores::open_to_look(&self.store)?.begin_read()?;
         let value = stores::table(&read, &self.table)?
             .get(&self.key)?
             .ok_or_else(|| stores::no_record(&self.table, &self.key))?;

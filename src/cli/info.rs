@@ -32,7 +32,7 @@ impl Info {
     }
 
     fn store(&self, output: Output) -> Outcome {
-        let store = stores::open(&self.what)?;
+        let store = stores::open_to_look(&self.what)?;
         let read = store.begin_read()?;
         let list = TableList::of(&read)?;
         let (tables, records) = list.totals();
@@ -40,6 +40,7 @@ impl Info {
         let object = json!({
             "kind": "store",
             "path": store.path().display().to_string(),
+            "read_only": store.is_read_only(),
             "lsn": read.lsn(),
             "durable_lsn": stats.durable_lsn,
             "checkpoint_lsn": stats.checkpoint_lsn,
@@ -50,8 +51,12 @@ impl Info {
             "free_bytes": stats.free_bytes,
             "contents": list.as_json(),
         });
+        let read_only = match store.is_read_only() {
+            true => "\n  read only: its folder cannot be written",
+            false => "",
+        };
         let text = format!(
-            "store {}\n  {} in {}\n  newest commit: LSN {}; newest checkpoint: number {}, \
+            "store {}{read_only}\n  {} in {}\n  newest commit: LSN {}; newest checkpoint: number {}, \
              LSN {}\n  data file: {}, of which {} free\n\n{}",
             plain::path(store.path()),
             human::counted(records, "record"),

@@ -42,7 +42,7 @@ pub(crate) struct Scan {
 
 impl Scan {
     pub(crate) fn run(&self, output: Output, stop: &Stop) -> Outcome {
-        let read = stores::open(&self.store)?.begin_read()?;
+        let read = stores::open_to_look(&self.store)?.begin_read()?;
         let table = stores::table(&read, &self.table)?;
         let mut records = self.records(&table)?;
         let mut left = self.limit.unwrap_or(u64::MAX);

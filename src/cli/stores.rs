@@ -2,14 +2,20 @@
 
 use std::path::Path;
 
+use stillpoint::disk::RealDisk;
 use stillpoint::regime::{Regime, SETTINGS_FILE, SETTINGS_FOLDER, keep_log, report_interrupted};
-use stillpoint::{DynTable, DynWriteTable, Error, ErrorKind, Keys, ReadHandle, Store, WriteHandle};
+use stillpoint::{
+    DynTable, DynWriteTable, Error, ErrorKind, Keys, ReadHandle, Store, StoreBuilder, WriteHandle,
+};
 
 use super::by_hand;
 use super::exit::{Failure, Outcome};
 
 /// The file that makes a folder a store.
 const DATA_FILE: &str = "store.data";
+
+/// The folder of its log.
+const LOG_FOLDER: &str = "log";
 
 /// The folder in which a store is that is being replaced, by a rollback or a restore.
 const REPLACEMENT: &str = "replacement";
@@ -60,6 +66,24 @@ pub(crate) fn kept(store: Store) -> Store {
     store
 }
 
+/// Opens the store in `folder`, which must be there, for a command that only looks: to be read only where
+/// it cannot be written.
+pub(crate) fn open_to_look(folder: &Path) -> Outcome<Store> {
+    Ok(opened(builder(folder).open()?))
+}
+
+/// Options for the store in `folder`, to be read only where it cannot be written.
+fn builder(folder: &Path) -> StoreBuilder {
+    Store::builder(folder).read_only(!can_be_written(folder))
+}
+
+/// Whether the store in `folder` can be opened for writing. What is not there is left to the opening.
+fn can_be_written(folder: &Path) -> bool {
+    let disk = RealDisk::new();
+    let all = [folder.to_path_buf(), folder.join(DATA_FILE), folder.join(LOG_FOLDER)];
+    all.iter().all(|path| disk.is_writable(path).unwrap_or(true))
+}
+
 /// Reports, where the process that had `store` open before was killed while it made a backup: this may be
 /// the first that can.
 pub(crate) fn opened(store: Store) -> Store {
@@ -69,15 +93,11 @@ pub(crate) fn opened(store: Store) -> Store {
     store
 }
 
-/// Opens the store in `folder` with its regime. What is due by the schedule, and an automatic restore,
-/// is left to whoever keeps the store open: a command does one thing. `keys` open its archives where
-/// they are encrypted.
+/// Opens the store in `folder` with its regime, to be read only where it cannot be written. What is due by
+/// the schedule, and an automatic restore, is left to whoever keeps the store open: a command does one
+/// thing. `keys` open its archives where they are encrypted.
 pub(crate) fn open_with_regime(folder: &Path, keys: Keys) -> Outcome<Regime> {
-    Ok(Regime::builder(Store::builder(folder))
-        .keys(keys)
-        .without_thread()
-        .without_catch_up()
-        .open()?)
+    Ok(Regime::builder(builder(folder)).keys(keys).without_thread().without_catch_up().open()?)
 }
 
 /// The table `name` in `read`, which must be there.

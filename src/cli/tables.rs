@@ -22,7 +22,7 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn run(&self, output: Output) -> Outcome {
-        let read = stores::open(&self.store)?.begin_read()?;
+        let read = stores::open_to_look(&self.store)?.begin_read()?;
         let tables = TableList::of(&read)?;
         output.result(&tables.as_json(), tables.as_text())
     }

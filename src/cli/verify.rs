@@ -170,7 +170,7 @@ impl Verify {
         }
         if checked.unlocked {
             text.push_str(
-                "\n  without a lock, since its folder cannot be written: nobody may have had it open",
+                "\n  without a lock: its folder cannot be written and has no lock file; nobody may have had it open",
             );
         }
         output.result(&object, text)

@@ -145,6 +145,13 @@ pub trait Disk: Send + Sync + 'static {
     /// (who has it) if there is room for that. `Err(WouldBlock)` where another owner has it; the note of
     /// that owner can then be read from the file. The lock goes with the guard and with the process.
     fn lock(&self, path: &Path, note: &str) -> io::Result<Box<dyn FileLock>>;
+    /// Takes a shared lock of the lock file at `path`, which must be there, and changes nothing: others may
+    /// have a shared one too, nobody the exclusive one of [`Disk::lock`]. It is had also where nothing can
+    /// be written. `Err(WouldBlock)` where another owner has the exclusive one.
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;
+    /// Whether the system lets this process write to the file, or make names in the folder, at `path`;
+    /// links are followed. Nothing is written to find out.
+    fn is_writable(&self, path: &Path) -> io::Result<bool>;
     /// Free bytes on the file system that holds `path`.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
     /// Bytes of memory that this process may use; `None` where that is not known, and on a disk that

@@ -146,7 +146,7 @@ impl Core {
             ..Pending::default()
         };
         let room = Room::new();
-        let disk = folder.disk().clone();
+        let (disk, is_latched) = (folder.disk().clone(), folder.is_read_only());
         room.look(&*disk, &dir, &found.data);
         Core {
             disk,
@@ -177,7 +177,7 @@ impl Core {
             keeper_wake: Condvar::new(),
             counters: Counters::starting(found.peak_delta_bytes),
             awaits_backup: AtomicBool::new(found.lost_log),
-            is_latched: AtomicBool::new(false),
+            is_latched: AtomicBool::new(is_latched),
             latch: Mutex::new(None),
         }
     }
@@ -191,10 +191,13 @@ impl Core {
         drop(pending);
     }
 
-    /// The error that writers get while the store is latched.
+    /// The error that writers get while the store is latched, and where it was opened to be read only.
     pub(super) fn latched(&self) -> Option<Error> {
         if !self.is_latched.load(Ordering::Acquire) {
             return None;
+        }
+        if let Err(refused) = self.folder.check_writable() {
+            return Some(refused);
         }
         let cause = self.latch.lock().clone()?;
         let latched = "the store latched itself read-only after a failure";

@@ -30,12 +30,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// Commits and snapshots of one store, which this process owns while the value lives.
 pub(crate) struct Engine {
     pub(super) core: Arc<Core>,
-    /// The threads; empty once closed.
-    running: Mutex<Option<Running>>,
+    /// The threads; empty once closed, and where the store was opened to be read only.
+    pub(super) running: Mutex<Option<Running>>,
 }
 
 /// The threads of an engine; none where it is stepped.
-struct Running(Vec<JoinHandle<()>>);
+pub(super) struct Running(Vec<JoinHandle<()>>);
 
 /// What the data file may be after an asked-for checkpoint, in per cent of what is in it.
 const TIDY_PERCENT: u64 = 120;
@@ -304,7 +304,8 @@ impl Engine {
 
     /// Does one thing that the threads of another store would do now; whether there was one.
     pub(crate) fn step(&self) -> bool {
-        self.core.options.stepped && (keeper::turn(&self.core) || checkpointer::step(&self.core))
+        let acts = self.core.options.stepped && !self.is_read_only();
+        acts && (keeper::turn(&self.core) || checkpointer::step(&self.core))
     }
 
     /// Makes everything committed so far durable in the log.
@@ -383,6 +384,10 @@ impl Engine {
     pub(crate) fn close(&self) -> Result<()> {
         self.core.folder.check_process()?;
         let mut running = self.running.lock();
+        if self.is_read_only() {
+            self.core.views.replace(None, |view| View { lock: None, ..view.clone() });
+            return Ok(());
+        }
         let Some(Running(threads)) = running.take() else { return Ok(()) };
         let last = match self.core.latched() {
             None => self.checkpoint().map(drop),

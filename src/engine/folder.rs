@@ -5,6 +5,8 @@
 //! have been moved to since. So nothing is ever done in a folder that another process has put in their
 //! place.
 //!
+//! A folder that is only read is held by a shared lock, which keeps writers out and other readers not.
+//!
 //! Invariant: nothing is acknowledged on the strength of a folder that its path no longer leads to.
 //! [`StoreFolder::check`] proves that the path of the store, its log and its lock file are those that were
 //! locked: after each sync, before anything is acknowledged. A store that fails it is latched: whoever
@@ -16,8 +18,11 @@ use std::sync::Arc;
 use super::ANCESTRY_FILE;
 use super::open::{DATA_FILE, DATA_PARTIAL, LOCK_FILE, LOG_DIR};
 use super::replacement::TAKEN_DATA;
-use crate::disk::{Access, Disk, EntryKind, FileId, FileLock, OpenMode, OwnProcess};
+use crate::disk::{Access, Disk, EntryKind, FileId, FileLock, OpenMode, OwnProcess, has_no_locks};
 use crate::error::{Error, ErrorKind, Result, code};
+
+const NOT_WRITABLE: &str = "The store's folder cannot be written. Open it to be read only \
+    (Store::open_read_only), or copy it to where it can be written.";
 
 /// How often the lock is tried, where the lock file goes just as it is taken.
 const TRIES: u32 = 8;
@@ -34,12 +39,14 @@ pub(crate) struct StoreFolder {
     access: Option<Access>,
     /// The process that locked it.
     process: OwnProcess,
+    /// Nothing is written there.
+    read_only: bool,
 }
 
 /// A folder and the lock on it, which goes with the value and with the process.
 pub(crate) struct Held {
     folder: Arc<StoreFolder>,
-    _lock: Option<Box<dyn FileLock>>,
+    lock: Option<Box<dyn FileLock>>,
 }
 
 /// The lock on a store's folder.
@@ -52,6 +59,11 @@ impl Held {
     /// The folder.
     pub(crate) fn folder(&self) -> &Arc<StoreFolder> {
         &self.folder
+    }
+
+    /// Whether it keeps anybody out.
+    pub(super) fn is_locked(&self) -> bool {
+        self.lock.is_some()
     }
 }
 
@@ -68,17 +80,37 @@ pub(crate) fn lock_dir(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
             }
             checked => {
                 checked?;
-                return Ok(Arc::new(Held { folder: Arc::new(folder), _lock: Some(lock) }));
+                return Ok(Arc::new(Held { folder: Arc::new(folder), lock: Some(lock) }));
             }
         }
     }
     Err(folder.moved(&folder.lock_path))
 }
 
-/// The folder without a lock, where none can be had.
-pub(super) fn unlocked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
-    let folder = Arc::new(StoreFolder::open(disk, dir)?);
-    Ok(Arc::new(Held { folder, _lock: None }))
+/// Holds the folder for reading alone, with a shared lock, and writes nothing there. Where the folder has
+/// no lock file and cannot be written, or has no locks at all, nobody can be kept out, nor can anybody
+/// open the store for writing there: it is held without a lock then.
+///
+/// # Errors
+/// `InUse` where somebody has the store open for writing; `ReadOnly` where the folder has no lock file and
+/// can be written: somebody could open the store, and use pages again that are being read.
+pub(super) fn hold_to_read(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock> {
+    let mut folder = StoreFolder::open(disk, dir)?;
+    for _attempt in 0..TRIES {
+        folder.read_only = true;
+        let lock = folder.share()?;
+        folder.lock = lock.as_ref().map(|lock| lock.id());
+        match folder.check() {
+            Err(error) if error.code() == code::STORE_MOVED => {
+                folder = StoreFolder::open(disk, dir)?;
+            }
+            checked => {
+                checked?;
+                return Ok(Arc::new(Held { folder: Arc::new(folder), lock }));
+            }
+        }
+    }
+    Err(folder.moved(&folder.lock_path))
 }
 
 /// Who may do what with a file of the store: as with its data file, but for those who may not enter the
@@ -121,26 +153,84 @@ impl StoreFolder {
         own.anchor(dir, access).map_err(failed)?;
         let (dir, lock_path) = (dir.to_path_buf(), dir.join(LOCK_FILE));
         let process = OwnProcess::new();
-        Ok(StoreFolder { disk: own, dir, lock_path, lock: None, access, process })
+        let (lock, read_only) = (None, false);
+        Ok(StoreFolder { disk: own, dir, lock_path, lock, access, process, read_only })
+    }
+
+    /// Takes a shared lock; `None` where there can be none.
+    fn share(&self) -> Result<Option<Box<dyn FileLock>>> {
+        let path = &self.lock_path;
+        match self.disk.lock_shared(path) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Err(self.in_use()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound || has_no_locks(&e) => {
+                let writable = self.disk.is_writable(&self.dir);
+                match writable.map_err(|e| Error::io("look at the store's folder", &self.dir, e))? {
+                    false => Ok(None),
+                    true => Err(self.cannot_be_shared(e)),
+                }
+            }
+            Err(e) => Err(Error::io("lock the store's folder for reading", path, e)),
+        }
+    }
+
+    fn cannot_be_shared(&self, cause: std::io::Error) -> Error {
+        let message =
+            "nobody can be kept from writing to the store while it is read: it has no lock";
+        Error::new(ErrorKind::ReadOnly, message)
+            .with_code(code::READ_ONLY)
+            .at(&self.lock_path)
+            .because(cause)
+            .hint("Open the store for writing once, or take the permission to write its folder.")
+    }
+
+    /// Whether nothing is written there.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Sees that the store takes writes at all.
+    ///
+    /// # Errors
+    /// [`code::READ_ONLY`] where it was opened to be read only.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::ReadOnly, "the store was opened to be read only")
+            .with_code(code::READ_ONLY)
+            .at(&self.dir)
+            .hint("Copy the store's folder to where it can be written, and open the copy."))
+    }
+
+    fn in_use(&self) -> Error {
+        let mut holder = [0; 256];
+        let read = self
+            .disk
+            .open(&self.lock_path, OpenMode::Read)
+            .and_then(|file| file.read_at(&mut holder, 0))
+            .unwrap_or(0);
+        let holder = String::from_utf8_lossy(&holder[..read]).trim().to_owned();
+        let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+        Error::new(ErrorKind::InUse, format!("the store is in use by {holder}"))
+            .at(&self.dir)
+            .hint("A store is open in one place at a time: close it there first.")
     }
 
     fn take(&self) -> Result<Box<dyn FileLock>> {
         let path = &self.lock_path;
         self.disk.lock(path, &format!("process {}", self.process.id())).map_err(|e| {
-            if e.kind() != std::io::ErrorKind::WouldBlock {
-                return Error::io("lock the store's folder", path, e);
+            use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, WouldBlock};
+            let kind = e.kind();
+            let error = Error::io("lock the store's folder", path, e);
+            match kind {
+                WouldBlock => self.in_use(),
+                ReadOnlyFilesystem | PermissionDenied => error
+                    .with_kind(ErrorKind::ReadOnly)
+                    .with_code(code::READ_ONLY)
+                    .hint(NOT_WRITABLE),
+                _ => error,
             }
-            let mut holder = [0; 256];
-            let read = self
-                .disk
-                .open(path, OpenMode::Read)
-                .and_then(|file| file.read_at(&mut holder, 0))
-                .unwrap_or(0);
-            let holder = String::from_utf8_lossy(&holder[..read]).trim().to_owned();
-            let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
-            Error::new(ErrorKind::InUse, format!("the store is in use by {holder}"))
-                .at(&self.dir)
-                .hint("A store is open in one place at a time: close it there first.")
         })
     }
 

@@ -32,6 +32,9 @@ impl Engine {
     /// Removes the log segments that nobody needs. None before the first checkpoint of this session: a
     /// killed process may have written the one that was opened, and not synced it.
     pub(crate) fn trim_log(&self) {
+        if self.is_read_only() {
+            return;
+        }
         let checkpoint = self.core.durable_checkpoint.load(Ordering::Acquire);
         // What cannot be removed now is tried again after the next checkpoint, which tells of it.
         let _later = self.core.upkeep.remove_before(checkpoint);

@@ -1,16 +1,19 @@
-//! Looking at a store that is not opened: its place in history, or all of it at its last commit.
+//! Looking at a store: its place in history, or all of it at its last commit; and opening it to be read only.
 //!
-//! Invariants: nothing is written and no thread is started. The folder is locked while anybody looks,
-//! unless it cannot be written: then nobody can have it open for writing there either. How much of the
-//! log is held in memory is bounded: nothing where only its end matters, else the memory budget.
+//! Invariants: nothing is written to the store and no thread is started. The folder is locked while
+//! anybody looks. Where it cannot be written the lock is a shared one of the lock file that is there;
+//! without such a file nobody can have it open for writing there either. How much of the log is held in
+//! memory is bounded: nothing where only its end matters, else the memory budget. An opening to read
+//! takes the shared lock at once, so that it does not even note who reads.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::budget::{Budget, DELTAS};
+use super::core::Core;
 use super::folder::{self, DirLock, lock_dir};
 use super::log::{self, Recovered};
-use super::open::{DATA_FILE, LOG_DIR, LogRead, base_of, look_for};
+use super::open::{DATA_FILE, LOG_DIR, LogRead, Opened, base_of, go_on, look_for};
 use super::options::EngineOptions;
 use super::replay::too_long_to_read;
 use super::snapshot::Snapshot;
@@ -18,7 +21,7 @@ use super::tree::{Checkpoint, DataFile};
 use super::view::View;
 use super::{ClosedSegment, History, Lsn, Position, StoreId};
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, code};
 
 /// Reads the store in `dir` as an opening would, log and all, writes nothing and starts nothing.
 ///
@@ -30,19 +33,58 @@ pub(crate) fn inspect(
     options: &EngineOptions,
 ) -> Result<Snapshot> {
     let Looked { checkpoint, folder, .. } = Looked::at(disk, dir)?;
-    let disk = folder.folder().disk();
-    let budget = Budget::new(options.memory_budget, disk.memory());
-    budget.set_data_bytes(checkpoint.meta().bytes());
-    let bounds = (budget.bytes() / DELTAS, DELTAS - 1);
-    let read = LogRead::new(disk, dir, options, &checkpoint, bounds)?;
-    if read.replay.overflowed {
-        return Err(too_long_to_read(dir, budget.bytes()));
-    }
+    let (read, _) = read_log(dir, options, &checkpoint, &folder)?;
     let last_lsn = read.recovered.last_lsn;
     let deltas = read.replay.deltas();
     let catalogue = Arc::new(read.replay.catalogue);
     let view = View { checkpoint, deltas, catalogue, lock: Some(folder.clone()) };
     Ok(Snapshot::new((Arc::new(view), last_lsn)))
+}
+
+/// Reads the log into memory, as far as the budget allows.
+///
+/// # Errors
+/// `Limit` where it holds more.
+fn read_log(
+    dir: &Path,
+    options: &EngineOptions,
+    checkpoint: &Checkpoint,
+    folder: &DirLock,
+) -> Result<(LogRead, Budget)> {
+    let disk = folder.folder().disk();
+    let budget = Budget::new(options.memory_budget, disk.memory());
+    budget.set_data_bytes(checkpoint.meta().bytes());
+    let bounds = (budget.bytes() / DELTAS, DELTAS - 1);
+    let read = LogRead::new(disk, dir, options, checkpoint, bounds)?;
+    match read.replay.overflowed {
+        true => Err(too_long_to_read(dir, budget.bytes())),
+        false => Ok((read, budget)),
+    }
+}
+
+/// Opens the store in `dir` to be read only: the engine's shared state, which gets no threads.
+///
+/// # Errors
+/// As an opening; `Limit` where the log holds more than the memory budget.
+pub(super) fn open_to_read(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: EngineOptions,
+) -> Result<Arc<Core>> {
+    // To give up a lost log is to make another one.
+    let options = EngineOptions { read_only: true, accept_lost_log: false, ..options };
+    let data_path = dir.join(DATA_FILE);
+    look_for(disk, dir, &data_path)?;
+    let lock = folder::hold_to_read(disk, dir)?;
+    let folder = lock.folder().clone();
+    // Somebody may have begun to replace the store before it was held.
+    look_for(folder.disk(), dir, &data_path)?;
+    let (data, checkpoint) = DataFile::open_to_read(&**folder.disk(), &data_path)?;
+    folder.keep_log()?;
+    let (read, budget) = read_log(dir, &options, &checkpoint, &lock)?;
+    let opened = Opened { data, checkpoint, lock, budget };
+    let found = go_on(folder.disk(), dir, &options, opened, read)?;
+    Ok(Arc::new(Core::new(folder, dir.to_path_buf(), options, found)))
 }
 
 /// A store whose log was judged, and nothing more.
@@ -53,7 +95,7 @@ pub(crate) struct Surveyed {
     pub(crate) checkpoint: Arc<Checkpoint>,
     /// The segments of the log that nothing will be written to any more.
     pub(crate) closed: Vec<ClosedSegment>,
-    /// Keeps others out; `None` where the folder cannot be written, so it cannot be locked either.
+    /// Keeps others out; `None` where the folder cannot be written and has no lock file.
     pub(crate) lock: Option<DirLock>,
 }
 
@@ -85,10 +127,15 @@ impl Looked {
     fn at(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Looked> {
         let data_path = dir.join(DATA_FILE);
         look_for(disk, dir, &data_path)?;
-        let (folder, is_locked) = match lock_dir(disk, dir) {
-            Err(error) if cannot_be_written(&error) => (folder::unlocked(disk, dir)?, false),
-            lock => (lock?, true),
+        // There may be a lock file that can be written where no name can be made: it stays as it is then.
+        let folder = match disk.is_writable(dir) {
+            Ok(false) => folder::hold_to_read(disk, dir)?,
+            _ => match lock_dir(disk, dir) {
+                Err(error) if cannot_be_written(&error) => folder::hold_to_read(disk, dir)?,
+                lock => lock?,
+            },
         };
+        let is_locked = folder.is_locked();
         let (_, checkpoint) = DataFile::open_to_read(&**folder.folder().disk(), &data_path)?;
         Ok(Looked { checkpoint, folder, is_locked })
     }
@@ -96,10 +143,7 @@ impl Looked {
 
 /// Whether it failed because its file lies where nothing can be written.
 fn cannot_be_written(error: &Error) -> bool {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-    cause
-        .is_some_and(|e: &std::io::Error| matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem))
+    error.code() == code::READ_ONLY
 }
 
 /// Where the store in `dir` is, found as an opening would: log and all, and nothing is started. With it the

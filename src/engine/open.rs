@@ -249,15 +249,15 @@ impl LogRead {
 }
 
 /// An open data file whose log is still to be taken up.
-struct Opened {
-    data: Arc<DataFile>,
-    checkpoint: Arc<Checkpoint>,
-    lock: DirLock,
-    budget: Budget,
+pub(super) struct Opened {
+    pub(super) data: Arc<DataFile>,
+    pub(super) checkpoint: Arc<Checkpoint>,
+    pub(super) lock: DirLock,
+    pub(super) budget: Budget,
 }
 
-/// Takes up the log where it ended.
-fn go_on(
+/// Takes up the log where it ended. Writes nothing where all of it is in memory.
+pub(super) fn go_on(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     options: &EngineOptions,

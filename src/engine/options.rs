@@ -64,6 +64,8 @@ pub(crate) struct EngineOptions {
     pub(crate) log_folder: Option<PathBuf>,
     /// A log that is missing is given up: the store opens at its checkpoint.
     pub(crate) accept_lost_log: bool,
+    /// Nothing is written, nothing runs in the background, and every write is refused.
+    pub(crate) read_only: bool,
     /// There are no threads: background work is done by [`Engine::step`](super::Engine::step), and by
     /// whoever needs its result.
     pub(crate) stepped: bool,
@@ -85,6 +87,7 @@ impl Default for EngineOptions {
             on_open: None,
             log_folder: None,
             accept_lost_log: false,
+            read_only: false,
             stepped: false,
             context: BTreeMap::new(),
         }

@@ -203,6 +203,7 @@ impl Judged<'_> {
 pub(super) fn too_long_to_read(dir: &Path, bytes: usize) -> Error {
     let message = format!("reading the log of the store takes more than {bytes} bytes of memory");
     Error::new(ErrorKind::Limit, message).at(dir).hint(
-        "Open the store for writing once: that turns the log into pages within its memory budget.",
+        "Open the store for writing once, or a copy of its folder where it cannot be written: that turns \
+         the log into pages within its memory budget. Or allow more (StoreBuilder::memory_budget).",
     )
 }

@@ -152,6 +152,10 @@ impl RegimeBackup {
             Some(folder) => self.plan.clone().into_folder(&*self.core.disk, folder.clone()),
             None => self.plan.clone(),
         };
+        let plan = match self.core.store.is_read_only() {
+            true => plan.by_itself(),
+            false => plan,
+        };
         Order { plan: Arc::new(plan), origin: self.origin, second: false, due: None }
     }
 

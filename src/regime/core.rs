@@ -157,7 +157,8 @@ impl Core {
             events.tell(RegimeEvent::Trouble { error });
             State::default()
         });
-        let journal = Journal::open(disk.clone(), dir, plan.verbose, plan.zone.clone());
+        let journal = Journal::open(disk.clone(), dir, plan.verbose, plan.zone.clone())
+            .dropping(store.is_read_only());
         let books = Books::new(disk.clone(), engine.store_id(), journal);
         let (settings, plan) = (Arc::new(settings), Arc::new(plan));
         let (policy, retry, refused) = (Policy::default(), None, None);
@@ -203,9 +204,12 @@ impl Core {
         self.unless_told(written);
     }
 
-    /// Changes what is remembered, durably.
+    /// Changes what is remembered, durably unless the store is only read.
     pub(super) fn remember(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.desk.lock().state);
+        if self.store.is_read_only() {
+            return;
+        }
         // One at a time, and each as it is by then: none is written over by an older one.
         let _books = self.books.lock();
         let state = self.desk.lock().state.clone();

@@ -29,12 +29,14 @@ use crate::store::{Store, UnfinishedBackup};
 /// a store without a regime and finds
 /// [`StoreStats::unfinished_backup`](crate::StoreStats::unfinished_backup).
 ///
+/// A store that was opened to be read only is left to whoever opens it for writing next.
+///
 /// # Errors
 /// Where the settings cannot be read; the first that journal, history or state met. What was written by
 /// then stays.
 pub fn report_interrupted(store: &Store) -> Result<()> {
     let inner = store.inner();
-    if inner.backup_state().unfinished.is_none() {
+    if store.is_read_only() || inner.backup_state().unfinished.is_none() {
         return Ok(());
     }
     let dir = absolute(&**inner.engine.disk(), inner.engine.dir());
@@ -87,6 +89,10 @@ impl Core {
 
     /// Reports the backup that ran when the process that had the store open ended.
     pub(super) fn report_interrupted(&self) {
+        if self.store.is_read_only() {
+            // Whoever opens it for writing next does.
+            return;
+        }
         let ours = self.desk.lock().state.running.clone().filter(|running| !running.is_own);
         let state = &self.store.inner().state;
         let other = state.get().unfinished.map(RunningBackup::of);

@@ -204,9 +204,15 @@ impl Plan {
     /// since how many are kept is said of the regular ones.
     pub(crate) fn into_folder(mut self, disk: &dyn Disk, folder: PathBuf) -> Plan {
         if !is_same_folder(disk, &folder, &self.destination) {
-            (self.destination, self.default_destination, self.apart) = (folder, false, true);
-            (self.keep, self.erase_before) = (None, false);
+            (self.destination, self.default_destination) = (folder, false);
+            return self.by_itself();
         }
+        self
+    }
+
+    /// The plan for a copy that stands by itself, wherever it goes.
+    pub(crate) fn by_itself(mut self) -> Plan {
+        (self.apart, self.keep, self.erase_before) = (true, None, false);
         self
     }
 

@@ -146,7 +146,9 @@ impl RegimeBuilder {
     }
 
     /// Opens the store, which must be there, and attends to what is due: an automatic restore where
-    /// it is damaged, a run of the schedule that was missed.
+    /// it is damaged, a run of the schedule that was missed. A store that is opened to be
+    /// [read only](StoreBuilder::read_only) is attended to by nobody: there is no thread, no journal and
+    /// no state, and each backup is a copy that stands by itself, with the settings for all else.
     ///
     /// # Errors
     /// Those of [`StoreBuilder::open`]; [`ErrorKind::Exists`] for two participants of one name; wrong settings ([`ErrorKind::Invalid`], 2007): a store whose
@@ -165,10 +167,15 @@ impl RegimeBuilder {
 
     fn start(mut self, create: bool) -> Result<Regime> {
         self.store = self.store.named();
+        if self.store.is_read_only() {
+            (self.thread, self.catch_up) = (false, false);
+        }
         let disk = self.store.disk_ref().clone();
         // What journal, history and state say of paths is the same to every process.
         let dir = absolute(&*disk, self.store.path());
-        opening::end_what_was_begun(&disk, &dir)?;
+        if !self.store.is_read_only() {
+            opening::end_what_was_begun(&disk, &dir)?;
+        }
         if disk.metadata(&dir).is_err() {
             // Settings lie within, or beside, a store that is there.
             let store = self.store.clone();
@@ -253,6 +260,9 @@ impl Regime {
     /// their own (see [`RegimeBuilder::without_thread`]). A backup that is due is made before it
     /// returns.
     pub fn tick(&self) -> Option<Timestamp> {
+        if self.store().is_read_only() {
+            return None;
+        }
         keeper::tick(&self.core)
     }
 

@@ -20,7 +20,7 @@ impl Core {
         if let Some(asked) = plan.incremental {
             return asked;
         }
-        if plan.full_every <= 1 || !plan.contents.data {
+        if self.store.is_read_only() || plan.full_every <= 1 || !plan.contents.data {
             return false;
         }
         let Some(base) = self.store.inner().backup_state().base else { return false };

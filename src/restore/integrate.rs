@@ -137,7 +137,7 @@ impl Store {
         along: Option<&History>,
     ) -> Result<IntegrationReport> {
         let inner = self.inner();
-        inner.check_own()?;
+        inner.check_writable()?;
         let disk = inner.engine.disk().clone();
         let repairing = options.strictness == Strictness::AutoRepair;
         let mut logs = Logs::default();

@@ -46,7 +46,7 @@ impl Store {
     /// archives only; those of the folder's disk.
     pub fn new_log_file(&self, folder: impl AsRef<Path>) -> Result<Option<PathBuf>> {
         let (inner, folder) = (self.inner(), folder.as_ref());
-        inner.check_own()?;
+        inner.check_writable()?;
         let engine = &inner.engine;
         let Some(base) = inner.backup_state().base else {
             let why = "the store keeps no log before its first backup";
@@ -226,7 +226,7 @@ impl Follower {
         let mut events = Vec::new();
         let logs = self.look(&mut events)?;
         let inner = self.store.inner().clone();
-        inner.check_own()?;
+        inner.check_writable()?;
         let start = here(&inner);
         let known = logs.known();
         for segment in logs.at_hand.iter().flat_map(|log| log.parts()) {

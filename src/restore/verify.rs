@@ -42,13 +42,14 @@ pub struct StoreCheck {
     pub log_segments: u64,
     /// Bytes of them.
     pub log_bytes: u64,
-    /// Whether nobody was kept from the store meanwhile, since its folder cannot be written: a read-only
-    /// medium, or no permission. If somebody had it open, what was told may be of a store that changed.
+    /// Whether nobody was kept from the store meanwhile, since its folder cannot be written (a read-only
+    /// medium, or no permission) and has no lock file. If somebody had it open, what was told may be of a store that changed.
     pub unlocked: bool,
 }
 
 /// Checks the store in the folder `dir`, which nobody may have open. On a read-only medium, or without
-/// permission to write there, nobody can be kept out meanwhile: [`StoreCheck::unlocked`] says so.
+/// permission to write there, a lock file that is there is locked for reading; without one nobody can be
+/// kept out meanwhile: [`StoreCheck::unlocked`] says so.
 ///
 /// # Errors
 /// The first damage, with file and place; what opening the store gives.

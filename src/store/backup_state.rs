@@ -301,6 +301,7 @@ impl StateFile {
         let Some(folder) = known.folder.clone() else {
             return Err(Error::new(ErrorKind::Busy, "the store is still being opened"));
         };
+        folder.check_writable()?;
         let mut state = known.state.clone();
         change(&mut state);
         folder.check()?;

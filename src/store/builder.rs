@@ -11,7 +11,7 @@ use crate::engine::{
     Durability, Engine, EngineOptions, KeptLog, LogCap, LogCapPolicy, replacement,
 };
 use crate::lock::StoreMode;
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,6 +173,37 @@ impl StoreBuilder {
         self
     }
 
+    /// Opens the store to be read only: on a read-only medium, in a folder without permission to write,
+    /// or a copy in a snapshot of another process's disk. By default it is opened for writing.
+    ///
+    /// Nothing is written to the store's folder: no lock file, log, checkpoint or state of backups.
+    /// Reads and scans work, so do [`Store::verify`](crate::Store::verify), statistics, the log, and backups into another
+    /// folder. Whatever writes is refused with [`ErrorKind::ReadOnly`] (2013), and so are a backup in a
+    /// group, an incremental backup, and [`create`](StoreBuilder::create). A store whose log is lost, or
+    /// whose replacement was interrupted, is refused and not changed.
+    ///
+    /// The commits that the log has beyond the last checkpoint are held in memory, within the
+    /// [memory budget](StoreBuilder::memory_budget). Where they take more, the opening ends with
+    /// [`ErrorKind::Limit`]: allow more, or copy the folder to where it can be written and open the copy.
+    ///
+    /// A backup archives no log, and the store does not remember it. Where the log has commits beyond
+    /// the last checkpoint, it takes as much room in the destination, until it ends, as the records do.
+    ///
+    /// # Locks
+    /// A shared lock of the store's lock file: others may read, [`ErrorKind::InUse`] is the answer where
+    /// somebody has the store open for writing, and who wants to open it so gets it meanwhile. A folder
+    /// without a lock file must be one that cannot be written (2013); nobody is kept out of it. See that
+    /// nobody writes to it by another way, as another user or in another mount of it.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.engine.read_only = read_only;
+        self
+    }
+
+    /// Whether it opens the store to be read only.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.engine.read_only
+    }
+
     /// Keeps the store on `disk` instead of the real one: on a [`SimDisk`](crate::disk::SimDisk) an
     /// application can test what a crash at any moment leaves of its own data.
     pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
@@ -189,6 +220,11 @@ impl StoreBuilder {
     pub fn open(self) -> Result<Store> {
         let this = self.named();
         let (disk, path, mut options) = this.prepared();
+        if options.read_only {
+            let around = Around::new(&disk, &path);
+            let engine = Engine::open_to_read(&disk, &path, options)?;
+            return Ok(this.running(engine, around));
+        }
         replacement::settle(&disk, &path)?;
         let around = Around::new(&disk, &path);
         options.keep_log = around.state.kept_log();
@@ -210,23 +246,30 @@ impl StoreBuilder {
     pub fn create(self) -> Result<Store> {
         let this = self.named();
         let (disk, path, mut options) = this.prepared();
+        if options.read_only {
+            let message = "a store that is made cannot be opened to be read only";
+            return Err(Error::new(ErrorKind::Invalid, message).at(path));
+        }
         let around = Around::new(&disk, &path);
         options.on_log_drop = Some(around.on_log_drop(&disk));
         let engine = Engine::create(disk, &path, options)?;
         Ok(this.running(engine, around))
     }
 
-    /// Opens the store if there is one, else makes it.
+    /// Opens the store if there is one, else makes it, unless it is to be [read
+    /// only](StoreBuilder::read_only).
     ///
     /// # Errors
     /// Those of [`StoreBuilder::open`] and [`StoreBuilder::create`].
     pub fn open_or_create(self) -> Result<Store> {
         match self.clone().open() {
-            Err(error) if error.kind() == ErrorKind::NotFound => match self.clone().create() {
-                // Another made it between the two looks.
-                Err(error) if error.kind() == ErrorKind::Exists => self.open(),
-                created => created,
-            },
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.is_read_only() => {
+                match self.clone().create() {
+                    // Another made it between the two looks.
+                    Err(error) if error.kind() == ErrorKind::Exists => self.open(),
+                    created => created,
+                }
+            }
             opened => opened,
         }
     }

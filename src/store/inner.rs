@@ -164,12 +164,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Begins to keep the log, where it is not kept yet: what it has of the commits before, too.
+    /// Begins to keep the log, where it is not kept yet and the store is not only read: what it has of the commits before, too.
     ///
     /// # Errors
     /// Those of the state file; the log is kept all the same, until the store is closed.
     pub(crate) fn begin_to_keep_log(&self) -> Result<()> {
-        if self.engine.log_kept_from().is_some() {
+        if self.engine.log_kept_from().is_some() || self.engine.is_read_only() {
             return Ok(());
         }
         let from = self.engine.log_begins_after()?;
@@ -189,6 +189,12 @@ impl Inner {
     pub(crate) fn check_own(&self) -> Result<()> {
         self.check_open()?;
         self.engine.folder().check_process()
+    }
+
+    /// The same for what writes, where the store takes writes at all.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_own()?;
+        self.engine.folder().check_writable()
     }
 
     /// Sees that key and value are within their bounds.

@@ -111,6 +111,20 @@ impl Store {
         Store::builder(path).open()
     }
 
+    /// Opens the store in the folder `path` to be read only, with the default options. Nothing is written
+    /// there; see [`StoreBuilder::read_only`] for what such a store can do.
+    ///
+    /// # Errors
+    /// Those of [`StoreBuilder::read_only`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
+        Store::builder(path).read_only(true).open()
+    }
+
+    /// Whether it was opened to be read only.
+    pub fn is_read_only(&self) -> bool {
+        self.inner.engine.is_read_only()
+    }
+
     /// Makes an empty store in the folder `path`, with the default options.
     ///
     /// # Errors
@@ -193,7 +207,7 @@ impl Store {
     /// # Locks
     /// IX on the structure until the handle ends. Waits while a backup holds the structure.
     pub fn begin_structure(&self) -> Result<StructureHandle> {
-        self.inner.check_own()?;
+        self.inner.check_writable()?;
         let owner = self.inner.locks.structure_owner(Purpose::Structure, None)?;
         Ok(StructureHandle::new(self.inner.clone(), owner))
     }
@@ -210,13 +224,13 @@ impl Store {
         if self.inner.events.anybody() {
             return self.request_as(terms, age)?.wait();
         }
-        self.inner.check_own()?;
+        self.inner.check_writable()?;
         let owner = self.inner.locks.begin_write(request(terms, age))?;
         Ok(WriteHandle::new(self.inner.clone(), owner, terms.job.cloned()))
     }
 
     pub(crate) fn request_as(&self, terms: Terms<'_>, age: Option<Age>) -> Result<WriteTicket> {
-        self.inner.check_own()?;
+        self.inner.check_writable()?;
         let place = self.inner.locks.request_write(request(terms, age))?;
         Ok(WriteTicket::new(place, self.inner.clone(), terms.job.cloned()))
     }
@@ -278,7 +292,7 @@ impl Store {
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Io`](crate::ErrorKind::Io)
     /// where the disk fails; [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     pub fn sync(&self) -> Result<()> {
-        self.inner.check_own()?;
+        self.inner.check_writable()?;
         self.inner.engine.sync()
     }
 
@@ -288,7 +302,7 @@ impl Store {
     /// # Errors
     /// Those of [`Store::sync`]; [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull).
     pub fn checkpoint(&self) -> Result<Lsn> {
-        self.inner.check_own()?;
+        self.inner.check_writable()?;
         self.inner.engine.checkpoint()
     }
 

@@ -13,6 +13,7 @@ mod outputs;
 mod owners;
 mod places;
 mod points;
+mod read_only;
 mod records;
 mod regime;
 mod relative;

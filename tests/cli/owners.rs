@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Ended, Shop};
 
-const USER: (u32, u32) = (4711, 4712);
+pub(super) const USER: (u32, u32) = (4711, 4712);
 
 pub(super) fn is_root(shop: &Shop) -> bool {
     let root = std::fs::metadata(shop.path(".")).expect("it is there").uid() == 0;

@@ -48,6 +48,7 @@ mod p7_vacant;
 mod p8_bad_input;
 mod p8_hints;
 mod p8_log_damage;
+mod p8_read_only;
 mod p8_repair;
 mod p8_space;
 mod p9_settings;

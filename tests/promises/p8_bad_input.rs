@@ -203,9 +203,9 @@ fn a_folder_that_may_not_be_written_is_told_and_the_store_is_whole() {
     assert!(error.to_string().contains(TO), "{error}");
     scene.sim.heal();
     scene.store.close().unwrap();
-    for call in [Call::Lock, Call::Open] {
+    for (call, kind) in [(Call::Lock, ErrorKind::ReadOnly), (Call::Open, ErrorKind::Io)] {
         denied(call, STORE);
-        assert_clear(&open(&scene.sim, STORE).unwrap_err(), ErrorKind::Io, STORE, false);
+        assert_clear(&open(&scene.sim, STORE).unwrap_err(), kind, STORE, false);
         scene.sim.heal();
     }
     denied(Call::CreateDir, "/new");

@@ -11,6 +11,8 @@ use crate::disk::{Disk, EntryKind};
 
 pub(super) const ROWS: &[Row] = &[
     ("a_lock_has_one_owner_and_tells_who", a_lock_has_one_owner),
+    ("shared_locks_keep_the_exclusive_one_out_and_change_nothing", shared_locks),
+    ("what_may_be_written_is_told", what_may_be_written_is_told),
     ("a_shorter_note_replaces_a_longer_one", a_shorter_note_replaces_a_longer_one),
     ("free_space_is_told_for_what_exists", free_space_is_told),
     ("attributes_are_kept", attributes_are_kept),
@@ -35,6 +37,33 @@ fn a_lock_has_one_owner(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<()> {
     let guard = disk.lock(&path, "third")?;
     assert_eq!(get(disk, &path)?, b"third");
     drop((guard, other));
+    Ok(())
+}
+
+fn shared_locks(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<()> {
+    let path = root.join("lock");
+    refused(disk.lock_shared(&path).map(drop), ErrorKind::NotFound);
+    refused(disk.metadata(&path), ErrorKind::NotFound);
+    let owner = disk.lock(&path, "owner")?;
+    refused(disk.lock_shared(&path).map(drop), ErrorKind::WouldBlock);
+    let id = owner.id();
+    drop(owner);
+    let (one, two) = (disk.lock_shared(&path)?, disk.lock_shared(&path)?);
+    assert_eq!((one.id(), two.id()), (id, id));
+    refused(disk.lock(&path, "another").map(drop), ErrorKind::WouldBlock);
+    drop(one);
+    refused(disk.lock(&path, "another").map(drop), ErrorKind::WouldBlock);
+    assert_eq!(get(disk, &path)?, b"owner");
+    drop(two);
+    drop(disk.lock(&path, "another")?);
+    assert_eq!(get(disk, &path)?, b"another");
+    Ok(())
+}
+
+fn what_may_be_written_is_told(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<()> {
+    put(disk, &root.join("a"), b"bytes")?;
+    assert!(disk.is_writable(root)? && disk.is_writable(&root.join("a"))?);
+    refused(disk.is_writable(&root.join("missing")), ErrorKind::NotFound);
     Ok(())
 }
 

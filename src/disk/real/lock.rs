@@ -52,6 +52,19 @@ pub(super) fn lock(at: &At<'_>, note: &str) -> io::Result<Box<dyn FileLock>> {
     Ok(Box::new(Locked { file, id, process: std::process::id() }))
 }
 
+/// Takes a shared lock of the lock file at a path, which is opened for reading only.
+pub(super) fn lock_shared(at: &At<'_>) -> io::Result<Box<dyn FileLock>> {
+    let opened = at.open(OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+    let file = fs::File::from(opened);
+    match file.try_lock_shared() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+        Err(fs::TryLockError::Error(e)) => return Err(e),
+    }
+    let id = id_of(&rustix::fs::fstat(&file)?);
+    Ok(Box::new(Locked { file, id, process: std::process::id() }))
+}
+
 /// Opens the lock file, which is created where it is missing. The note of the present owner is not
 /// touched before the lock is ours.
 fn open(at: &At<'_>) -> io::Result<fs::File> {

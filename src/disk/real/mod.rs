@@ -211,6 +211,20 @@ impl Disk for RealDisk {
         lock::lock(&self.name(path), note)
     }
 
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        lock::lock_shared(&self.name(path))
+    }
+
+    fn is_writable(&self, path: &Path) -> io::Result<bool> {
+        use rustix::fs::Access as Wanted;
+        let at = self.at(path);
+        match rustix::fs::accessat(at.fd(), at.path, Wanted::WRITE_OK, AtFlags::EACCESS) {
+            Ok(()) => Ok(true),
+            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     fn free_space(&self, path: &Path) -> io::Result<u64> {
         let at = self.at(path);
         let stat = match &at.folder {

@@ -39,8 +39,12 @@ impl SimDisk {
     }
 
     fn enter(&self, call: Call, path: &Path, about: About) -> io::Result<(Guard<'_>, Place)> {
-        let state = whole(self.shared.enter(call, &[path], None, 0)?)?;
+        let mut state = whole(self.shared.enter(call, &[path], None, 0)?)?;
         let place = self.place(&state, path, about)?;
+        if call.writes() {
+            let links = if about == About::Name { Last::Keep } else { Last::Follow };
+            check_medium(&mut state, call, &place.path, links)?;
+        }
         Ok((state, place))
     }
 
@@ -56,6 +60,9 @@ impl SimDisk {
         let mut state = whole(self.shared.enter(Call::Rename, &[from, to], None, 0)?)?;
         let from = self.place(&state, from, About::Name)?;
         let to = self.place(&state, to, About::Name)?;
+        for path in [&from.path, &to.path] {
+            check_medium(&mut state, Call::Rename, path, Last::Keep)?;
+        }
         state.immovable.check_rename(&state.medium, &from.path, &to.path)?;
         state.medium.rename(&from.path, &to.path, replace)
     }
@@ -108,6 +115,14 @@ impl SimDisk {
     }
 }
 
+/// Refuses a call that writes at `path`, where that is on a read-only medium.
+fn check_medium(state: &mut State, call: Call, path: &Path, links: Last) -> io::Result<()> {
+    match state.immovable.is_read_only(&state.medium, path, links) {
+        true => Err(state.refuse(call, path.to_path_buf())),
+        false => Ok(()),
+    }
+}
+
 pub(super) fn id_of(ino: Ino) -> FileId {
     FileId { device: 1, inode: ino }
 }
@@ -117,7 +132,10 @@ impl Disk for SimDisk {
         if mode == OpenMode::CreateNew {
             return self.create_file(path, None);
         }
-        let (state, place) = self.on_thing(Call::Open, path)?;
+        let (mut state, place) = self.on_thing(Call::Open, path)?;
+        if mode == OpenMode::Write {
+            check_medium(&mut state, Call::Open, &place.path, Last::Follow)?;
+        }
         let links = if mode == OpenMode::ReadNoLink { Last::NoLinks } else { Last::Follow };
         let ino = match state.medium.find(&place.path, links)? {
             (ino, Node::File(_)) => ino,
@@ -254,7 +272,7 @@ impl Disk for SimDisk {
                 state.medium.create(&place.path, Node::File(content))?
             }
         };
-        if state.locked.contains(&ino) {
+        if state.is_locked(ino) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let content = state.medium.content(ino)?;
@@ -262,7 +280,22 @@ impl Disk for SimDisk {
         content.set_len(0)?;
         content.write(note.as_bytes(), 0)?;
         state.locked.insert(ino);
-        Ok(Box::new(LockGuard { shared: self.shared.clone(), ino }))
+        Ok(Box::new(LockGuard { shared: self.shared.clone(), ino, is_shared: false }))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        let (mut state, place) = self.on_name(Call::LockShared, path)?;
+        let (ino, _) = state.medium.find(&place.path, Last::Follow)?;
+        if state.locked.contains(&ino) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        *state.shared.entry(ino).or_default() += 1;
+        Ok(Box::new(LockGuard { shared: self.shared.clone(), ino, is_shared: true }))
+    }
+
+    fn is_writable(&self, path: &Path) -> io::Result<bool> {
+        let (state, place) = self.on_thing(Call::Look, path)?;
+        state.immovable.is_writable(&state.medium, &place.path)
     }
 
     fn free_space(&self, path: &Path) -> io::Result<u64> {

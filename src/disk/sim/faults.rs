@@ -37,12 +37,26 @@ pub enum Call {
     Symlink,
     /// `list`.
     List,
-    /// `metadata`, `canonical`, `read_link`, `free_space` and `File::len`.
+    /// `metadata`, `canonical`, `read_link`, `is_writable`, `free_space` and `File::len`.
     Look,
     /// `set_attributes`.
     Attributes,
     /// `lock`.
     Lock,
+    /// `lock_shared`.
+    LockShared,
+}
+
+impl Call {
+    /// Whether a call of this kind changes the medium, or makes a change of it durable. `open` depends on
+    /// its mode.
+    pub(super) fn writes(self) -> bool {
+        use Call::{Allocate, Attributes, Create, CreateDir, Lock, Remove};
+        use Call::{Rename, SetLen, Symlink, Sync, SyncDir, Write};
+        let writing = [Allocate, Attributes, Create, CreateDir, Lock, Remove];
+        let also = [Rename, SetLen, Symlink, Sync, SyncDir, Write];
+        writing.contains(&self) || also.contains(&self)
+    }
 }
 
 /// How a call fails.

@@ -35,7 +35,9 @@ impl SimFile {
         if !self.writable {
             return Err(Errno::BADF.into());
         }
-        whole(self.enter(call, 0)?)
+        let mut state = whole(self.enter(call, 0)?)?;
+        state.check_medium(call, self.ino)?;
+        Ok(state)
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -44,6 +46,7 @@ impl SimFile {
         }
         end_of(offset, bytes.len() as u64)?;
         let (mut state, trouble) = self.enter(Call::Write, bytes.len())?;
+        state.check_medium(Call::Write, self.ino)?;
         let (mut count, mut error) = match trouble {
             Some(trouble) => (trouble.bytes.min(bytes.len()), Some(trouble.error)),
             None => (bytes.len(), None),
@@ -116,6 +119,7 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let (mut state, trouble) = self.enter(Call::Sync, 0)?;
+        state.check_medium(Call::Sync, self.ino)?;
         let content = state.medium.content(self.ino)?;
         match trouble {
             None => content.sync(),

@@ -3,9 +3,9 @@
 //! A mount point belongs to another file system than its parent: it can be neither renamed nor removed
 //! (EBUSY), and no rename crosses it (EXDEV). A folder of the lower layer of an overlay cannot be
 //! renamed (EXDEV), while the files in it can. In a folder that is not ours to write, no name is made,
-//! changed or removed (EACCES).
+//! changed or removed (EACCES). On a read-only medium nothing is changed at all (EROFS).
 //!
-//! All three outlive a crash, as they do on a machine whose mounts come back.
+//! All of these outlive a crash, as they do on a machine whose mounts come back.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,6 +22,8 @@ pub(super) struct Immovable {
     mounts: BTreeSet<Ino>,
     lower: BTreeSet<Ino>,
     sealed: BTreeSet<Ino>,
+    /// Folders at which a read-only medium is mounted.
+    read_only: BTreeSet<Ino>,
 }
 
 impl Immovable {
@@ -33,6 +35,42 @@ impl Immovable {
     pub(super) fn seal(&mut self, medium: &Medium, path: &Path) -> io::Result<()> {
         self.sealed.insert(medium.find_dir(path)?);
         Ok(())
+    }
+
+    pub(super) fn freeze(&mut self, medium: &Medium, path: &Path) -> io::Result<()> {
+        self.read_only.insert(medium.find_dir(path)?);
+        Ok(())
+    }
+
+    /// Whether what `path` leads to, or the folder that its name is in, is on a read-only medium. `links`
+    /// says whether the last name is followed.
+    pub(super) fn is_read_only(&self, medium: &Medium, path: &Path, links: Last) -> bool {
+        if self.read_only.is_empty() {
+            return false;
+        }
+        // Where a path leads nowhere, the call itself says so.
+        let Ok(found) = medium.walk(path, links) else { return false };
+        self.is_frozen(medium, found.ino.unwrap_or(found.place.dir))
+    }
+
+    /// Whether `ino` is on a read-only medium.
+    pub(super) fn is_frozen(&self, medium: &Medium, ino: Ino) -> bool {
+        let mut at = ino;
+        loop {
+            if self.read_only.contains(&at) {
+                return true;
+            }
+            if at == ROOT {
+                return false;
+            }
+            at = medium.names.now().parent(at);
+        }
+    }
+
+    /// Whether names may be made in the folder, or the file be written, at `path`.
+    pub(super) fn is_writable(&self, medium: &Medium, path: &Path) -> io::Result<bool> {
+        let (ino, _) = medium.find(path, Last::Follow)?;
+        Ok(!self.sealed.contains(&ino) && !self.is_frozen(medium, ino))
     }
 
     /// Puts every folder at or below `path` into the lower layer.

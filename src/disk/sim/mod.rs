@@ -210,6 +210,23 @@ impl SimDisk {
         immovable.seal(medium, path.as_ref())
     }
 
+    /// Mounts a read-only medium at the folder `path`, with what is in it: every call that would write
+    /// there fails (EROFS), and [`SimDisk::refused_writes`] has it. A sync is such a call, and so is
+    /// [`Disk::lock`](crate::disk::Disk::lock), which notes the owner.
+    ///
+    /// # Errors
+    /// Where there is no such folder.
+    pub fn read_only_medium(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        let State { immovable, medium, .. } = &mut *state;
+        immovable.freeze(medium, path.as_ref())
+    }
+
+    /// The calls that a read-only medium refused since the disk was made, and what they were for.
+    pub fn refused_writes(&self) -> Vec<(Call, PathBuf)> {
+        self.shared.state.lock().refused.clone()
+    }
+
     /// Flips a bit of a file, where it is read and where it is durable, as rot does. No call counts.
     ///
     /// # Errors

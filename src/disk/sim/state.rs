@@ -4,13 +4,14 @@
 //! it does anything; after a crash none passes. What a call does comes after the gate, and is not
 //! known here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::io::Errno;
 
 use super::faults::{Call, FaultPlan};
 use super::image::CHUNK;
@@ -47,6 +48,10 @@ pub(super) struct State {
     pub(super) hangs: Vec<Hang>,
     pub(super) next_hang: u64,
     pub(super) locked: BTreeSet<Ino>,
+    /// How many shared locks there are of each lock file.
+    pub(super) shared: BTreeMap<Ino, usize>,
+    /// The calls that a read-only medium refused.
+    pub(super) refused: Vec<(Call, PathBuf)>,
     pub(super) immovable: Immovable,
 }
 
@@ -100,6 +105,7 @@ impl Drop for HangGuard {
 pub(super) struct LockGuard {
     pub(super) shared: Arc<Shared>,
     pub(super) ino: Ino,
+    pub(super) is_shared: bool,
 }
 
 impl FileLock for LockGuard {
@@ -110,7 +116,12 @@ impl FileLock for LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        self.shared.state.lock().locked.remove(&self.ino);
+        let mut state = self.shared.state.lock();
+        if !self.is_shared {
+            state.locked.remove(&self.ino);
+        } else if let Some(count) = state.shared.get_mut(&self.ino) {
+            *count -= 1;
+        }
     }
 }
 
@@ -134,6 +145,8 @@ impl State {
             hangs: Vec::new(),
             next_hang: 0,
             locked: BTreeSet::new(),
+            shared: BTreeMap::new(),
+            refused: Vec::new(),
             immovable: Immovable::default(),
         }
     }
@@ -142,6 +155,26 @@ impl State {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         self.now = self.now.saturating_add(micros);
         self.elapsed = self.elapsed.saturating_add(by);
+    }
+
+    /// Refuses a call that writes to `ino`, where that is on a read-only medium.
+    pub(super) fn check_medium(&mut self, call: Call, ino: Ino) -> io::Result<()> {
+        if !call.writes() || !self.immovable.is_frozen(&self.medium, ino) {
+            return Ok(());
+        }
+        let path = self.medium.names.now().path(ino).unwrap_or_default();
+        Err(self.refuse(call, path))
+    }
+
+    /// Notes that a read-only medium refused a call.
+    pub(super) fn refuse(&mut self, call: Call, path: PathBuf) -> io::Error {
+        self.refused.push((call, path));
+        Errno::ROFS.into()
+    }
+
+    /// Whether somebody has a lock of the lock file.
+    pub(super) fn is_locked(&self, ino: Ino) -> bool {
+        self.locked.contains(&ino) || self.shared.get(&ino).is_some_and(|count| *count > 0)
     }
 
     /// Chunks that are free, on a disk with a capacity.

@@ -21,6 +21,8 @@ pub struct Journal {
 }
 
 struct State {
+    /// Nothing is written.
+    drops: bool,
     verbose: bool,
     zone: TimeZone,
     /// The file that is written; found again after each failure.
@@ -33,8 +35,14 @@ impl Journal {
     /// The journal of the store in `store_dir`, verbose or brief, with times in `zone`. Nothing is
     /// read or written yet.
     pub fn open(disk: Arc<dyn Disk>, store_dir: &Path, verbose: bool, zone: TimeZone) -> Journal {
-        let state = State { verbose, zone, live: None, lost: None };
+        let state = State { drops: false, verbose, zone, live: None, lost: None };
         Journal { disk, folder: store_dir.join(JOURNAL_FOLDER), state: Mutex::new(state) }
+    }
+
+    /// The same, of a store that is only read: what is to be written is dropped.
+    pub(crate) fn dropping(self, drops: bool) -> Journal {
+        self.state.lock().drops = drops;
+        self
     }
 
     /// Changes what is written and in which time zone from now on.
@@ -84,7 +92,7 @@ impl Journal {
             }
             lines += 1;
         }
-        if text.is_empty() {
+        if text.is_empty() || state.drops {
             return Ok(());
         }
         if let Some(lost) = state.lost.filter(|lost| *lost > 0) {
@@ -103,6 +111,9 @@ impl Journal {
     /// As [`Journal::append_all`]; the live file stays the live one then.
     pub fn before_backup(&self) -> Result<()> {
         let mut state = self.state.lock();
+        if state.drops {
+            return Ok(());
+        }
         let rotated = self.rotate(&mut state);
         told_once(&mut state, rotated, 0)
     }
