@@ -30,6 +30,18 @@ use super::{Ancestry, AncestryFile, Lsn, StoreId, TableId};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result, code};
 
+/// What to do about a full disk.
+const FREE_ROOM: &str =
+    "Free room on the disk, or delete records: deletes and checkpoints go through.";
+
+/// The error of a commit: one for want of room says what to do, wherever it was met.
+pub(super) fn advised(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::StorageFull if error.advice().is_none() => error.hint(FREE_ROOM),
+        _ => error,
+    }
+}
+
 /// Where less is free, no commit is taken that needs room.
 const LEAST_ROOM: u64 = 512 << 10;
 
@@ -246,7 +258,7 @@ impl Core {
         }
         Err(Error::new(ErrorKind::StorageFull, "the disk has no room for more records")
             .at(&self.dir)
-            .hint("Free room on the disk, or delete records: deletes and checkpoints go through."))
+            .hint(FREE_ROOM))
     }
 
     fn has_no_room(&self) -> bool {
@@ -272,7 +284,7 @@ impl Core {
                 }
             }
             if let Some(full) = &pending.full {
-                return Err(full.clone());
+                return Err(advised(full.clone()));
             }
             if let Some(latched) = self.latched() {
                 return Err(latched);

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::apply::ForeignGroup;
 use super::batch::Batch;
 use super::catalogue::{Catalogue, TableInfo};
-use super::core::{Core, closed};
+use super::core::{Core, advised, closed};
 use super::folder::{DirLock, StoreFolder};
 use super::line::{self, Outcome, Work};
 use super::log::MAX_GROUP;
@@ -147,7 +147,8 @@ impl Engine {
             Err(full) if removes && full.kind() == ErrorKind::StorageFull => {}
             waited => waited?,
         }
-        match line::run_telling(&self.core, Work::Commit { batch, durability }, in_line)? {
+        let work = Work::Commit { batch, durability };
+        match line::run_telling(&self.core, work, in_line).map_err(advised)? {
             Outcome::Committed { lsn, time } => Ok(CommitInfo { lsn, time }),
             _ => Err(line::outcome_unknown()),
         }
@@ -174,7 +175,7 @@ impl Engine {
         self.core.check_log_cap()?;
         self.core.wait_for_room()?;
         let last = group.last_lsn();
-        match line::run(&self.core, Work::Apply(group))? {
+        match line::run(&self.core, Work::Apply(group)).map_err(advised)? {
             Outcome::Committed { time, .. } => Ok(CommitInfo { lsn: last, time }),
             _ => Err(line::outcome_unknown()),
         }

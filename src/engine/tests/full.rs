@@ -34,7 +34,7 @@ fn fill(engine: &Engine, table: TableId) -> u32 {
             Ok(_) => {}
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
-                assert!(error.advice().is_some());
+                assert!(error.advice().is_some(), "{error:?}");
                 return first;
             }
         }
@@ -111,6 +111,24 @@ fn a_store_on_a_disk_that_others_filled_takes_a_delete() {
     sim.remove_file(other).unwrap();
     drop(file);
     commit_soon(&engine, items);
+}
+
+#[test]
+fn a_commit_refused_for_want_of_room_says_what_to_do_wherever_it_was_met() {
+    for place in [DATA_FILE, "log/"] {
+        let sim = SimDisk::new(1);
+        let engine = create(&sim);
+        let items = define(&engine, "items");
+        let full = FaultPlan::always(Call::Allocate, place, Fault::FULL);
+        sim.fail(full);
+        let refused = (0..10_000)
+            .find_map(|n| {
+                engine.commit(put(items, &key_of(n), &[1; 4000]), Durability::Eventual).err()
+            })
+            .expect("there is no room");
+        assert_eq!(refused.kind(), ErrorKind::StorageFull, "{place}: {refused}");
+        assert!(refused.advice().is_some(), "{place}: {refused:?}");
+    }
 }
 
 #[test]
