@@ -128,8 +128,9 @@ impl BackupHandle {
         self.shared.progress()
     }
 
-    /// The Stop button: others, and participants, go on at once; the copier ends at its next step, with code 1406, and
-    /// leaves nothing behind. Never waits, works from any thread, does nothing after the end.
+    /// The Stop button: others, and participants, go on at once; the copier ends at its next step,
+    /// with code 1406, and leaves nothing behind. Never waits, works from any thread, does nothing
+    /// after the end.
     pub fn stop(&self) {
         self.shared.stop.set();
         // Those who waited may be woken right here, by code of the application: not under a lock.

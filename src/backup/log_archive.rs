@@ -1,10 +1,11 @@
 //! The log archive of a backup: the closed segments since the last backup of data.
 //!
 //! It is a container like every archive: its entries are the ancestry of its last commit, and the
-//! segments, cut at their ends, each under its own name. It is written when the pin has ended the newest segment and everything up to it is
-//! durable, is always read back from the medium, and gets its name before the archive proper: so
-//! wherever a crash comes, archives and segments together hold every commit since the first backup.
-//! Segments are let go of only when the store has noted that both archives are durable.
+//! segments, cut at their ends, each under its own name. It is written when the pin has ended the
+//! newest segment and everything up to it is durable, is always read back from the medium, and gets
+//! its name before the archive proper: so wherever a crash comes, archives and segments together
+//! hold every commit since the first backup. Segments are let go of only when the store has noted
+//! that both archives are durable.
 
 use std::path::PathBuf;
 use std::sync::Arc;

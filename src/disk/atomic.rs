@@ -19,6 +19,15 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
+/// `path` with a last name where that can be found: one of dots alone has none. What is called by the
+/// name of a store, and lies beside it, needs one.
+pub fn with_name(disk: &dyn Disk, path: PathBuf) -> PathBuf {
+    match path.file_name() {
+        Some(_) => path,
+        None => disk.canonical(&path).unwrap_or(path),
+    }
+}
+
 /// `path` in a form that means the same to a process that works in another folder. The last name, which
 /// may be a link or not there yet, stays as it is.
 pub fn absolute(disk: &dyn Disk, path: &Path) -> PathBuf {
@@ -55,8 +64,8 @@ fn partial(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Replaces the file at `path` by one that holds `bytes`. After a crash the old or the new one is
-/// there, whole. One caller at a time for one path. The new one gets owner and bits of the old one; where
-/// there was none, the owner of the folder.
+/// there, whole. One caller at a time for one path. The new one gets owner and bits of the old one;
+/// where there was none, the owner of the folder.
 ///
 /// # Errors
 /// The old file is as it was, unless the last sync failed: then either may be there.
@@ -138,8 +147,8 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Creates a directory that is the first of its kind in its folder: it gets the owner of the folder, and is
-/// open to nobody to whom that is not.
+/// Creates a directory that is the first of its kind in its folder: it gets the owner of the
+/// folder, and is open to nobody to whom that is not.
 fn create_dir_beside(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.create_dir(path)?;
     match Access::at(disk, parent(path))? {

@@ -1,4 +1,4 @@
-//! What the rooms above ask of the log that is kept for archives.
+//! What the modules above ask of the log that is kept for archives.
 
 use std::sync::atomic::Ordering;
 

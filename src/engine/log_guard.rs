@@ -1,11 +1,11 @@
 //! What the log asks of writers: its cap, and what happens where it is lost.
 //!
 //! The log is kept for archives, and may be bounded. At the bound either writes are refused until a
-//! backup has made room, or the oldest segments go, each time after the store has noted which commits
-//! they held. Before the first backup of data it is always bounded, and the oldest go. A log that
-//! fails while the store runs latches the
-//! store; one that is missing at the opening may be given up, and then writes wait for a backup, so
-//! that the new log never stands without an archive that it follows.
+//! backup has made room, or the oldest segments go, each time after the store has noted which
+//! commits they held. Before the first backup of data it is always bounded, and the oldest go. A
+//! log that fails while the store runs latches the store; one that is missing at the opening may be
+//! given up, and then writes wait for a backup, so that the new log never stands without an archive
+//! that it follows.
 //!
 //! Invariants: a segment goes by the cap only when both metas have passed it, and never while a
 //! backup reads the log; the bound holds to within what is in the commit line.

@@ -197,8 +197,9 @@ impl RegimeBackup {
         Ok(RegimeBackupHandle { backup, outcome })
     }
 
-    /// Makes the backup and waits for its end. A second attempt is not waited for: the error is that
-    /// of the first, and [`RegimeEvent::BackupFailed`](super::RegimeEvent::BackupFailed) says when the second is due.
+    /// Makes the backup and waits for its end. A second attempt is not waited for: the error is
+    /// that of the first, and [`RegimeEvent::BackupFailed`](super::RegimeEvent::BackupFailed) says
+    /// when the second is due.
     ///
     /// # Errors
     /// Those of [`start`](RegimeBackup::start) and of [`BackupHandle::wait`].

@@ -1,11 +1,12 @@
 //! Opening a store with its regime: a damaged one is restored by itself where the settings say so.
 //!
 //! What recovery after a crash does is not done here and is not a matter of settings: it is always
-//! done, by every opening. This is about a store that cannot be opened because bytes on its disk are
-//! damaged or gone. The newest archive of its own history that verifies is restored in a working folder;
-//! the logs that follow are integrated where the settings say so; then the restored store replaces the
-//! damaged one (`engine/replacement`), which is kept under another name, for good. Its own history is what it stood in: a future
-//! that it had left by a restore to an earlier point is none of it.
+//! done, by every opening. This is about a store that cannot be opened because bytes on its disk
+//! are damaged or gone. The newest archive of its own history that verifies is restored in a
+//! working folder; the logs that follow are integrated where the settings say so; then the restored
+//! store replaces the damaged one (`engine/replacement`), which is kept under another name, for
+//! good. Its own history is what it stood in: a future that it had left by a restore to an earlier
+//! point is none of it.
 //!
 //! Invariants: nothing of the damaged store's data is deleted or changed (that the restore was tried
 //! stands in its books and its state); only its data is brought back, not its attachments, and its
@@ -56,8 +57,8 @@ pub(super) fn end_what_was_begun(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()>
 }
 
 /// Opens the store, or restores it by itself where it is damaged and the settings say so. Where a
-/// restore was tried and failed, that is the cause of the error, and the state in the folder says so. Where it
-/// may not restore, it only says what would.
+/// restore was tried and failed, that is the cause of the error, and the state in the folder says
+/// so. Where it may not restore, it only says what would.
 pub(super) fn open(
     builder: &StoreBuilder,
     plan: &Plan,

@@ -96,9 +96,9 @@ impl RegimeBuilder {
         self
     }
 
-    /// Lets `participant` take part in every backup of the store from the first one on: also in one that is
-    /// due at once, which [`Store::register_participant`] may come too late for. From the opening on it is
-    /// registered as though by that.
+    /// Lets `participant` take part in every backup of the store from the first one on: also in one
+    /// that is due at once, which [`Store::register_participant`] may come too late for. From the
+    /// opening on it is registered as though by that.
     pub fn participant(
         mut self,
         name: impl Into<String>,
@@ -151,8 +151,9 @@ impl RegimeBuilder {
     /// no state, and each backup is a copy that stands by itself, with the settings for all else.
     ///
     /// # Errors
-    /// Those of [`StoreBuilder::open`]; [`ErrorKind::Exists`] for two participants of one name; wrong settings ([`ErrorKind::Invalid`], 2007): a store whose
-    /// regime is not known is opened with [`Store::open`], if at all.
+    /// Those of [`StoreBuilder::open`]; [`ErrorKind::Exists`] for two participants of one name;
+    /// wrong settings ([`ErrorKind::Invalid`], 2007): a store whose regime is not known is opened
+    /// with [`Store::open`], if at all.
     pub fn open(self) -> Result<Regime> {
         self.start(false)
     }

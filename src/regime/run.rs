@@ -1,9 +1,10 @@
 //! One backup as the regime makes it, whoever asked for it.
 //!
-//! The way is always the same: the startup hook, the preflight, what `EraseOldBackupBefore` deletes,
-//! the backup itself, then the books (history, journal, last-backup information), retention, and what the failure policy
-//! says; last the shutdown hook, which is told 0 or the top-level code. An attempt that could not
-//! even begin goes the same way, so that nothing fails in silence.
+//! The way is always the same: the startup hook, the preflight, what `EraseOldBackupBefore`
+//! deletes, the backup itself, then the books (history, journal, last-backup information),
+//! retention, and what the failure policy says; last the shutdown hook, which is told 0 or the
+//! top-level code. An attempt that could not even begin goes the same way, so that nothing fails in
+//! silence.
 //!
 //! Invariants: hooks run for every attempt, outside all locks, and a backup started from inside one
 //! is refused (2005) and leaves no trace; trouble with the books never turns a backup that is there

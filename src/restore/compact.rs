@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::carried::carry;
 use super::target::Target;
 use crate::archive::Progress;
-use crate::disk::atomic::{parent, remove_tree};
+use crate::disk::atomic::{parent, remove_tree, with_name};
 use crate::disk::{Access, Disk, RealDisk};
 use crate::engine::replacement::{KeepAs, Replacement, Scope};
 use crate::engine::tree::verify_data_file;
@@ -104,8 +104,9 @@ impl Compact {
         self
     }
 
-    /// Keeps the old data file beside the store (`NAME.before-compact`), or in its folder `set-aside`
-    /// where no folder can be renamed. By default it is removed once the compacted store has been opened.
+    /// Keeps the old data file beside the store (`NAME.before-compact`), or in its folder
+    /// `set-aside` where no folder can be renamed. By default it is removed once the compacted
+    /// store has been opened.
     pub fn keep_old(mut self, keep: bool) -> Self {
         self.keep_old = keep;
         self
@@ -138,10 +139,7 @@ impl Compact {
     /// [`StoreRepair`](crate::StoreRepair)); [`ErrorKind::Exists`] for a new folder that is there;
     /// [`ErrorKind::StorageFull`]; [`ErrorKind::Stopped`] (1406). The store is as it was.
     pub fn run(mut self) -> Result<CompactReport> {
-        if self.dir.file_name().is_none() {
-            let whole = self.disk.canonical(&self.dir);
-            self.dir = whole.map_err(|e| Error::io("find the store", &self.dir, e))?;
-        }
+        self.dir = with_name(&*self.disk, self.dir);
         let began = self.disk.elapsed();
         let store = Store::builder(&self.dir).disk(self.disk.clone()).open()?;
         store.checkpoint()?;

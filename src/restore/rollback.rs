@@ -24,6 +24,7 @@ use super::point::{Logs, RestorePoint, Roll, Start};
 use super::target::Target;
 use crate::archive::{Keys, Progress};
 use crate::destination::Catalogue;
+use crate::disk::atomic::with_name;
 use crate::disk::{Access, Disk, RealDisk};
 use crate::engine::replacement::{self, KeepAs, Replacement, Scope};
 use crate::engine::{Engine, History, LOG_DIR, Located, Lsn, StoreId, locate, make_unborn};
@@ -116,22 +117,19 @@ impl Rollback {
         self
     }
 
-    /// Does it. The store as it was is kept; remove it when it is not needed any more. A log that lies on
-    /// another disk stays there, and the old one is set aside in its folder.
+    /// Does it. The store as it was is kept; remove it when it is not needed any more. A log that
+    /// lies on another disk stays there, and the old one is set aside in its folder.
     ///
     /// # Durability
     /// When it returns, the store survives a power loss. After a crash the old store or the new one is
     /// there; where the crash came between the two, the next opening finishes or undoes it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where no archive of this history before the point is there;
-    /// [`ErrorKind::Invalid`] where there is nothing to roll back, and (2010) for a gap in the logs;
-    /// [`ErrorKind::InUse`]; those of a restore. The store is as it was.
+    /// [`ErrorKind::NotFound`] where no archive leads to the point, and the store does not have its
+    /// whole log; [`ErrorKind::Invalid`] where there is nothing to roll back, and (2010) for a gap
+    /// in the logs; [`ErrorKind::InUse`]; those of a restore. The store is as it was.
     pub fn run(mut self) -> Result<RollbackReport> {
-        if self.dir.file_name().is_none() {
-            let whole = self.disk.canonical(&self.dir);
-            self.dir = whole.map_err(|e| Error::io("find the store", &self.dir, e))?;
-        }
+        self.dir = with_name(&*self.disk, self.dir);
         replacement::settle(&self.disk, &self.dir)?;
         // What is found holds as long as nobody else can write.
         let here = locate(&self.disk, &self.dir)?;

@@ -1,9 +1,10 @@
 //! The folder that a restore fills.
 //!
 //! It is built beside its place under another name, made durable file by file, and renamed as the
-//! last act; where its place is an empty folder that is there, in a folder within (`vacant`). Links come last of all, so that nothing is ever written through one. While it is built it
-//! is locked as a store is: a second restore to the same place neither takes it for what a killed
-//! one left, nor gives the other's half-done work its name.
+//! last act; where its place is an empty folder that is there, in a folder within (`vacant`). Links
+//! come last of all, so that nothing is ever written through one. While it is built it is locked as
+//! a store is: a second restore to the same place neither takes it for what a killed one left, nor
+//! gives the other's half-done work its name.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

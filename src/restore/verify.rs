@@ -1,8 +1,8 @@
 //! The check of a whole store: every page of its data file, every group of its log: of the part that an
 //! opening reads, and of all that is kept for the next log archive.
 //!
-//! It takes the store's lock, reads with `read_at`, and writes nothing else. Where the lock cannot be made
-//! because nothing can be written there, it does without, and says so. A store that is open
+//! It takes the store's lock, reads with `read_at`, and writes nothing else. Where the lock cannot
+//! be made because nothing can be written there, it does without, and says so. A store that is open
 //! elsewhere in this process is checked at its newest checkpoint by `Store::verify` instead.
 
 use std::ops::ControlFlow;
@@ -42,8 +42,9 @@ pub struct StoreCheck {
     pub log_segments: u64,
     /// Bytes of them.
     pub log_bytes: u64,
-    /// Whether nobody was kept from the store meanwhile, since its folder cannot be written (a read-only
-    /// medium, or no permission) and has no lock file. If somebody had it open, what was told may be of a store that changed.
+    /// Whether nobody was kept from the store meanwhile, since its folder cannot be written (a
+    /// read-only medium, or no permission) and has no lock file. If somebody had it open, what was
+    /// told may be of a store that changed.
     pub unlocked: bool,
 }
 
@@ -57,8 +58,8 @@ pub fn verify_store(dir: impl AsRef<Path>) -> Result<StoreCheck> {
     verify_store_with(dir, |_| ControlFlow::Continue(()))
 }
 
-/// The same, telling `progress` of the bytes of data file and log (of pages that are free it reads none),
-/// which may stop it (1406).
+/// The same, telling `progress` of the bytes of data file and log (of pages that are free it reads
+/// none), which may stop it (1406).
 ///
 /// # Errors
 /// As [`verify_store`].

@@ -1,10 +1,10 @@
 //! What a store remembers of its backups: `backup-state.json` in its folder.
 //!
-//! The file says from which commit on the log is kept (that of the last successful backup of data, or,
-//! before the first, that where keeping it began),
-//! which archives were made from this very data file (only they can be parents of an incremental
-//! backup, which goes by physical pages), which commits the log no longer has because of its cap, and
-//! to which commit the store was restored. It is never part of an archive: a restored store begins with a state of its own.
+//! The file says from which commit on the log is kept (that of the last successful backup of data,
+//! or, before the first, that where keeping it began), which archives were made from this very data
+//! file (only they can be parents of an incremental backup, which goes by physical pages), which
+//! commits the log no longer has because of its cap, and to which commit the store was restored. It
+//! is never part of an archive: a restored store begins with a state of its own.
 //!
 //! Invariants: the file is replaced as a whole, after what it tells of is durable and before
 //! anything is removed that it no longer asks for; so after a crash it asks for too much of the log

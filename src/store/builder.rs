@@ -5,6 +5,7 @@ use super::Store;
 use super::background::Background;
 use super::inner::{Around, Inner, Settings};
 use super::papers;
+use crate::disk::atomic::with_name;
 use crate::disk::{Disk, RealDisk, this_process};
 use crate::engine::tree::max_key_len;
 use crate::engine::{
@@ -63,8 +64,8 @@ impl StoreBuilder {
         max_key_len(self.engine.page_size as usize)
     }
 
-    /// The most bytes that a log segment has. By default 64 MiB. The first one since an opening has 1 MiB,
-    /// each later one twice as much as the one before, up to this.
+    /// The most bytes that a log segment has. By default 64 MiB. The first one since an opening has
+    /// 1 MiB, each later one twice as much as the one before, up to this.
     pub fn segment_size(mut self, bytes: u64) -> Self {
         self.engine.segment_bytes = bytes;
         self
@@ -107,10 +108,11 @@ impl StoreBuilder {
         self
     }
 
-    /// Bytes of committed records that the store may keep in memory until they are in pages of the data
-    /// file. They are kept in deltas of at most a third of it: one that takes commits, one that becomes
-    /// pages meanwhile, and one more while a backup begins. Within that a delta grows with the data,
-    /// since a larger one rewrites fewer pages. A write that finds no room waits. Recovery keeps to it too.
+    /// Bytes of committed records that the store may keep in memory until they are in pages of the
+    /// data file. They are kept in deltas of at most a third of it: one that takes commits, one
+    /// that becomes pages meanwhile, and one more while a backup begins. Within that a delta grows
+    /// with the data, since a larger one rewrites fewer pages. A write that finds no room waits.
+    /// Recovery keeps to it too.
     ///
     /// By default the stores of the process share a quarter of the memory that it may use (that of the
     /// machine, or of its control group if that is less), but no more than 768 MiB; each has an equal
@@ -166,8 +168,8 @@ impl StoreBuilder {
     }
 
     /// Says something of who writes, for the log: for example `("task", "nightly import")`.
-    /// Process, user and host are in it by themselves, unless the store is stepped: a run is then the same in
-    /// another process.
+    /// Process, user and host are in it by themselves, unless the store is stepped: a run is then
+    /// the same in another process.
     pub fn context(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.engine.context.insert(name.into(), value.into());
         self
@@ -177,14 +179,16 @@ impl StoreBuilder {
     /// or a copy in a snapshot of another process's disk. By default it is opened for writing.
     ///
     /// Nothing is written to the store's folder: no lock file, log, checkpoint or state of backups.
-    /// Reads and scans work, so do [`Store::verify`](crate::Store::verify), statistics, the log, and backups into another
-    /// folder. Whatever writes is refused with [`ErrorKind::ReadOnly`] (2013), and so are a backup in a
-    /// group, an incremental backup, and [`create`](StoreBuilder::create). A store whose log is lost, or
-    /// whose replacement was interrupted, is refused and not changed.
+    /// Reads and scans work, so do [`Store::verify`](crate::Store::verify), statistics, the log,
+    /// and backups into another folder. Whatever writes is refused with [`ErrorKind::ReadOnly`]
+    /// (2013), and so are a backup in a group, an incremental backup, and
+    /// [`create`](StoreBuilder::create). A store whose log is lost, or whose replacement was
+    /// interrupted, is refused and not changed.
     ///
     /// The commits that the log has beyond the last checkpoint are held in memory, within the
     /// [memory budget](StoreBuilder::memory_budget). Where they take more, the opening ends with
-    /// [`ErrorKind::Limit`]: allow more, or copy the folder to where it can be written and open the copy.
+    /// [`ErrorKind::Limit`]: allow more, or copy the folder to where it can be written and open the
+    /// copy.
     ///
     /// A backup archives no log, and the store does not remember it. Where the log has commits beyond
     /// the last checkpoint, it takes as much room in the destination, until it ends, as the records do.
@@ -277,11 +281,7 @@ impl StoreBuilder {
     /// The same, with a name where the folder was given by dots alone: archives are called by it, and
     /// what belongs to the store lies beside it.
     pub(crate) fn named(mut self) -> StoreBuilder {
-        if self.path.file_name().is_none()
-            && let Ok(path) = self.disk.canonical(&self.path)
-        {
-            self.path = path;
-        }
+        self.path = with_name(&*self.disk, self.path);
         self
     }
 

@@ -164,7 +164,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Begins to keep the log, where it is not kept yet and the store is not only read: what it has of the commits before, too.
+    /// Begins to keep the log, where it is not kept yet and the store is not only read: what it has
+    /// of the commits before, too.
     ///
     /// # Errors
     /// Those of the state file; the log is kept all the same, until the store is closed.

@@ -111,8 +111,8 @@ impl Store {
         Store::builder(path).open()
     }
 
-    /// Opens the store in the folder `path` to be read only, with the default options. Nothing is written
-    /// there; see [`StoreBuilder::read_only`] for what such a store can do.
+    /// Opens the store in the folder `path` to be read only, with the default options. Nothing is
+    /// written there; see [`StoreBuilder::read_only`] for what such a store can do.
     ///
     /// # Errors
     /// Those of [`StoreBuilder::read_only`].
@@ -329,9 +329,9 @@ impl Store {
     /// the first.
     ///
     /// # Errors
-    /// What the last checkpoint met; [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) when a backup
-    /// has not ended half a minute after it was stopped. The store is closed all the same, and what was acknowledged is
-    /// in the log.
+    /// What the last checkpoint met; [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) when a
+    /// backup has not ended half a minute after it was stopped. The store is closed all the same,
+    /// and what was acknowledged is in the log.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
     }

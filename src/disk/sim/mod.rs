@@ -37,6 +37,7 @@ pub use crash::Survival;
 pub use faults::{Call, Fault, FaultPlan};
 pub use state::HangGuard;
 
+use self::immovable::Immovable;
 use self::medium::{Last, Medium};
 use self::names::Ino;
 use self::random::Random;
@@ -183,9 +184,7 @@ impl SimDisk {
     /// # Errors
     /// Where there is no such folder.
     pub fn mount_point(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        let mut state = self.shared.state.lock();
-        let State { immovable, medium, .. } = &mut *state;
-        immovable.mount(medium, path.as_ref())
+        self.restrict(|immovable, medium| immovable.mount(medium, path.as_ref()))
     }
 
     /// Puts the folder at `path`, and all folders in it, into the lower layer of an overlay: they
@@ -194,9 +193,7 @@ impl SimDisk {
     /// # Errors
     /// Where there is no such folder.
     pub fn lower_layer(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        let mut state = self.shared.state.lock();
-        let State { immovable, medium, .. } = &mut *state;
-        immovable.lower(medium, path.as_ref())
+        self.restrict(|immovable, medium| immovable.lower(medium, path.as_ref()))
     }
 
     /// Takes the right to make, change or remove names in the folder at `path` (EACCES). The folders
@@ -205,9 +202,7 @@ impl SimDisk {
     /// # Errors
     /// Where there is no such folder.
     pub fn deny_names(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        let mut state = self.shared.state.lock();
-        let State { immovable, medium, .. } = &mut *state;
-        immovable.seal(medium, path.as_ref())
+        self.restrict(|immovable, medium| immovable.seal(medium, path.as_ref()))
     }
 
     /// Mounts a read-only medium at the folder `path`, with what is in it: every call that would write
@@ -217,9 +212,13 @@ impl SimDisk {
     /// # Errors
     /// Where there is no such folder.
     pub fn read_only_medium(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.restrict(|immovable, medium| immovable.freeze(medium, path.as_ref()))
+    }
+
+    fn restrict<T>(&self, change: impl FnOnce(&mut Immovable, &Medium) -> T) -> T {
         let mut state = self.shared.state.lock();
         let State { immovable, medium, .. } = &mut *state;
-        immovable.freeze(medium, path.as_ref())
+        change(immovable, medium)
     }
 
     /// The calls that a read-only medium refused since the disk was made, and what they were for.

@@ -1,8 +1,8 @@
 //! Random lives of several copies of a store, against a tree of commits that knows no timelines.
 //!
-//! A commit of the model has a parent and nothing else. Copies commit, are restored and rolled back to any
-//! commit, integrate what another copy has beyond theirs, and so become stores of their own. Then every question is
-//! asked of every pair of commits, and answered by walking the tree.
+//! A commit of the model has a parent and nothing else. Copies commit, are restored and rolled back
+//! to any commit, integrate what another copy has beyond theirs, and so become stores of their own.
+//! Then every question is asked of every pair of commits, and answered by walking the tree.
 
 use proptest::prelude::*;
 
